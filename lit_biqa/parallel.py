@@ -1,0 +1,116 @@
+"""Work shared among processes: which rank reads which sample, and rows brought together."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from typing import Callable, TypeVar
+
+import torch
+import torch.distributed as dist
+
+from lit_biqa.types import InputError
+
+Row = TypeVar("Row")
+
+
+def world() -> tuple[int, int]:
+    """Rank of this process and number of processes; (0, 1) outside a process group."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank(), dist.get_world_size()
+    return 0, 1
+
+
+class GlobalBatchSampler:
+    """Batches drawn over all processes, so that results do not depend on how many there are.
+
+    ``batch_size`` counts the samples of one step over all ranks. The order of an epoch follows
+    from ``(seed, epoch)`` alone and ``skip`` batches can be passed over, so a run that was killed
+    within an epoch goes on with the very batch it had reached. Each item is ``(index, draw)``:
+    ``draw`` numbers the epoch, for augmentations that must not depend on worker or rank.
+
+    Args:
+        size: number of samples.
+        batch_size: samples per step over all ranks.
+        shuffle: a new order each epoch; otherwise the order of the data set.
+        seed: of the order.
+        drop_last: leave out the last, smaller batch. Where it is kept, samples from the front
+            are repeated until it divides among the ranks; readers drop repeats by index.
+        rank: this process; ``None`` asks the process group when iteration begins.
+        ranks: number of processes; ``None`` likewise.
+
+    Raises:
+        InputError: if the batch cannot be divided among the ranks.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        batch_size: int,
+        shuffle: bool,
+        seed: int = 0,
+        drop_last: bool = False,
+        rank: int | None = None,
+        ranks: int | None = None,
+    ) -> None:
+        found_rank, found_ranks = world()
+        self.rank = found_rank if rank is None else rank
+        self.ranks = found_ranks if ranks is None else ranks
+        if batch_size < 1 or batch_size % self.ranks:
+            raise InputError(
+                f"batch_size={batch_size} cannot be divided among {self.ranks} processes: "
+                f"it counts the samples of one step over all of them; take a multiple of "
+                f"{self.ranks}."
+            )
+        self.size, self.batch_size, self.shuffle, self.seed = size, batch_size, shuffle, seed
+        self.drop_last = drop_last and size >= batch_size
+        self.epoch = 0
+        self.skip = 0
+        # Lightning calls set_epoch on `dataloader.batch_sampler.sampler`.
+        self.sampler = self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order the next iteration follows."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        full, rest = divmod(self.size, self.batch_size)
+        return full + (rest > 0 and not self.drop_last)
+
+    def order(self) -> list[int]:
+        """Sample indices of this epoch over all ranks, as long as its batches need them."""
+        if self.shuffle:
+            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+            order: list[int] = torch.randperm(self.size, generator=generator).tolist()
+        else:
+            order = list(range(self.size))
+        if self.drop_last:
+            return order[: len(self) * self.batch_size]
+        short = -self.size % self.ranks
+        return order + [order[i % self.size] for i in range(short)] if order else []
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        order, draw = self.order(), self.epoch
+        skip, self.skip = self.skip, 0
+        for start in range(skip * self.batch_size, len(order), self.batch_size):
+            batch = order[start : start + self.batch_size][self.rank :: self.ranks]
+            yield [(index, draw) for index in batch]
+
+
+def gather_rows(rows: Sequence[Row], key: Callable[[Row], Hashable]) -> list[Row]:
+    """Bring the rows of all ranks together, drop repeats by ``key``, sort by it.
+
+    Args:
+        rows: this rank's rows; picklable. They may be fewer or more than another rank's.
+        key: what identifies a row. Keys must be comparable with each other.
+
+    Returns:
+        The same list on every rank, one row for each key.
+    """
+    _, ranks = world()
+    shares: list[Sequence[Row]] = [rows]
+    if ranks > 1:
+        gathered: list[Sequence[Row] | None] = [None] * ranks
+        dist.all_gather_object(gathered, list(rows))
+        shares = [share for share in gathered if share is not None]
+    unique = {key(row): row for share in shares for row in share}
+    return [unique[k] for k in sorted(unique)]  # type: ignore[type-var]

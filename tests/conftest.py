@@ -1,0 +1,19 @@
+"""What tests share: where the real data lies, and threads kept to what two workers can have."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Folder of real images, texts and goldens; the test is skipped where it is absent."""
+    folder = Path(os.environ.get("LIT_BIQA_SHARED", REPOSITORY.parent / "shared"))
+    if not folder.is_dir():
+        pytest.skip(f"real data not found at {folder}; set LIT_BIQA_SHARED to its folder")
+    return folder
