@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import lit_biqa  # noqa: F401  before torchvision, which it mends
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 

@@ -1,0 +1,29 @@
+"""Blind image quality assessment with multimodal language models, on PyTorch Lightning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lit_biqa import _torchvision
+
+if TYPE_CHECKING:
+    from lit_biqa.scorer import Scorer
+
+__version__ = "0.1.0"
+
+_torchvision.install()
+
+
+def load_scorer(path: str | Path) -> Scorer:
+    """Load a shipped scorer: ``load_scorer(path)(images) -> scores [N]`` on [1, 5], 5 best.
+
+    Args:
+        path: the portable file that a fit wrote.
+
+    Raises:
+        InputError: if the file is absent or is no scorer.
+    """
+    from lit_biqa.scorer import Scorer
+
+    return Scorer.load(path)
