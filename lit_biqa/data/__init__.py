@@ -1,0 +1,1 @@
+"""Data: the catalogue of public data sets, their splits, and what turns them into batches."""

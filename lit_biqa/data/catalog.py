@@ -1,0 +1,113 @@
+"""The catalogue: every data set by name, and its splits as samples with MOS on [1, 5], 5 best."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+from typing import Literal
+
+from lit_biqa.data.readers import agiqa3k, livew
+from lit_biqa.data.readers.entry import Entry, Label
+from lit_biqa.data.splits import PARTS, Split, choose, digest
+from lit_biqa.types import InputError, Sample
+
+ENTRIES = (agiqa3k.ENTRY, livew.ENTRY)
+NAMES = tuple(entry.name for entry in ENTRIES)
+
+SPEC = re.compile(r"(?P<name>.+\.csv|[^/:]+)(?:/(?P<split>[^/:]+))?(?::(?P<part>[^/:]+))?")
+
+
+def find(name: str) -> Entry:
+    """The data set called ``name``.
+
+    Raises:
+        InputError: if there is none; names the nearest.
+    """
+    for entry in ENTRIES:
+        if entry.name == name:
+            return entry
+    near = difflib.get_close_matches(name.lower(), NAMES, n=3, cutoff=0.4)
+    meant = f" Did you mean {' or '.join(near)}?" if near else ""
+    raise InputError(f"no data set is called {name!r}.{meant} There are {', '.join(NAMES)}.")
+
+
+def load_split(
+    spec: str, part: str, root: str | Path, missing: Literal["error", "skip"] = "error"
+) -> Split:
+    """Samples of one part of a split.
+
+    Args:
+        spec: ``NAME[/SPLIT[:PART]]`` such as ``koniq10k/paper3015``, where NAME may be the path
+            of a CSV of one's own (`lit_biqa.data.readers.own`).
+        part: ``train``, ``val`` or ``test``; a part named in the spec goes before it.
+        root: folder under which the data sets lie.
+        missing: whether labelled images that the disk lacks are an error or are left out.
+
+    Raises:
+        InputError: if the spec, the label file or the images on disk are not as they should be.
+    """
+    name, split, part = parse(spec, part)
+    entry = find(name)
+    split, root = split or entry.split, Path(root)
+    folder = entry.folder(root)
+    labels = entry.read(folder)
+    rows = choose(entry, labels, split, part, root)
+    found = locate(entry, folder, [labels[row] for row in rows])
+    absent = [labels[row].name for row, path in zip(rows, found, strict=True) if path is None]
+    if absent and (missing == "error" or len(absent) == len(rows)):
+        raise _absence(f"{entry.name}/{split}:{part}", entry, folder, absent, len(rows))
+    present = {row: path for row, path in zip(rows, found, strict=True) if path is not None}
+    return _split(entry, labels, present, split, part, len(absent))
+
+
+def parse(spec: str, part: str) -> tuple[str, str, str]:
+    """Name, split (empty: the default) and part that a spec stands for.
+
+    Raises:
+        InputError: if it is not of the form ``NAME[/SPLIT[:PART]]``.
+    """
+    match = SPEC.fullmatch(spec.strip())
+    if match is None or (match["part"] or part) not in PARTS:
+        raise InputError(
+            f"{spec!r} is no data set: NAME, NAME/SPLIT or NAME/SPLIT:PART is expected, with "
+            f"{', '.join(PARTS)} as PART and a catalogue name or the path of a .csv as NAME."
+        )
+    return match["name"], match["split"] or "", match["part"] or part
+
+
+def locate(entry: Entry, folder: Path, labels: list[Label]) -> list[Path | None]:
+    """Where the image of each label lies; None where the disk lacks it."""
+    finder = entry.finder(folder, labels)
+    return [finder.find(label.file or label.name) for label in labels]
+
+
+def _absence(spec: str, entry: Entry, folder: Path, absent: list[str], total: int) -> InputError:
+    versions = " or ".join(", ".join(version) for version in entry.images)
+    some = ", ".join(absent[:5]) + (", ..." if len(absent) > 5 else "")
+    return InputError(
+        f"{spec}: {len(absent)} of {total} images are not under {folder} (in {versions}): {some}. "
+        f"Obtain them at {entry.source}, or set missing: skip to go on with those that are there."
+    )
+
+
+def _split(
+    entry: Entry, labels: list[Label], present: dict[int, Path], split: str, part: str, skipped: int
+) -> Split:
+    scores = {row: entry.mos(labels[row]) for row in present}
+    mark = digest((labels[row].name, mos) for row, (mos, _) in scores.items())
+    samples = [
+        Sample(
+            dataset=entry.name,
+            split=f"{split}@{mark}",
+            index=row,
+            name=labels[row].name,
+            path=path,
+            mos=scores[row][0],
+            std=scores[row][1],
+            reference=labels[row].reference,
+            texts=labels[row].texts,
+        )
+        for row, path in present.items()
+    ]
+    return Split(entry.name, split, part, samples, mark, skipped)

@@ -1,0 +1,57 @@
+"""LIVE In the Wild Image Quality Challenge (Ghadiyaram and Bovik 2016): 1,162 photographs.
+
+The first seven names (``t1.bmp`` .. ``t7.bmp``) trained the raters: they lie in another folder
+and do not belong to the data set. Papers that test on 1,169 took them in; the split ``all1169``
+does so. File extensions are ``.JPG`` and ``.bmp``.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from lit_biqa.data.readers.entry import Entry, Label
+from lit_biqa.data.readers.tables import existing, matlab_values
+from lit_biqa.types import InputError
+
+RATED, TRAINING = "rated", "rater training"
+
+
+def read(folder: Path) -> list[Label]:
+    """Labels from the three files of ``Data/``; MOS and rating deviation on 0..100."""
+    columns = []
+    for name in ("AllImages_release", "AllMOS_release", "AllStdDev_release"):
+        columns.append(matlab_values(existing(folder / "Data", f"{name}.mat"), name))
+    if len({len(column) for column in columns}) != 1:
+        raise InputError(
+            f"{folder / 'Data'}: the three .mat files differ in length "
+            f"({', '.join(str(len(column)) for column in columns)}). Unpack the archive again."
+        )
+    return [
+        _label(str(name), float(mos), float(std)) for name, mos, std in zip(*columns, strict=True)
+    ]
+
+
+def _label(name: str, mos: float, std: float) -> Label:
+    if re.fullmatch(r"t[1-7]\.bmp", name):
+        return Label(name, mos, std, file=f"trainingImages/{name}", part=TRAINING)
+    return Label(name, mos, std, part=RATED)
+
+
+ENTRY = Entry(
+    name="livew",
+    title="LIVE In the Wild (ChallengeDB_release)",
+    source="https://live.ece.utexas.edu/research/ChallengeDB/index.html",
+    folders=("LIVE-W/ChallengeDB_release", "ChallengeDB_release", "LIVE-W", "livec"),
+    images=(("Images",),),
+    read=read,
+    count=1162,
+    low=3.42,
+    high=92.4319526627219,
+    split="official",
+    parts={
+        "official": dict.fromkeys(("train", "val", "test"), (RATED,)),
+        "all1169": dict.fromkeys(("train", "val", "test"), (RATED, TRAINING)),
+    },
+    aside=TRAINING,
+)

@@ -1,0 +1,147 @@
+"""Which images of a data set a run trains, validates and tests on; every choice has a digest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from lit_biqa.data.readers.entry import Entry, Label
+from lit_biqa.types import InputError, Sample
+
+PARTS = ("train", "val", "test")
+QALIGN = "https://github.com/Q-Future/Q-Align, playground/data (training_sft, test_jsons)"
+
+
+@dataclass(frozen=True)
+class Split:
+    """Samples of one part of one split of one data set.
+
+    Attributes:
+        dataset: catalogue name, or the stem of a user's CSV.
+        name: name of the split, such as ``official``.
+        part: ``train``, ``val`` or ``test``.
+        samples: its images that are on disk.
+        digest: eight characters that stand for the names and MOS of ``samples``.
+        skipped: labelled images of this part that the disk lacks.
+    """
+
+    dataset: str
+    name: str
+    part: str
+    samples: list[Sample]
+    digest: str
+    skipped: int
+
+
+def digest(rows: Iterable[tuple[str, float]]) -> str:
+    """First eight hexadecimal digits of the SHA-256 over sorted names and MOS (4 decimals)."""
+    lines = sorted(f"{name.lower()} {mos:.4f}" for name, mos in rows)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:8]
+
+
+def choose(entry: Entry, labels: list[Label], split: str, part: str, root: Path) -> list[int]:
+    """Rows of ``labels`` that form ``part`` of ``split``.
+
+    Args:
+        entry: the data set.
+        labels: all of its labels.
+        split: ``all``, one of ``entry.parts``, ``qalign``, ``random-<seed>`` or
+            ``reference-<seed>``.
+        part: ``train``, ``val`` or ``test``.
+        root: data root; Q-Align's lists are under it.
+
+    Raises:
+        InputError: if the data set has no such split, or the split no such part.
+    """
+    counted = [i for i, label in enumerate(labels) if not entry.aside or label.part != entry.aside]
+    seeded = re.fullmatch(r"(random|reference)-(\d+)", split)
+    if split == "all":
+        return counted
+    if split in entry.parts:
+        return _authors(entry, labels, split, part)
+    if split == "qalign" and entry.lists:
+        return _listed(entry, labels, part, root / "splits" / "qalign")
+    if seeded and seeded[1] == "random":
+        return _seeded(counted, lambda i: labels[i].name, split, part)
+    if seeded and labels[counted[0]].reference is not None:
+        return _seeded(counted, lambda i: labels[i].reference or "", split, part)
+    raise InputError(
+        f"{entry.name} has no split {split!r}; it has {', '.join(offered(entry, labels))}."
+    )
+
+
+def offered(entry: Entry, labels: list[Label]) -> list[str]:
+    """Names of the splits that a data set has."""
+    names = [*entry.parts, "all", "random-<seed>"]
+    names += ["qalign"] if entry.lists else []
+    return names + (["reference-<seed>"] if labels[0].reference is not None else [])
+
+
+def _no_part(split: str, part: str, known: Iterable[str]) -> InputError:
+    held_out = " Leave val unset to hold out a share of the training images." * (part == "val")
+    return InputError(f"split {split!r} has no part {part!r}; it has {', '.join(known)}.{held_out}")
+
+
+def _authors(entry: Entry, labels: list[Label], split: str, part: str) -> list[int]:
+    parts = entry.parts[split]
+    if part not in parts:
+        raise _no_part(split, part, parts)
+    rows = [i for i, label in enumerate(labels) if label.part in parts[part]]
+    if not rows:
+        raise InputError(
+            f"{entry.name}/{split}: the label file names no image of part {part!r}. "
+            f"Take the label file that names the parts from {entry.source}."
+        )
+    return rows
+
+
+def _seeded(rows: list[int], group: Callable[[int], str], split: str, part: str) -> list[int]:
+    """80/20 by group, ordered by a hash of its name: no generator's version can change it."""
+    if part not in ("train", "test"):
+        raise _no_part(split, part, ("train", "test"))
+    seed = split.rpartition("-")[2]
+    groups = sorted({group(i).lower() for i in rows}, key=lambda name: _hash(f"{seed}/{name}"))
+    test = set(groups[: max(1, round(0.2 * len(groups)))])
+    return [i for i in rows if (group(i).lower() in test) == (part == "test")]
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _listed(entry: Entry, labels: list[Label], part: str, folder: Path) -> list[int]:
+    if part not in entry.lists:
+        raise _no_part("qalign", part, entry.lists)
+    path = folder / entry.lists[part]
+    if not path.is_file():
+        here = [name for name, file in entry.lists.items() if (folder / file).is_file()]
+        possible = f" With what is there, part {' and '.join(here)} can be read." if here else ""
+        raise InputError(
+            f"{entry.name}/qalign: part {part!r} needs {path}, which is absent. "
+            f"Download it from {QALIGN}.{possible}"
+        )
+    rows = {label.name.lower(): i for i, label in enumerate(labels)}
+    names = _qalign_names(path)
+    strange = [name for name in names if name.lower() not in rows]
+    if strange:
+        raise InputError(
+            f"{path} names {len(strange)} images that {entry.title} has no label for, such as "
+            f"{', '.join(strange[:3])}. Is it the list of another data set?"
+        )
+    return sorted({rows[name.lower()] for name in names})
+
+
+def _qalign_names(path: Path) -> list[str]:
+    """File names in a list of Q-Align: ``image`` or ``img_path`` of each item, less its folder."""
+    try:
+        items = json.loads(path.read_text(encoding="utf-8"))
+        names = [item.get("image") or item["img_path"] for item in items]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{path}: a JSON list of items with 'image' or 'img_path' is expected ({error!r})."
+        ) from error
+    return [str(name).rpartition("/")[2] for name in names]
