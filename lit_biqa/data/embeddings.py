@@ -1,0 +1,140 @@
+"""Image embeddings kept in one file, so that a head can be refitted without touching an image."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Generator, Tensor
+
+from lit_biqa.types import InputError, Sample
+
+Role = Literal["train", "val", "test"]
+_FORMAT = "lit_biqa-embeddings-1"
+_REMEDY = "write it anew with the run that trained the encoder"
+
+
+@dataclass(frozen=True)
+class EmbeddingRow:
+    """What is known of one embedded image; fields as in `Sample`, with the part it served."""
+
+    dataset: str
+    split: str
+    index: int
+    name: str
+    mos: float
+    std: float
+    role: Role
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """Embeddings of images and what they are of.
+
+    Attributes:
+        vectors: ``[N, D]`` float32, as the encoder gave them.
+        rows: N descriptions in the same order.
+        source: free notes, such as the encoder and the checkpoint they came from.
+    """
+
+    vectors: Tensor
+    rows: tuple[EmbeddingRow, ...]
+    source: Mapping[str, str] = field(default_factory=dict)
+
+    def of_role(self, role: Role) -> list[int]:
+        """Positions of the rows that served a part."""
+        return [i for i, row in enumerate(self.rows) if row.role == role]
+
+
+def write_embeddings(path: Path, embeddings: Embeddings) -> None:
+    """Write embeddings to one safetensors file, whole or not at all.
+
+    Raises:
+        InputError: if vectors and rows differ in number, or the file cannot be written.
+    """
+    from safetensors.torch import save
+
+    if embeddings.vectors.ndim != 2 or len(embeddings.vectors) != len(embeddings.rows):
+        raise InputError(
+            f"embeddings of shape {list(embeddings.vectors.shape)} for {len(embeddings.rows)} rows"
+        )
+    notes = {
+        "format": _FORMAT,
+        "rows": json.dumps([dataclasses.astuple(row) for row in embeddings.rows]),
+        "source": json.dumps(dict(embeddings.source)),
+    }
+    vectors = embeddings.vectors.detach().to("cpu", torch.float32).contiguous()
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_bytes(save({"embedding": vectors}, metadata=notes))
+        beside.replace(path)
+    except OSError as error:
+        raise InputError(f"{path}: embeddings cannot be written: {error}") from error
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def read_embeddings(path: Path) -> Embeddings:
+    """Read a file that `write_embeddings` wrote.
+
+    Raises:
+        InputError: if it is absent, broken, or another kind of file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise InputError(f"{path}: no such file of embeddings; {_REMEDY}, or mend data.embeddings")
+    try:
+        with safe_open(path, framework="pt") as file:
+            notes = file.metadata() or {}
+            if notes.get("format") != _FORMAT:
+                raise InputError(f"{path}: not a file of {_FORMAT}; {_REMEDY}")
+            vectors = file.get_tensor("embedding")
+            rows = tuple(EmbeddingRow(*row) for row in json.loads(notes["rows"]))
+            return Embeddings(vectors, rows, json.loads(notes["source"]))
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: broken file of embeddings ({error}); {_REMEDY}") from error
+
+
+class EmbeddingReader:
+    """Gives the cached embedding of a sample where others read its image.
+
+    Raises:
+        InputError: from the call, if the sample was never embedded.
+    """
+
+    def __init__(self, embeddings: Embeddings, path: Path) -> None:
+        self.vectors, self.path = embeddings.vectors, path
+        self._place = {(row.dataset, row.index): i for i, row in enumerate(embeddings.rows)}
+
+    def check(self, samples: Sequence[Sample]) -> None:
+        """Look all samples up beforehand.
+
+        Raises:
+            InputError: if some were never embedded; counts them and names a few.
+        """
+        absent = [s for s in samples if (s.dataset, s.index) not in self._place]
+        if absent:
+            some = ", ".join(f"{s.dataset}/{s.name}" for s in absent[:3])
+            raise InputError(
+                f"{self.path}: no embedding of {len(absent)} of {len(samples)} images ({some}); "
+                f"{_REMEDY} over these data sets, or leave them out of the configuration"
+            )
+
+    def __call__(self, sample: Sample, generator: Generator) -> Tensor:
+        """Embedding ``[D]`` of one sample; nothing in it is random."""
+        self.check([sample])
+        return self.vectors[self._place[sample.dataset, sample.index]]
+
+    def stand_in(self) -> Tensor:
+        """Zeros ``[D]``."""
+        return torch.zeros_like(self.vectors[0])

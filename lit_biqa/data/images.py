@@ -1,0 +1,111 @@
+"""Any image opened as 8-bit RGB, and the images of a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Union
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from lit_biqa.types import InputError
+
+ImageSource = Union[str, Path, Image.Image, Tensor]
+
+SUFFIXES = frozenset(
+    (".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+)
+_WHITE = (255, 255, 255, 255)
+
+
+class UnreadableImage(InputError):
+    """An image cannot be decoded. The message names it and says why."""
+
+
+def open_image(source: ImageSource) -> Image.Image:
+    """Open an image as people see it: upright, 8-bit RGB.
+
+    EXIF orientation is applied. Transparent pixels are laid over white, as a page shows them;
+    dropping alpha instead would bring out whatever colour lies hidden beneath. 16-bit greys are
+    scaled to 8 bits, 65,535 to 255. CMYK and palettes are converted, of animations the first
+    frame is taken, and colour profiles are not applied.
+
+    Args:
+        source: a path, a PIL image, or a uint8 tensor ``[3, H, W]``, ``[1, H, W]`` or ``[H, W]``.
+
+    Raises:
+        UnreadableImage: if the file is absent, truncated or not an image, or the samples have no
+            known range (floats, integers beyond 16 bits); names the file.
+        InputError: if a tensor has another type or shape.
+    """
+    if isinstance(source, Tensor):
+        return _from_tensor(source)
+    if isinstance(source, Image.Image):
+        return _to_rgb(source, "image")
+    path = Path(source)
+    try:
+        with Image.open(path) as image:
+            return _to_rgb(image, str(path))
+    except InputError:
+        raise
+    except FileNotFoundError:
+        raise UnreadableImage(f"{path}: no such file") from None
+    except Exception as error:  # decoders raise all sorts on broken files
+        raise UnreadableImage(f"{path}: {_reason(error)}") from error
+
+
+def list_images(folder: Path) -> list[Path]:
+    """Image files in a folder and the folders under it, sorted; hidden ones are passed over.
+
+    Raises:
+        InputError: if the folder is absent or holds no file with an image's suffix.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; give the folder that holds the images")
+    inside = (path.relative_to(folder) for path in folder.rglob("*"))
+    names = [
+        name
+        for name in inside
+        if name.suffix.lower() in SUFFIXES and not any(p.startswith(".") for p in name.parts)
+    ]
+    if not names:
+        raise InputError(f"{folder}: no image in it or under it (looked for {' '.join(SUFFIXES)})")
+    return [folder / name for name in sorted(names)]
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "not an image, or of a kind that Pillow cannot read"
+    return str(error) or type(error).__name__
+
+
+def _from_tensor(pixels: Tensor) -> Image.Image:
+    grey = pixels.expand(3, *pixels.shape[-2:]) if pixels.ndim in (2, 3) else pixels
+    if pixels.dtype != torch.uint8 or grey.ndim != 3 or pixels.shape[:-2] not in ((), (1,), (3,)):
+        raise InputError(
+            f"image tensor of {pixels.dtype}, shape {list(pixels.shape)}: "
+            "give uint8 values of shape [3, H, W], [1, H, W] or [H, W]"
+        )
+    return Image.fromarray(grey.permute(1, 2, 0).contiguous().cpu().numpy())
+
+
+def _to_rgb(image: Image.Image, name: str) -> Image.Image:
+    image.load()
+    image = ImageOps.exif_transpose(image)
+    if image.mode[0] in "IF":
+        image = _scale_to_8_bits(image, name)
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", layer.size, _WHITE), layer)
+    return image.convert("RGB")
+
+
+def _scale_to_8_bits(image: Image.Image, name: str) -> Image.Image:
+    values = np.asarray(image)
+    if values.dtype.kind == "f" or values.min(initial=0) < 0 or values.max(initial=0) > 65535:
+        raise UnreadableImage(
+            f"{name}: samples of mode {image.mode} have no known range; save it with 8 or 16 bits"
+        )
+    return Image.fromarray(((values.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8))

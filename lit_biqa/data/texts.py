@@ -1,0 +1,181 @@
+"""Texts about images, read from JSON and joined to samples by image name."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from lit_biqa.text.parsing import tagged, without_answer
+from lit_biqa.types import InputError, Sample
+
+log = logging.getLogger(__name__)
+
+Record = dict[str, Any]
+DEFAULT_FIELDS = ("text", "texts")
+
+
+def attach_texts(
+    samples: Sequence[Sample],
+    files: Sequence[Path],
+    fields: Sequence[str] = DEFAULT_FIELDS,
+    limit: int | None = None,
+) -> list[Sample]:
+    """Give each sample the texts that the files hold about its image.
+
+    A file is JSON Lines or one JSON list of records such as
+    ``{"image": "a.jpg", "text": "The image is sharp."}``. ``image`` is the name the label file
+    writes, or its last part; ``dataset`` may be added where two data sets share a name. A field
+    is a string or a list of strings; ``field:tag`` takes only what stands between ``<tag>`` and
+    ``</tag>``. What stands in ``<answer>`` is never taken, for it holds the rating.
+
+    Args:
+        samples: the images.
+        files: read in order; the texts of an image keep the order in which they are found.
+        fields: which fields of a record are texts, such as ``perception_text:think``.
+        limit: keep the first so many texts of each image; ``None`` keeps all.
+
+    Returns:
+        The samples in their order; texts that they had stand before the new ones.
+
+    Raises:
+        InputError: for a file that is absent or broken (with the line), a record without image
+            or without any of the fields, an ambiguous name, or if no record matches any sample.
+    """
+    found: dict[tuple[str, int], list[str]] = {(s.dataset, s.index): [*s.texts] for s in samples}
+    names = _by_name(samples)
+    for file in files:
+        _join(file, fields, names, found)
+    without = [s.name for s in samples if not found[s.dataset, s.index]]
+    if files and without:
+        log.warning("%d of %d images have no text: %s", len(without), len(samples), _some(without))
+    return [replace(s, texts=tuple(found[s.dataset, s.index][:limit])) for s in samples]
+
+
+def read_records(file: Path) -> Iterator[tuple[str, Record]]:
+    """Records of a JSON Lines file or of a JSON list, each with the place it stands at.
+
+    Raises:
+        InputError: if the file is absent, or a line or record is broken; names file and place.
+    """
+    try:
+        content = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(f"{file}: no such file of texts; check data.texts") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file}: cannot be read as UTF-8 text: {error}") from error
+    parts = _list_items(file, content) if content.lstrip()[:1] == "[" else _lines(file, content)
+    for place, record in parts:
+        if not isinstance(record, dict) or not isinstance(record.get("image"), str):
+            raise InputError(f'{place}: expected a record with "image", a file name: {record!s:.80}')
+        yield place, record
+
+
+def _lines(file: Path, content: str) -> Iterator[tuple[str, Any]]:
+    for number, line in enumerate(content.split("\n"), start=1):
+        if line.strip():
+            place = f"{file} line {number}"
+            yield place, _parse(place, line)
+
+
+def _list_items(file: Path, content: str) -> Iterator[tuple[str, Any]]:
+    for number, record in enumerate(_parse(str(file), content), start=1):
+        yield f"{file} record {number}", record
+
+
+def _parse(place: str, content: str) -> Any:
+    try:
+        return json.loads(content)
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"{place}: broken JSON ({error}); mend or remove it, the file may be cut off"
+        ) from error
+
+
+def _by_name(samples: Sequence[Sample]) -> dict[str, set[tuple[str, int]]]:
+    """Samples under their whole name and under its last part."""
+    names: dict[str, set[tuple[str, int]]] = {}
+    for sample in samples:
+        for name in {sample.name, Path(sample.name).name}:
+            names.setdefault(name, set()).add((sample.dataset, sample.index))
+    return names
+
+
+def _join(
+    file: Path,
+    fields: Sequence[str],
+    names: dict[str, set[tuple[str, int]]],
+    found: dict[tuple[str, int], list[str]],
+) -> None:
+    matched, empty, others = 0, list[str](), list[str]()
+    for place, record in read_records(file):
+        texts = _texts(place, record, fields)
+        keys = _match(record, names)
+        if len(keys) > 1:
+            sets = sorted({dataset for dataset, _ in keys})
+            raise InputError(
+                f'{place}: image "{record["image"]}" is ambiguous ({len(keys)} images of '
+                f'{", ".join(sets)}); write its whole name, or add "dataset" to the record'
+            )
+        for key in keys:
+            found[key] += texts
+        matched += bool(keys and texts)
+        if not keys:
+            others.append(record["image"])
+        elif not texts:
+            empty.append(record["image"])
+    _report(file, fields, matched, empty, others, names)
+
+
+def _match(record: Record, names: dict[str, set[tuple[str, int]]]) -> set[tuple[str, int]]:
+    name = record["image"]
+    keys = names.get(name) or names.get(Path(name).name) or set()
+    return {key for key in keys if key[0] == record.get("dataset", key[0])}
+
+
+def _texts(place: str, record: Record, fields: Sequence[str]) -> list[str]:
+    """Texts of a record, in the order of the fields; empty ones left out."""
+    wanted = [field.partition(":") for field in fields]
+    if not any(name in record for name, _, _ in wanted):
+        raise InputError(
+            f"{place}: none of the fields {', '.join(fields)} in it, it has {', '.join(record)}; "
+            "name the fields that hold texts in data.text_fields"
+        )
+    texts = []
+    for name, _, tag in wanted:
+        value = record.get(name, [])
+        for text in value if isinstance(value, list) else [value]:
+            if not isinstance(text, str):
+                raise InputError(f'{place}: "{name}" is not text: {text!s:.80}')
+            texts.append(tagged(text, tag) if tag else without_answer(text))
+    return [text for text in texts if text]
+
+
+def _report(
+    file: Path,
+    fields: Sequence[str],
+    matched: int,
+    empty: list[str],
+    others: list[str],
+    names: dict[str, set[tuple[str, int]]],
+) -> None:
+    if not matched and not empty:
+        raise InputError(
+            f"{file}: none of its {len(others)} records is about an image of this data; it names "
+            f"{_some(others)}, the data {_some(sorted(names))}; check data.texts and data.train"
+        )
+    if not matched:
+        raise InputError(
+            f"{file}: no text in {', '.join(fields)} of any record; check data.text_fields"
+        )
+    if empty:
+        log.warning("%s: no %s in %d records: %s", file, "/".join(fields), len(empty), _some(empty))
+    if others:
+        log.info("%s: %d records about other images are not used", file, len(others))
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
