@@ -1,0 +1,286 @@
+"""How well predicted scores follow mean opinion scores: correlations, their intervals, failures.
+
+Every function is told all rows of a data set at once, in float64. Rows are gathered over processes
+and freed of repeats before (`parallel.gather_rows`); averaging per batch or per rank is wrong.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lit_biqa.parallel import world
+
+Array = NDArray[np.float64]
+Logistic = tuple[float, float, float, float]
+
+# Scores that differ by less than this are one score: float32 resolves 5e-7 near 5, so a model that
+# predicts a constant still shows such differences between batches.
+RESOLUTION = 1e-6
+# Resamples times rows held at once while bootstrapping; about 1 MB per array, so caches hold it.
+BLOCK = 131_072
+
+
+class UndefinedCorrelationWarning(UserWarning):
+    """A correlation could not be computed and is reported as ``nan``; the message says why."""
+
+
+@dataclass(frozen=True)
+class Correlations:
+    """Agreement of predicted scores with MOS over one data set, both on [1, 5].
+
+    Rows without a score count in ``n`` and in ``failures`` and take part in nothing else: every
+    other figure is over the ``n - failures`` rows that have one. ``nan`` marks what is undefined.
+
+    Attributes:
+        n: rows with a known MOS.
+        failures: those among them that have no score.
+        plcc: Pearson's linear correlation of the raw scores.
+        srcc: Spearman's rank correlation, ties at their mean rank.
+        krcc: Kendall's tau-b.
+        rmse: root mean square of score minus MOS, in MOS units, raw.
+        plcc_fitted: Pearson's correlation after `fit_logistic`.
+        plcc_low: lower end of the 95% percentile bootstrap interval of ``plcc``.
+        plcc_high: its upper end.
+        srcc_low: lower end of the 95% percentile bootstrap interval of ``srcc``.
+        srcc_high: its upper end.
+    """
+
+    n: int
+    failures: int
+    plcc: float = math.nan
+    srcc: float = math.nan
+    krcc: float = math.nan
+    rmse: float = math.nan
+    plcc_fitted: float = math.nan
+    plcc_low: float = math.nan
+    plcc_high: float = math.nan
+    srcc_low: float = math.nan
+    srcc_high: float = math.nan
+
+
+def correlate(
+    scores: Sequence[float] | Array,
+    mos: Sequence[float] | Array,
+    bootstrap: int = 1000,
+    seed: int = 0,
+    label: str = "data set",
+) -> Correlations:
+    """Compare predicted scores with MOS.
+
+    Correlations are ``nan``, with a warning, for fewer than three scored rows and for constant
+    scores or MOS (no spread above `RESOLUTION`).
+
+    Args:
+        scores: predicted scores ``[N]``; anything not finite is a failure.
+        mos: mean opinion scores ``[N]``; rows where it is not finite cannot be judged and are
+            left out of everything, ``n`` included.
+        bootstrap: resamples for the intervals; 0 leaves the intervals ``nan``.
+        seed: of the resampling.
+        label: what warnings call these rows.
+    """
+    x, y = np.asarray(scores, dtype=np.float64), np.asarray(mos, dtype=np.float64)
+    known = np.isfinite(y)
+    scored = known & np.isfinite(x)
+    n, failures = int(known.sum()), int(known.sum() - scored.sum())
+    x, y = x[scored], y[scored]
+    rmse = float(np.sqrt(np.mean((x - y) ** 2))) if len(x) else math.nan
+    if (reason := _undefined(x, y)) is not None:
+        _warn(f"{label}: correlations are undefined (nan): {reason}.")
+        return Correlations(n, failures, rmse=rmse)
+    intervals = bootstrap_intervals(x, y, bootstrap, seed) if bootstrap else (math.nan,) * 4
+    return Correlations(
+        n, failures, plcc(x, y), srcc(x, y), krcc(x, y), rmse, plcc_fitted(x, y, label), *intervals
+    )
+
+
+def _undefined(x: Array, y: Array) -> str | None:
+    """Why these scored rows have no correlation, if they have none."""
+    if len(x) < 3:
+        return f"{len(x)} scored rows with a MOS, and it takes 3"
+    for values, what in ((x, "predictions"), (y, "labels")):
+        if np.ptp(values) < RESOLUTION:
+            return f"all {len(x)} {what} equal {values[0]:.4g}"
+    return None
+
+
+def _warn(message: str) -> None:
+    if world()[0] == 0:
+        warnings.warn(message, UndefinedCorrelationWarning, stacklevel=3)
+
+
+def plcc(x: Array, y: Array) -> float:
+    """Pearson's linear correlation of two arrays ``[N]``, in float64."""
+    import torch
+    from torchmetrics.functional.regression import pearson_corrcoef
+
+    first, second = (torch.from_numpy(np.asarray(v, dtype=np.float64)) for v in (x, y))
+    return float(pearson_corrcoef(first, second))
+
+
+def srcc(x: Array, y: Array) -> float:
+    """Spearman's correlation: Pearson's, of ranks, ties at their mean rank.
+
+    Torchmetrics' own Spearman is not used: it takes the ranks' correlation in float32 and adds
+    1e-6 to its denominator, so that three rows in perfect order give 0.9999985.
+    """
+    from scipy.stats import rankdata
+
+    return plcc(rankdata(x), rankdata(y))
+
+
+def krcc(x: Array, y: Array) -> float:
+    """Kendall's tau-b (Kendall 1945), which corrects for ties in either array.
+
+    From scipy, in O(N log N): torchmetrics' is quadratic and takes its root in float32.
+    """
+    from scipy.stats import kendalltau
+
+    return float(kendalltau(x, y, variant="b").statistic)
+
+
+def logistic(x: Array, b1: float, b2: float, b3: float, b4: float) -> Array:
+    """The four-parameter logistic of the VQEG: ``(b1 - b2) / (1 + exp(-(x - b3) / |b4|)) + b2``.
+
+    Source: VQEG, Final report on the validation of objective models of video quality assessment,
+    2000, section on the fit of objective to subjective scores.
+    """
+    from scipy.special import expit
+
+    curve: Array = b2 + (b1 - b2) * expit((x - b3) / abs(b4))
+    return curve
+
+
+def fit_logistic(x: Array, y: Array) -> Logistic | None:
+    """Fit `logistic` to MOS ``y`` over scores ``x``, both ``[N]``, by least squares.
+
+    Both are standardised for the fit. It starts from the ends of ``y``, the mean of ``x`` and
+    four slopes, rising or falling as the data do, and the best end is taken: from one start alone
+    the search may settle on a step. ``ftol`` is what PLCC needs, not what the parameters need: on
+    data that are nearly a line or an exponential they run to infinity while the curve stands.
+
+    Returns:
+        ``(b1, b2, b3, b4)``, or ``None`` where no start converged or N < 5.
+    """
+    from scipy.optimize import OptimizeWarning, curve_fit
+
+    if len(x) < 5:
+        return None
+    mx, sx, my, sy = x.mean(), x.std(), y.mean(), y.std()
+    u, v = (x - mx) / sx, (y - my) / sy
+    top, bottom = (v.max(), v.min()) if np.dot(u, v) >= 0 else (v.min(), v.max())
+    ends: list[tuple[float, Array]] = []
+    for slope in (0.25, 0.5, 1.0, 2.0):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", OptimizeWarning)
+            warnings.simplefilter("ignore", RuntimeWarning)
+            try:
+                found, _ = curve_fit(
+                    logistic, u, v, p0=(top, bottom, 0.0, slope), ftol=1e-6, maxfev=2000
+                )
+            except RuntimeError:
+                continue
+        ends.append((float(np.sum((logistic(u, *found) - v) ** 2)), found))
+    if not ends:
+        return None
+    b1, b2, b3, b4 = (float(b) for b in min(ends, key=lambda end: end[0])[1])
+    return b1 * sy + my, b2 * sy + my, b3 * sx + mx, abs(b4) * sx
+
+
+def plcc_fitted(x: Array, y: Array, label: str = "data set") -> float:
+    """Pearson's correlation of `logistic`-mapped scores with MOS; ``nan`` without a fit."""
+    beta = fit_logistic(x, y)
+    if beta is None or np.ptp(logistic(x, *beta)) < RESOLUTION:
+        why = "it takes 5 rows" if len(x) < 5 else "it did not converge"
+        _warn(f"{label}: the logistic fit is undefined (plcc_fitted is nan): {why}.")
+        return math.nan
+    return plcc(logistic(x, *beta), y)
+
+
+def bootstrap_intervals(
+    x: Array, y: Array, resamples: int = 1000, seed: int = 0
+) -> tuple[float, float, float, float]:
+    """95% percentile intervals of PLCC and SRCC, rows resampled with replacement.
+
+    A resample is the number of times each row was drawn, so that ranks follow from cumulative
+    sums over values sorted once instead of a sort per resample. Resamples in which either side is
+    constant have no correlation and are left out.
+
+    Args:
+        x: scores ``[N]``, no ``nan``.
+        y: MOS ``[N]``, no ``nan``.
+        resamples: how many.
+        seed: of the draws.
+
+    Returns:
+        ``(plcc_low, plcc_high, srcc_low, srcc_high)``.
+    """
+    rng, n = np.random.default_rng(seed), len(x)
+    values = np.stack([x - x.mean(), y - y.mean()])
+    sorts = [_Sorted(v) for v in (x, y)]
+    found: list[Array] = []
+    rows = max(1, BLOCK // n)
+    for start in range(0, resamples, rows):
+        count = min(rows, resamples - start)
+        drawn = rng.integers(n, size=(count, n)) + n * np.arange(count)[:, None]
+        weights = np.bincount(drawn.ravel(), minlength=count * n).reshape(count, n).astype(float)
+        pearson = _weighted_pearson(weights, values[0], values[1])
+        spearman = _weighted_pearson(weights, *(s.ranks(weights) for s in sorts))
+        found.append(np.stack([pearson, spearman]))
+    both = np.concatenate(found, axis=1)
+    low, high = np.percentile(both[:, np.isfinite(both).all(axis=0)], (2.5, 97.5), axis=1)
+    return float(low[0]), float(high[0]), float(low[1]), float(high[1])
+
+
+class _Sorted:
+    """Values ``[N]`` sorted once, to rank any resample of them."""
+
+    def __init__(self, values: Array) -> None:
+        self.order = np.argsort(values, kind="stable")
+        unique, self.code = np.unique(values, return_inverse=True)
+        self.starts = np.searchsorted(values[self.order], unique)
+
+    def ranks(self, weights: Array) -> Array:
+        """Centred mean ranks ``[R, N]`` of each row in the resamples with ``weights [R, N]``."""
+        counts = np.add.reduceat(weights[:, self.order], self.starts, axis=1)
+        middle = np.cumsum(counts, axis=1) - (counts - 1) / 2 - (weights.shape[1] + 1) / 2
+        ranks: Array = middle[:, self.code]
+        return ranks
+
+
+def _weighted_pearson(w: Array, x: Array, y: Array) -> Array:
+    """Pearson's correlation ``[R]`` under row counts ``w [R, N]``; x, y ``[N]`` or ``[R, N]``."""
+    n = w.shape[1]
+    wx, wy = w * x, w * y
+    mx, my = wx.sum(axis=1) / n, wy.sum(axis=1) / n
+    covariance = (wx * y).sum(axis=1) / n - mx * my
+    sx, sy = (wx * x).sum(axis=1) / n, (wy * y).sum(axis=1) / n
+    vx, vy = sx - mx**2, sy - my**2
+    # Of a constant, rounding leaves a variance near 1e-16 of the second moment.
+    spread = (vx > 1e-12 * sx) & (vy > 1e-12 * sy)
+    r: Array = np.full(len(w), math.nan)
+    r[spread] = np.clip(covariance[spread] / np.sqrt(vx[spread] * vy[spread]), -1.0, 1.0)
+    return r
+
+
+def mean(results: Sequence[Correlations]) -> Correlations:
+    """The mean row of a table: ``n`` and ``failures`` summed, every other column averaged.
+
+    A column that is ``nan`` for one data set is ``nan`` here: leaving a set out would compare
+    runs over different sets. The interval columns are mean ends, not an interval of the mean.
+    """
+    averages = {
+        field.name: float(np.mean([getattr(result, field.name) for result in results]))
+        for field in fields(Correlations)
+        if field.name not in ("n", "failures")
+    }
+    return Correlations(
+        n=sum(result.n for result in results),
+        failures=sum(result.failures for result in results),
+        **averages,
+    )
