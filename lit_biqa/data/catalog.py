@@ -7,12 +7,35 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from lit_biqa.data.readers import agiqa3k, livew
+from lit_biqa.data.readers import (
+    agiqa3k,
+    csiq,
+    kadid10k,
+    koniq10k,
+    liver2,
+    livew,
+    own,
+    pipal,
+    spaq,
+    synthetic,
+    tid2013,
+)
 from lit_biqa.data.readers.entry import Entry, Label
 from lit_biqa.data.splits import PARTS, Split, choose, digest
 from lit_biqa.types import InputError, Sample
 
-ENTRIES = (agiqa3k.ENTRY, livew.ENTRY)
+ENTRIES = (
+    koniq10k.ENTRY,
+    spaq.ENTRY,
+    kadid10k.ENTRY,
+    pipal.ENTRY,
+    livew.ENTRY,
+    agiqa3k.ENTRY,
+    csiq.ENTRY,
+    tid2013.ENTRY,
+    liver2.ENTRY,
+    synthetic.ENTRY,
+)
 NAMES = tuple(entry.name for entry in ENTRIES)
 
 SPEC = re.compile(r"(?P<name>.+\.csv|[^/:]+)(?:/(?P<split>[^/:]+))?(?::(?P<part>[^/:]+))?")
@@ -48,10 +71,9 @@ def load_split(
         InputError: if the spec, the label file or the images on disk are not as they should be.
     """
     name, split, part = parse(spec, part)
-    entry = find(name)
-    split, root = split or entry.split, Path(root)
-    folder = entry.folder(root)
-    labels = entry.read(folder)
+    entry, root = _entry(name, Path(root))
+    split, folder = split or entry.split, entry.folder(root)
+    labels = entry.labels(folder)
     rows = choose(entry, labels, split, part, root)
     found = locate(entry, folder, [labels[row] for row in rows])
     absent = [labels[row].name for row, path in zip(rows, found, strict=True) if path is None]
@@ -76,6 +98,13 @@ def parse(spec: str, part: str) -> tuple[str, str, str]:
     return match["name"], match["split"] or "", match["part"] or part
 
 
+def _entry(name: str, root: Path) -> tuple[Entry, Path]:
+    """The entry and the folder to look under: for a CSV of one's own, the one it lies in."""
+    if name.endswith(".csv"):
+        return own.entry(Path(name)), Path(name).parent
+    return find(name), root
+
+
 def locate(entry: Entry, folder: Path, labels: list[Label]) -> list[Path | None]:
     """Where the image of each label lies; None where the disk lacks it."""
     finder = entry.finder(folder, labels)
@@ -84,10 +113,11 @@ def locate(entry: Entry, folder: Path, labels: list[Label]) -> list[Path | None]
 
 def _absence(spec: str, entry: Entry, folder: Path, absent: list[str], total: int) -> InputError:
     versions = " or ".join(", ".join(version) for version in entry.images)
-    some = ", ".join(absent[:5]) + (", ..." if len(absent) > 5 else "")
+    more = f" and {len(absent) - 5} more" if len(absent) > 5 else ""
     return InputError(
-        f"{spec}: {len(absent)} of {total} images are not under {folder} (in {versions}): {some}. "
-        f"Obtain them at {entry.source}, or set missing: skip to go on with those that are there."
+        f"{spec}: {len(absent)} of {total} images are not under {folder} (looked in {versions}): "
+        f"{', '.join(absent[:5])}{more}. Obtain them at {entry.source}, or set missing: skip to "
+        "go on with those that are there."
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,30 +41,6 @@ def digest(rows: Iterable[tuple[str, float]]) -> str:
     """First eight hexadecimal digits of the SHA-256 over sorted names and MOS (4 decimals)."""
     lines = sorted(f"{name.lower()} {mos:.4f}" for name, mos in rows)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:8]
-
-
-def hold_out(
-    samples: Sequence[Sample], fraction: float, seed: int
-) -> tuple[list[Sample], list[Sample]]:
-    """Samples to train on and to validate on, divided by reference where a data set has them.
-
-    Each data set gives its own share, so a small one beside a large one is not passed over.
-
-    Args:
-        samples: training samples of any number of data sets.
-        fraction: of the references (of the images where there are none) to hold out, in (0, 1).
-        seed: of the choice; the order of ``samples`` does not matter to it.
-    """
-    groups: dict[str, set[str]] = {}
-    for sample in samples:
-        groups.setdefault(sample.dataset, set()).add((sample.reference or sample.name).lower())
-    held = {name: _drawn(inside, fraction, f"hold-out-{seed}") for name, inside in groups.items()}
-    train: list[Sample] = []
-    val: list[Sample] = []
-    for sample in samples:
-        apart = (sample.reference or sample.name).lower() in held[sample.dataset]
-        (val if apart else train).append(sample)
-    return train, val
 
 
 def choose(entry: Entry, labels: list[Label], split: str, part: str, root: Path) -> list[int]:

@@ -16,7 +16,7 @@ def read(folder: Path) -> list[Label]:
     """Labels from ``data.csv``: ``mos_quality`` and ``std_quality``; alignment is left aside."""
     rows = csv_rows(existing(folder, "data.csv"), ("name", "mos_quality", "std_quality"))
     return [
-        Label(row.text("name"), row.number("mos_quality"), row.number("std_quality"))
+        Label(row.text("name"), row.number("mos_quality"), row.number("std_quality", least=0.0))
         for row in rows
     ]
 

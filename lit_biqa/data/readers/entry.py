@@ -47,7 +47,7 @@ class Entry:
         images: versions of its image folders. Of them, the one that holds the most labelled
             images is used, and no other; a version may be several folders.
         read: labels from the data set's folder, in a fixed order.
-        count: images its authors scored, save those ``aside``.
+        count: images its authors scored, save those ``aside``; None where any number may be.
         low: lowest score over the whole data set, on its own scale; becomes 1 (or 5).
         high: highest score; becomes 5 (or 1).
         lower_is_better: scores are DMOS, so the scale is turned round.
@@ -65,7 +65,7 @@ class Entry:
     folders: tuple[str, ...]
     images: tuple[tuple[str, ...], ...]
     read: Callable[[Path], list[Label]]
-    count: int
+    count: int | None
     low: float
     high: float
     lower_is_better: bool = False
@@ -89,6 +89,23 @@ class Entry:
             f"{self.title} not found under {root}: no folder {' or '.join(self.folders)}. "
             f"Obtain it at {self.source} and unpack it there, or set the data root."
         )
+
+    def labels(self, folder: Path) -> list[Label]:
+        """All labels, in a fixed order.
+
+        Raises:
+            InputError: if the label file is absent, of another form, without a row, or names an
+                image twice.
+        """
+        labels = self.read(folder)
+        if not labels:
+            raise InputError(f"{self.title}: the label file in {folder} names no image.")
+        names: set[str] = set()
+        for label in labels:
+            if label.name in names:
+                raise InputError(f"{self.title}: {folder} has two labels for {label.name}.")
+            names.add(label.name)
+        return labels
 
     def finder(self, folder: Path, labels: list[Label]) -> ImageFinder:
         """Look-up in the version of the image folders that holds the most of ``labels``."""

@@ -36,23 +36,24 @@ class Row:
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         if value is None or not str(value).strip():
-            raise InputError(f"{self.place}: column {column!r} is empty. Fill it or drop the row.")
+            raise InputError(f"{self.place}: {column} is empty. Fill it or drop the row.")
         return str(value).strip()
 
-    def number(self, column: str) -> float:
-        """The cell as a finite number.
+    def number(self, column: str, least: float = -math.inf) -> float:
+        """The cell as a finite number, not below ``least``.
 
         Raises:
-            InputError: if it is none, or is NaN or infinite.
+            InputError: if it is none, is NaN or infinite, or is below.
         """
         text = self.text(column)
         try:
             value = float(text)
         except ValueError:
             value = math.nan
-        if not math.isfinite(value):
+        if not math.isfinite(value) or value < least:
+            expected = "a finite number" + f" not below {least:g}" * math.isfinite(least)
             raise InputError(
-                f"{self.place}: {column!r} is {text!r}, a finite number is expected. "
+                f"{self.place}: {column} is {text!r}, {expected} is expected. "
                 "Mend the row or take the label file from its authors again."
             )
         return value
@@ -133,23 +134,32 @@ def _sheet_values(path: Path, sheet: str | None) -> Iterator[tuple[Any, ...]]:
         book.close()
 
 
-def text_lines(path: Path) -> Iterator[tuple[str, str]]:
-    """Lines that are not blank, as (place, line).
+def separated_rows(
+    path: Path, columns: Sequence[str], separator: str | None = None
+) -> Iterator[Row]:
+    """Rows of a text file without header; blank lines are passed over.
+
+    Args:
+        path: the file.
+        columns: what its columns hold, in their order.
+        separator: between columns; None means blanks.
 
     Raises:
-        InputError: if the file is not text, or has no line.
+        InputError: if the file is not text, or a line has another number of columns.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is no text file in UTF-8 ({error}).") from error
-    found = False
     for number, line in enumerate(lines, start=1):
+        cells = [cell.strip() for cell in line.split(separator)]
+        if line.strip() and len(cells) != len(columns):
+            raise InputError(
+                f"{path}, line {number}: {line.strip()[:60]!r} is not of the form "
+                f"{(separator or ' ').join(columns)}. Take the file from its authors again."
+            )
         if line.strip():
-            found = True
-            yield f"{path}, line {number}", line.strip()
-    if not found:
-        raise InputError(f"{path} is empty. Take it from its authors again.")
+            yield Row(f"{path}, line {number}", dict(zip(columns, cells, strict=True)))
 
 
 def matlab_values(path: Path, variable: str) -> list[Any]:

@@ -1,0 +1,38 @@
+"""KADID-10k (Lin et al. 2019): 81 references, 25 distortions at 5 levels, 10,125 images.
+
+What the label file calls ``dmos`` is higher for better images, and ``var`` is the variance of
+the ratings, not their deviation; it can be 0.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from lit_biqa.data.readers.entry import Entry, Label
+from lit_biqa.data.readers.tables import Row, csv_rows, existing
+
+
+def read(folder: Path) -> list[Label]:
+    """Labels from ``dmos.csv``."""
+    columns = ("dist_img", "ref_img", "dmos", "var")
+    return [_label(row) for row in csv_rows(existing(folder, "dmos.csv"), columns)]
+
+
+def _label(row: Row) -> Label:
+    std = math.sqrt(row.number("var", least=0.0))
+    return Label(row.text("dist_img"), row.number("dmos"), std, reference=row.text("ref_img"))
+
+
+ENTRY = Entry(
+    name="kadid10k",
+    title="KADID-10k",
+    source="https://database.mmsp-kn.de/kadid-10k-database.html",
+    folders=("kadid10k",),
+    images=(("images",),),
+    read=read,
+    count=10125,
+    low=1.0,
+    high=4.93,
+    lists={"train": "train_kadid.json", "test": "test_kadid.json"},
+)

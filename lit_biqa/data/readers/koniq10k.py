@@ -1,0 +1,68 @@
+"""KonIQ-10k (Hosu et al. 2020): 10,073 photographs.
+
+Two label files are in use and "MOS" means another thing in each: z-scores scaled to 0..100 in
+``koniq10k_distributions_sets.csv`` (which also names the split), means of ratings on 1..5 in
+``koniq10k_scores_and_distributions.csv`` (where the z-scores are ``MOS_zscore``). SD is on 1..5
+in both. We take the z-scores, as the papers compared with do, and bring SD from its scale to
+theirs by the ratio of the two ranges, so both reach callers on [1, 5]: std = 4 SD / (4.31 -
+1.0961538), DeQA-Score's rule on the scale that the ratings were given on. The archive holds
+10,373 images, so the label file is the list, never the folder.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lit_biqa.data.readers.entry import Entry, Label
+from lit_biqa.data.readers.tables import Row, csv_rows, existing
+from lit_biqa.types import InputError
+
+FILES = ("koniq10k_distributions_sets.csv", "koniq10k_scores_and_distributions.csv")
+ZSCORE = (3.91176470588, 88.3888888889)  # lowest and highest over all 10,073 images
+RATING = (1.0961538461536, 4.31)  # the same of the mean rating, sum of i times c_i
+LARGEST_SD = 2.1  # no more than 2 on 1..5, and a little for division by n - 1
+
+
+def read(folder: Path) -> list[Label]:
+    """Labels: MOS as z-score, std on its scale.
+
+    Raises:
+        InputError: if MOS or SD is on another scale than the file's name promises.
+    """
+    path = existing(folder, *FILES)
+    rows = list(csv_rows(path, ("image_name", "MOS", "SD")))
+    mos = "MOS_zscore" if rows and "MOS_zscore" in rows[0].cells else "MOS"
+    return [_label(row, mos) for row in rows]
+
+
+def _label(row: Row, mos: str) -> Label:
+    deviation = row.number("SD", least=0.0)
+    if deviation > LARGEST_SD:
+        raise InputError(
+            f"{row.place}: SD is {deviation:g}, beyond what ratings on 1..5 can have. "
+            f"Take {FILES[0]} as its authors publish it."
+        )
+    ratio = (ZSCORE[1] - ZSCORE[0]) / (RATING[1] - RATING[0])
+    name, part = row.text("image_name"), row.cells.get("set")
+    return Label(name, row.number(mos), deviation * ratio, part=part)
+
+
+ENTRY = Entry(
+    name="koniq10k",
+    title="KonIQ-10k",
+    source="https://database.mmsp-kn.de/koniq-10k-database.html "
+    "(koniq10k_distributions_sets.csv: https://github.com/subpic/koniq, metadata/)",
+    folders=("koniq10k",),
+    images=(("1024x768",), ("512x384",)),
+    read=read,
+    count=10073,
+    low=ZSCORE[0],
+    high=ZSCORE[1],
+    split="official",
+    parts={
+        "official": {"train": ("training",), "val": ("validation",), "test": ("test",)},
+        # The papers we compare with test on both parts that are not for training.
+        "paper3015": {"train": ("training",), "test": ("validation", "test")},
+    },
+    lists={"train": "train_koniq.json", "test": "test_koniq.json"},
+)

@@ -1,0 +1,83 @@
+"""A CSV of one's own: ``image,mos[,std][,reference][,text]``, paths relative to the file.
+
+Rows of one image with different texts become one sample with several texts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from lit_biqa.data.readers.entry import Entry, Label
+from lit_biqa.data.readers.tables import Row, csv_rows
+from lit_biqa.types import InputError
+
+
+def entry(path: Path) -> Entry:
+    """A catalogue entry for the CSV at ``path``; its data set is called by the file's stem.
+
+    Raises:
+        InputError: if the file is absent.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} does not exist. Give the path of a CSV with columns image,mos.")
+    return Entry(
+        name=path.stem,
+        title=str(path),
+        source=f"the folders that {path} names",
+        folders=(".",),
+        images=((".",),),
+        read=partial(read, path),
+        count=None,
+        low=1.0,
+        high=5.0,
+    )
+
+
+def read(path: Path, _folder: Path) -> list[Label]:
+    """Labels from the CSV.
+
+    Raises:
+        InputError: if it lacks a column, a MOS is NaN or not on [1, 5], or rows of one image
+            contradict each other; names the line.
+    """
+    return merged(csv_rows(path, ("image", "mos")), "image")
+
+
+def merged(rows: Iterable[Row], key: str) -> list[Label]:
+    """One label per image, in the order in which they first occur, with the texts of all rows."""
+    first: dict[str, tuple[Row, Label]] = {}
+    texts: dict[str, dict[str, None]] = {}
+    for row in rows:
+        name = row.text(key)
+        kept, _ = first.setdefault(name, (row, _label(row, name)))
+        if (row.number("mos"), _std(row)) != (kept.number("mos"), _std(kept)):
+            raise InputError(
+                f"{row.place}: {name} has another mos or std than in {kept.place}. "
+                "Give an image one score."
+            )
+        if str(row.cells.get("text") or "").strip():
+            texts.setdefault(name, {})[row.text("text")] = None
+    return [replace(label, texts=tuple(texts.get(name, ()))) for name, (_, label) in first.items()]
+
+
+def _std(row: Row) -> float | None:
+    """The deviation, or None where there is none: unlike NaN, None equals itself."""
+    empty = str(row.cells.get("std") or "").strip().lower() in ("", "nan")
+    return None if empty else row.number("std", least=0.0)
+
+
+def _label(row: Row, name: str) -> Label:
+    mos = row.number("mos")
+    if not 1 <= mos <= 5:
+        raise InputError(
+            f"{row.place}: mos is {mos:g}, not on [1, 5]. Rescale the column by "
+            "1 + 4 (mos - min) / (max - min) with min and max over the whole data set, "
+            "and std by 4 std / (max - min)."
+        )
+    reference = str(row.cells.get("reference") or "").strip() or None
+    std = _std(row)
+    return Label(name, mos, math.nan if std is None else std, reference=reference)
