@@ -55,8 +55,25 @@ def find(name: str) -> Entry:
     raise InputError(f"no data set is called {name!r}.{meant} There are {', '.join(NAMES)}.")
 
 
+def entry_of(name: str, root: Path) -> tuple[Entry, Path]:
+    """The entry of a data set and the folder to look under.
+
+    That is ``root``, or, for the path of a CSV of one's own, the folder that the CSV lies in.
+
+    Raises:
+        InputError: if there is no such data set or CSV.
+    """
+    if name.endswith(".csv"):
+        return own.entry(Path(name)), Path(name).parent
+    return find(name), root
+
+
 def load_split(
-    spec: str, part: str, root: str | Path, missing: Literal["error", "skip"] = "error"
+    spec: str,
+    part: str,
+    root: str | Path,
+    missing: Literal["error", "skip"] = "error",
+    folder: Path | None = None,
 ) -> Split:
     """Samples of one part of a split.
 
@@ -66,13 +83,15 @@ def load_split(
         part: ``train``, ``val`` or ``test``; a part named in the spec goes before it.
         root: folder under which the data sets lie.
         missing: whether labelled images that the disk lacks are an error or are left out.
+        folder: the data set's own folder where it is known, as that of a synthetic set is from
+            its settings; otherwise it is looked for under ``root``.
 
     Raises:
         InputError: if the spec, the label file or the images on disk are not as they should be.
     """
     name, split, part = parse(spec, part)
-    entry, root = _entry(name, Path(root))
-    split, folder = split or entry.split, entry.folder(root)
+    entry, root = entry_of(name, Path(root))
+    split, folder = split or entry.split, folder or entry.folder(root)
     labels = entry.labels(folder)
     rows = choose(entry, labels, split, part, root)
     found = locate(entry, folder, [labels[row] for row in rows])
@@ -96,13 +115,6 @@ def parse(spec: str, part: str) -> tuple[str, str, str]:
             f"{', '.join(PARTS)} as PART and a catalogue name or the path of a .csv as NAME."
         )
     return match["name"], match["split"] or "", match["part"] or part
-
-
-def _entry(name: str, root: Path) -> tuple[Entry, Path]:
-    """The entry and the folder to look under: for a CSV of one's own, the one it lies in."""
-    if name.endswith(".csv"):
-        return own.entry(Path(name)), Path(name).parent
-    return find(name), root
 
 
 def locate(entry: Entry, folder: Path, labels: list[Label]) -> list[Path | None]:

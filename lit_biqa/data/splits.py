@@ -57,7 +57,7 @@ def choose(entry: Entry, labels: list[Label], split: str, part: str, root: Path)
     Raises:
         InputError: if the data set has no such split, or the split no such part.
     """
-    counted = [i for i, label in enumerate(labels) if not entry.aside or label.part != entry.aside]
+    counted = entry.counted(labels)
     seeded = re.fullmatch(r"(random|reference)-(\d+)", split)
     if split == "all":
         return counted

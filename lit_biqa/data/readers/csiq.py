@@ -59,4 +59,5 @@ ENTRY = Entry(
     low=0.0,
     high=1.0,
     lower_is_better=True,
+    digest="66c50031",
 )

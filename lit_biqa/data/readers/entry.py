@@ -107,6 +107,10 @@ class Entry:
             names.add(label.name)
         return labels
 
+    def counted(self, labels: list[Label]) -> list[int]:
+        """Rows of ``labels`` without those ``aside``."""
+        return [i for i, label in enumerate(labels) if not self.aside or label.part != self.aside]
+
     def finder(self, folder: Path, labels: list[Label]) -> ImageFinder:
         """Look-up in the version of the image folders that holds the most of ``labels``."""
         finders = []

@@ -35,4 +35,5 @@ ENTRY = Entry(
     low=1.0,
     high=4.93,
     lists={"train": "train_kadid.json", "test": "test_kadid.json"},
+    digest="6d3d6a5c",
 )

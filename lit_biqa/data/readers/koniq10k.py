@@ -65,4 +65,5 @@ ENTRY = Entry(
         "paper3015": {"train": ("training",), "test": ("validation", "test")},
     },
     lists={"train": "train_koniq.json", "test": "test_koniq.json"},
+    digest="41241f89",
 )

@@ -59,4 +59,5 @@ ENTRY = Entry(
     low=-2.6400150164096132,
     high=111.77469352631448,
     lower_is_better=True,
+    digest="a9d7935a",
 )

@@ -54,4 +54,5 @@ ENTRY = Entry(
         "all1169": dict.fromkeys(("train", "val", "test"), (RATED, TRAINING)),
     },
     aside=TRAINING,
+    digest="8660dd6e",
 )

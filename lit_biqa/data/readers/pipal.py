@@ -53,4 +53,5 @@ ENTRY = Entry(
     high=1857.0,
     split="official",
     parts={"official": {"train": ("train",), "val": ("val",)}},
+    digest="29edc757",
 )

@@ -18,9 +18,9 @@ def read(folder: Path) -> list[Label]:
 ENTRY = Entry(
     name="synthetic",
     title="The synthetic data set",
-    source="lit_biqa.data.synthetic.generate (a fit or test that names it makes it)",
+    source="lit_biqa.data.synthetic.generate",
     folders=("synthetic",),
-    images=((".",), ("images",)),
+    images=(("images",),),
     read=read,
     count=None,
     low=1.0,

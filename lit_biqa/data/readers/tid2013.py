@@ -33,4 +33,5 @@ ENTRY = Entry(
     count=3000,
     low=0.24242,
     high=7.21429,
+    digest="494a3eb8",
 )

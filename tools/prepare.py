@@ -1,0 +1,146 @@
+"""Check unpacked data sets: what is right, what is missing, and where each is obtained.
+
+    python tools/prepare.py --root data koniq10k agiqa3k
+    python tools/prepare.py --root data --decode livew
+
+Without names every public data set of the catalogue is looked for. With names the exit status is 1 if
+one of them is incomplete. Nothing is downloaded and nothing is written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from lit_biqa.data.catalog import ENTRIES, NAMES, entry_of, locate
+from lit_biqa.data.images import UnreadableImage, open_image
+from lit_biqa.data.readers.entry import Entry, Label
+from lit_biqa.data.splits import choose, digest
+from lit_biqa.progress import track
+from lit_biqa.types import InputError
+
+COLUMNS = ("data set", "labels", "label digest", "default split", "images", "unreadable", "verdict")
+WIDTH = 150  # of the table where the output is no terminal
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One row of the table.
+
+    Attributes:
+        name: the data set.
+        cells: what was found, one text per column between the first and the last.
+        faults: what is not as it should be; none means the data set is ready.
+        source: where to obtain it.
+    """
+
+    name: str
+    cells: tuple[str, ...]
+    faults: list[str]
+    source: str
+
+
+def check(name: str, root: Path, decode: bool) -> Finding:
+    """Compare the data set called ``name`` under ``root`` with the catalogue.
+
+    Args:
+        name: catalogue name, or the path of a CSV.
+        root: folder under which data sets lie.
+        decode: open every image too.
+
+    Raises:
+        InputError: if there is no such data set.
+    """
+    entry, root = entry_of(name, root)
+    try:
+        folder = entry.folder(root)
+        labels = entry.labels(folder)
+        scores = {label.name: entry.mos(label)[0] for label in labels}
+    except InputError as error:
+        return Finding(name, ("",) * 5, [str(error)], entry.source)
+    rows = entry.counted(labels)
+    mark = digest(scores.items())
+    faults = _label_faults(entry, len(rows), mark)
+    paths = locate(entry, folder, [labels[row] for row in rows])
+    absent = [labels[row].name for row, path in zip(rows, paths, strict=True) if path is None]
+    faults += [f"{len(absent)} images missing: {', '.join(absent[:3])} ..."] if absent else []
+    broken = _broken([path for path in paths if path], entry.name) if decode else []
+    faults += broken[:3] + ([f"{len(broken) - 3} more unreadable"] if len(broken) > 3 else [])
+    cells = (
+        f"{len(rows)}" + (f" of {entry.count}" if entry.count else ""),
+        mark,
+        _split_digest(entry, labels, scores, root),
+        f"{len(rows) - len(absent)} of {len(rows)}",
+        str(len(broken)) if decode else "not looked at",
+    )
+    return Finding(name, cells, faults, entry.source)
+
+
+def _label_faults(entry: Entry, count: int, mark: str) -> list[str]:
+    faults = []
+    if entry.count is not None and count != entry.count:
+        faults.append(f"{count} labels, {entry.count} expected")
+    if entry.digest and mark != entry.digest:
+        faults.append(f"names or scores differ from the authors' file (digest {entry.digest})")
+    return faults
+
+
+def _split_digest(entry: Entry, labels: list[Label], scores: dict[str, float], root: Path) -> str:
+    """The default split's test part (of PIPAL, which has none, the validation part)."""
+    part = (
+        "val" if entry.split in entry.parts and "test" not in entry.parts[entry.split] else "test"
+    )
+    try:
+        names = [labels[row].name for row in choose(entry, labels, entry.split, part, root)]
+    except InputError as error:
+        return str(error)
+    return f"{entry.split}:{part} {len(names)} @{digest((n, scores[n]) for n in names)}"
+
+
+def _broken(paths: list[Path], name: str) -> list[str]:
+    faults = []
+    for path in track(paths, f"decoding {name}"):
+        try:
+            open_image(path)
+        except UnreadableImage as error:
+            faults.append(str(error))
+    return faults
+
+
+def table(findings: Sequence[Finding]) -> Table:
+    """All findings in one table; a data set that is not ready says where it is obtained."""
+    drawn = Table(*COLUMNS, show_lines=True)
+    for finding in findings:
+        verdict = "\n".join(finding.faults) or "complete"
+        drawn.add_row(finding.name, *finding.cells, f"{verdict}\n[dim]from {finding.source}[/dim]")
+    return drawn
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the table; the exit status is 1 if a named data set is incomplete, 2 if unknown."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(NAMES)}, or a .csv")
+    parser.add_argument("--root", type=Path, default=Path("data"), help="folder of the data sets")
+    parser.add_argument("--decode", action="store_true", help="open every image (minutes)")
+    given = parser.parse_args(arguments)
+    # The synthetic set, which has no count of its own, is made and not obtained.
+    names = given.names or [entry.name for entry in ENTRIES if entry.count]
+    try:
+        findings = [check(name, given.root, given.decode) for name in names]
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    console = Console()
+    console = console if console.is_terminal else Console(width=WIDTH)
+    console.print(table(findings))
+    return int(bool(given.names) and any(finding.faults for finding in findings))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
