@@ -1,0 +1,138 @@
+"""Progress shown on rank zero: a live bar on a terminal, now and then a line in a log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sized
+from typing import TYPE_CHECKING, TypeVar
+
+from lit_biqa.parallel import world
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+Item = TypeVar("Item")
+
+
+def clock(seconds: float) -> str:
+    """Seconds as ``m:ss`` or ``h:mm:ss``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+class Bar:
+    """Steps done, rate and time left; a live bar where stdout is a terminal, else lines.
+
+    Args:
+        description: what is going on.
+        total: steps to do; ``None`` where it is not known.
+        unit: what the rate counts; a step may hold several.
+        done: steps that were done before, as when a run is resumed.
+        interval: seconds from one line to the next where stdout is no terminal.
+        keep: leave the bar on the terminal, or a last line in the log, once closed.
+    """
+
+    def __init__(
+        self,
+        description: str,
+        total: int | None,
+        unit: str = "items",
+        done: int = 0,
+        interval: float = 10.0,
+        keep: bool = True,
+    ) -> None:
+        self.description, self.total, self.unit = description, total, unit
+        self.keep, self.done, self.before, self.units = keep, done, done, 0
+        self.note = ""
+        self._shown = self._started = time.monotonic()
+        self._live: Progress | None = None
+        self._interval = interval
+        self._visible = world()[0] == 0
+        if self._visible and sys.stdout.isatty():
+            self._interval = 0.1
+            self._task = self._open()
+
+    def _open(self) -> TaskID:
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        self._live = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            TextColumn("{task.fields[text]}"),
+            transient=not self.keep,
+        )
+        self._live.start()
+        return self._live.add_task(self.description, total=self.total, text=self.text())
+
+    def advance(self, units: int = 1, note: str = "") -> None:
+        """Count one step of so many units; ``note`` is shown behind the rate."""
+        self.done, self.units, self.note = self.done + 1, self.units + units, note
+        if self._visible and time.monotonic() - self._shown >= self._interval:
+            self._show()
+
+    def pause(self, seconds: float) -> None:
+        """Leave seconds spent on something else out of the rate."""
+        self._started += seconds
+
+    def rate(self) -> float:
+        """Units per second since the start."""
+        return self.units / max(time.monotonic() - self._started, 1e-9)
+
+    def text(self) -> str:
+        """Steps, rate, time left and note."""
+        parts = [f"{self.done}/{self.total}" if self.total is not None else str(self.done)]
+        if self.units:
+            parts.append(f"{self.rate():.1f} {self.unit}/s")
+        if self.total is not None and (steps := self.done - self.before) and self.done < self.total:
+            each = (time.monotonic() - self._started) / steps
+            parts.append(f"{clock(each * (self.total - self.done))} left")
+        return ", ".join([*parts, self.note] if self.note else parts)
+
+    def _show(self) -> None:
+        self._shown = time.monotonic()
+        if self._live is None:
+            print(f"{self.description}: {self.text()}", flush=True)
+        else:
+            self._live.update(self._task, completed=self.done, text=self.text())
+
+    def close(self, note: str = "") -> None:
+        """Show the last state, with the time it took, and end."""
+        took = f"took {clock(time.monotonic() - self._started)}"
+        self.note = f"{took}, {note}" if note else took
+        if self._visible and (self.keep or self._live is not None):
+            self._show()
+        if self._live is not None:
+            self._live.stop()
+
+
+def track(
+    iterable: Iterable[Item],
+    description: str,
+    total: int | None = None,
+    unit: str = "items",
+    units: Callable[[Item], int] | None = None,
+) -> Iterator[Item]:
+    """Iterate, showing progress with rate and time left on rank zero.
+
+    Example:
+        >>> for batch in track(loader, "Embedding", unit="images", units=lambda b: len(b["index"])):
+        ...     ...
+
+    Args:
+        iterable: what to go through.
+        description: what is going on.
+        total: items in it; its length where it has one.
+        unit: what the rate counts.
+        units: how many of them an item holds; one where not given.
+    """
+    if total is None and isinstance(iterable, Sized):
+        total = len(iterable)
+    bar = Bar(description, total, unit)
+    try:
+        for item in iterable:
+            yield item
+            bar.advance(1 if units is None else units(item))
+    finally:
+        bar.close()
