@@ -1,0 +1,70 @@
+"""``python -m lit_biqa``: answers at once where it can, and else hands over to the command line."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Sequence
+
+SUBCOMMANDS = {
+    "fit": "train a method, ship its scorer and test it",
+    "validate": "correlate predictions with MOS on the validation sets",
+    "test": "correlate predictions with MOS on the test sets: one table, two CSV files",
+    "predict": "score images without MOS",
+}
+
+HELP = """\
+usage: lit_biqa [-h] [--version] SUBCOMMAND [--config FILE ...] [--run DIR] [--SETTING VALUE ...]
+
+Blind image quality assessment with multimodal language models.
+
+subcommands:
+{subcommands}
+
+for every subcommand:
+  --config FILE      settings; of several files the later ones win
+  --run DIR          folder for all that the run writes; default runs/<config>-<date>-<time>
+  --ckpt_path WHICH  weights to start from: best or last of the run folder, a file, or none
+  --SETTING VALUE    any setting, such as --data.batch_size 32 or --trainer.max_epochs 5
+  --print_config     print all settings as they came out, and stop
+  --help             list all settings; --model.help CLASS lists those of one method
+
+examples:
+  lit_biqa fit --config configs/quickstart.yaml --run runs/first
+  lit_biqa fit --config runs/first/config.yaml --run runs/first --ckpt_path last
+  lit_biqa test --config runs/first/config.yaml --run runs/first --data.test '[livew, koniq10k]'
+  lit_biqa predict --config runs/first/config.yaml --run runs/first --data.predict '[photos/]'
+"""
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Entry point of the console script.
+
+    Args:
+        args: arguments; ``None`` takes those of the process.
+
+    Returns:
+        Exit status: 0, or 2 for bad input, 1 for a failing machine, 130 where interrupted.
+    """
+    given = list(sys.argv[1:] if args is None else args)
+    if not given or given[0] in ("-h", "--help", "help"):
+        lines = (f"  {name:<10} {what}" for name, what in SUBCOMMANDS.items())
+        print(HELP.format(subcommands="\n".join(lines)), end="")
+        return 0
+    if given[0] == "--version":
+        from lit_biqa import __version__
+
+        print(f"lit_biqa {__version__}")
+        return 0
+    if given[0] not in SUBCOMMANDS:
+        near = difflib.get_close_matches(given[0], SUBCOMMANDS, 1) or SUBCOMMANDS
+        print(f"error: no subcommand {given[0]!r}; there is {', '.join(near)}.", file=sys.stderr)
+        return 2
+
+    from lit_biqa import cli
+
+    return cli.main(args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,181 @@
+"""What a run keeps: its settings, its best weights and its last state, each whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
+from lightning.pytorch.cli import SaveConfigCallback
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from lit_biqa.run_folder import RunFolder
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A sibling to write to, which takes the place of ``path`` once it lies on the disk entire.
+
+    If anything fails the sibling is removed and ``path`` is as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")
+    try:
+        yield part
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def read_state(path: Path) -> dict[str, torch.Tensor]:
+    """Weights of a checkpoint file, on the CPU."""
+    content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    state: dict[str, torch.Tensor] = content["state_dict"]
+    return state
+
+
+class WholeCheckpointIO(TorchCheckpointIO):
+    """Checkpoint files that no kill, crash or full disk leaves half written.
+
+    Lightning's own writes to the system's temporary folder and moves from there, which across
+    disks is a copy that can be cut short; and it keeps a second copy of the file in memory.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        """Write ``checkpoint`` to ``path``.
+
+        Raises:
+            OSError: if it cannot be written; a file that was there before is still there.
+        """
+        with whole(Path(path)) as part:
+            try:
+                with part.open("wb") as file:
+                    torch.save(checkpoint, file)
+            except RuntimeError as error:
+                # torch covers the failed write with a complaint about positions in the file.
+                cause = error.__context__
+                raise cause if isinstance(cause, OSError) else error from None
+
+    def load_checkpoint(
+        self,
+        path: str | Path,
+        map_location: Callable[..., Any] | None = lambda storage, _: storage,
+        weights_only: bool | None = True,
+    ) -> dict[str, Any]:
+        """Read tensors and plain values; anything else in the file is refused."""
+        return super().load_checkpoint(path, map_location, weights_only=True)
+
+
+class RunCheckpoint(Checkpoint):
+    """Keeps ``best.ckpt`` (weights) and ``last.ckpt`` (all that resuming takes) of a run.
+
+    The last is written after every epoch, and within epochs where asked. The best is written
+    after each validation that beats all before it; a run without validation has none.
+
+    Args:
+        monitor: logged quantity that says which weights are best.
+        mode: whether more or less of it is better.
+        every_n_steps: also write the last after so many optimizer steps.
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val/srcc",
+        mode: Literal["max", "min"] = "max",
+        every_n_steps: int | None = None,
+    ) -> None:
+        self.monitor, self.mode, self.every_n_steps = monitor, mode, every_n_steps
+        self.best: float | None = None
+        self._saved_step = 0
+
+    def on_train_batch_end(  # noqa: D102
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
+    ) -> None:
+        step = trainer.global_step
+        # Steps of gradient accumulation leave the global step where it was.
+        if self.every_n_steps and step % self.every_n_steps == 0 and step != self._saved_step:
+            self._save_last(trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the last state."""
+        self._save_last(trainer)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the weights if they are the best so far."""
+        found = trainer.callback_metrics.get(self.monitor)
+        fitting = trainer.state.fn == "fit" and not trainer.sanity_checking
+        if not fitting or trainer.fast_dev_run or found is None:
+            return
+        # A rank that decided otherwise than the rest would wait for them for ever.
+        if trainer.strategy.reduce_boolean_decision(self._is_better(float(found))):
+            self.best = float(found)
+            trainer.save_checkpoint(RunFolder(Path(trainer.default_root_dir)).best, True)
+
+    def _is_better(self, found: float) -> bool:
+        # An undefined correlation is never the best, yet some weights must be kept.
+        if self.best is None or self.best != self.best:
+            return True
+        return found > self.best if self.mode == "max" else found < self.best
+
+    def _save_last(self, trainer: pl.Trainer) -> None:
+        if not trainer.fast_dev_run:
+            self._saved_step = trainer.global_step
+            trainer.save_checkpoint(RunFolder(Path(trainer.default_root_dir)).last, False)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best result so far: a resumed run must not overwrite it with a worse one."""
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the best result of the run that is resumed."""
+        self.best = state_dict["best"]
+
+
+class StopEarly(EarlyStopping):
+    """Ends the fit when validation has stopped improving.
+
+    Args:
+        patience: validations without a new best before the fit ends; ``null`` never ends it.
+        monitor: logged quantity to watch.
+        mode: whether more or less of it is better.
+        min_delta: smallest change that counts.
+    """
+
+    def __init__(
+        self,
+        patience: int | None = None,
+        monitor: str = "val/srcc",
+        mode: Literal["max", "min"] = "max",
+        min_delta: float = 0.0,
+    ) -> None:
+        # An undefined correlation counts as no improvement.
+        super().__init__(
+            monitor,
+            min_delta=min_delta,
+            patience=sys.maxsize if patience is None else patience,
+            mode=mode,
+            strict=patience is not None,
+            check_finite=False,
+        )
+
+
+class SaveConfig(SaveConfigCallback):
+    """Writes ``config.yaml`` when a fit begins; a test beside it never overwrites it."""
+
+    def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Write the settings, on rank zero."""
+        path = RunFolder(Path(trainer.default_root_dir)).config
+        if stage == "fit" or not path.exists():
+            with whole(path) as part:
+                part.write_text(self.parser.dump(self.config, skip_none=False))

@@ -1,0 +1,129 @@
+"""What goes wrong becomes one clear line on stderr; only a fault of the program is a traceback."""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import importlib
+import inspect
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Collection
+
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from lit_biqa.types import InputError
+
+#: Set to 1 to see the traceback of any error.
+TRACEBACK = "LIT_BIQA_TRACEBACK"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def guard(command: Callable[[], object]) -> int:
+    """Run a command and say in one line what went wrong.
+
+    Returns:
+        0, or 2 for bad input, 1 for a failing machine, 130 where it was interrupted.
+
+    Raises:
+        BaseException: whatever is a fault of the program, or anything with LIT_BIQA_TRACEBACK=1.
+    """
+    try:
+        command()
+    except SystemExit as stop:
+        # Lightning turns an interrupt into an exit.
+        if not isinstance(stop.__context__, KeyboardInterrupt):
+            raise
+        return _say("interrupted; resume the fit with --run FOLDER --ckpt_path last", 130)
+    except KeyboardInterrupt:
+        return _say("interrupted", 130)
+    except Exception as error:
+        message = explain(error)
+        if message is None or os.environ.get(TRACEBACK) == "1":
+            raise
+        if os.environ.get("LOCAL_RANK", "0") != "0":
+            # Where every process meets the same error, the first speaks and ends the others.
+            time.sleep(5)
+        return _say(message, 2 if isinstance(error, ValueError) else 1)
+    return 0
+
+
+def _say(message: str, status: int) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return status
+
+
+def explain(error: Exception) -> str | None:
+    """What was wrong and what to do, for errors that a person can mend; else ``None``."""
+    text = str(error)
+    if isinstance(error, InputError):
+        # A loader's worker sends its traceback along.
+        return text.rsplit("InputError: ", 1)[-1].strip() if "DataLoader worker" in text else text
+    if isinstance(error, OSError) and error.errno in _FULL:
+        where = f" at {error.filename}" if error.filename else ""
+        return (
+            f"the disk is full{where}: make room; a fit goes on with --run FOLDER --ckpt_path last."
+        )
+    if isinstance(error, MisconfigurationException):
+        return text
+    if "loading state_dict" in text:
+        return explain_mismatch(text)
+    return None
+
+
+def explain_mismatch(text: str) -> str:
+    """Shorten torch's list of every tensor that does not fit."""
+    faults = {
+        "missing": re.findall(r'"([^"]+)"', _after(text, "Missing key(s)")),
+        "not expected": re.findall(r'"([^"]+)"', _after(text, "Unexpected key(s)")),
+        "of another shape": re.findall(r"size mismatch for ([^:]+):", text),
+    }
+    counts = [
+        f"{len(v)} {k} ({', '.join(v[:3])}{', ...' * (len(v) > 3)})" for k, v in faults.items() if v
+    ]
+    return (
+        f"the checkpoint is of another architecture: tensors {'; '.join(counts)}. "
+        "Use the config.yaml that lies beside its checkpoints folder."
+    )
+
+
+def _after(text: str, heading: str) -> str:
+    return next((line for line in text.splitlines() if heading in line), "")
+
+
+# Lines in which jsonargparse tells of its own workings.
+_NOISE = re.compile(
+    r"Does not validate against any of|Subtypes:|Errors:|Given value|Expected a <class 'NoneType'>|"
+    r"Expected a path but"
+)
+_QUOTED = re.compile(r"'([\w./-]+)'|string: (\w+)|--([\w.-]+)")
+
+
+def explain_setting(text: str, names: Collection[str]) -> str:
+    """Put jsonargparse's complaint about a setting into one line, with the nearest names.
+
+    Args:
+        text: its message.
+        names: every setting and class that there is.
+    """
+    lines = [line.strip().removeprefix("- ") for line in text.splitlines()]
+    message = " ".join(line for line in lines if line and not _NOISE.search(line))
+    known = {*names, *_settings_of(re.findall(r"class_path '([\w.]+)'", text))}
+    words = [next(filter(None, groups)) for groups in _QUOTED.findall(message)]
+    near = [
+        n for w in words if w not in known for n in difflib.get_close_matches(w, known, 2, 0.75)
+    ]
+    hint = f" Nearest names: {', '.join(dict.fromkeys(near))}." if near else ""
+    if "required: " in message:
+        hint += " Give a configuration file with --config FILE, such as configs/quickstart.yaml."
+    return f"{message.rstrip('.')}.{hint}"
+
+
+def _settings_of(class_paths: list[str]) -> list[str]:
+    settings: list[str] = []
+    for path in class_paths:
+        module, _, name = path.rpartition(".")
+        settings += inspect.signature(getattr(importlib.import_module(module), name)).parameters
+    return settings

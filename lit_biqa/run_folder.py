@@ -1,0 +1,180 @@
+"""The one folder that holds all a run writes: which it is, and which weights lie in it.
+
+A run folder holds ``config.yaml``, ``checkpoints/best.ckpt`` and ``checkpoints/last.ckpt``, the
+TensorBoard events, ``test/`` and ``predictions.csv``.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lit_biqa.types import InputError
+
+# Processes that Lightning starts for the other devices are told the folder of the first.
+_HANDED_DOWN = "LIT_BIQA_RUN"
+_SIZES_SET_BY_LAUNCHERS = ("WORLD_SIZE", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where a run writes.
+
+    Attributes:
+        path: the folder; it need not exist yet.
+    """
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The settings of the fit; the run can be repeated from this file."""
+        return self.path / "config.yaml"
+
+    @property
+    def best(self) -> Path:
+        """Weights with the best validation result."""
+        return self.path / "checkpoints" / "best.ckpt"
+
+    @property
+    def last(self) -> Path:
+        """Latest state of the training, to resume from."""
+        return self.path / "checkpoints" / "last.ckpt"
+
+    def refuse_if_used(self) -> None:
+        """Keep a new fit from mixing its results with those of another.
+
+        Raises:
+            InputError: if a run has written here.
+        """
+        used = [p for p in (self.config, self.best, self.last) if p.exists()]
+        if used:
+            again = (
+                f"resume it with --run {self.path} --ckpt_path last, " if self.last.exists() else ""
+            )
+            raise InputError(
+                f"the run folder {self.path} is used (it holds {used[0].name}): "
+                f"{again}or name another folder with --run."
+            )
+
+
+def find_weights(run: RunFolder | None, wanted: str | None) -> Path | None:
+    """The checkpoint to start from.
+
+    Args:
+        run: the run folder that was named, if any.
+        wanted: ``best``, ``last``, ``none`` or a path; ``None`` takes the best of the run folder,
+            or its last where it was never validated.
+
+    Returns:
+        An existing file, or ``None`` for the model as its settings make it.
+
+    Raises:
+        InputError: if there is no such checkpoint.
+    """
+    if wanted == "none":
+        return None
+    if wanted not in (None, "best", "last"):
+        candidates = [Path(str(wanted)).expanduser()]
+    elif run is None:
+        raise InputError(
+            "which weights? Name the folder of a finished fit with --run, a checkpoint with "
+            "--ckpt_path, or --ckpt_path none for the model as its settings make it."
+        )
+    else:
+        candidates = {"best": [run.best], "last": [run.last]}.get(str(wanted), [run.best, run.last])
+    for path in candidates:
+        if path.exists():
+            return path.absolute()
+    raise InputError(
+        f"no checkpoint at {candidates[0]}: name the folder of a finished fit with --run, "
+        "a file with --ckpt_path, or --ckpt_path none for the model as its settings make it."
+    )
+
+
+def choose(named: RunFolder | None, configs: Sequence[str], nodes: int) -> RunFolder:
+    """Settle the run folder, and tell it to the processes that will be started from this one.
+
+    Args:
+        named: the one that ``--run`` names; else ``runs/<configuration>-<date>-<time>`` is claimed.
+        configs: configuration files, as given.
+        nodes: machines that take part.
+
+    Raises:
+        InputError: if several processes were started at once and no folder was named.
+    """
+    handed_down = os.environ.get(_HANDED_DOWN)
+    if named is not None:
+        path = named.path
+    elif handed_down and os.environ.get("LOCAL_RANK", "0") != "0":
+        path = Path(handed_down)
+    elif nodes > 1 or started_by_launcher(os.environ):
+        raise InputError(
+            "several processes were started at once: name their run folder with --run."
+        )
+    else:
+        path = _claim(Path("runs").absolute(), _stem(configs))
+    os.environ[_HANDED_DOWN] = str(path)
+    return RunFolder(path)
+
+
+def started_by_launcher(environment: Mapping[str, str]) -> bool:
+    """Whether torchrun, srun or mpirun started several processes like this one."""
+    sizes = (environment.get(name, "1") for name in _SIZES_SET_BY_LAUNCHERS)
+    return any(size.isdigit() and int(size) > 1 for size in sizes)
+
+
+def _stem(configs: Sequence[str]) -> str:
+    if not configs:
+        return "run"
+    first = Path(configs[0]).absolute()
+    return first.parent.name if first.stem == "config" else first.stem
+
+
+def _claim(parent: Path, stem: str) -> Path:
+    # Making the folder claims it: jobs started in the same second must not share one.
+    for number in range(1000):
+        suffix = f"-{number}" if number else ""
+        path = parent / f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}{suffix}"
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return path
+    raise InputError(f"no free folder name for {stem} under {parent}: name one with --run.")
+
+
+def check_checkpoint(path: Path, resume: bool) -> None:
+    """Refuse what is no checkpoint of ours, before anything heavy is built.
+
+    Only the outline of the file is read; nothing in it is executed.
+
+    Args:
+        path: an existing file, or the folder of a sharded checkpoint.
+        resume: whether it must hold the state of the training beside the weights.
+
+    Raises:
+        InputError: if the file is damaged, holds other objects than tensors and plain values, or
+            lacks what it is wanted for.
+    """
+    import torch
+
+    if path.is_dir():
+        return
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"{path} was not loaded: it holds other objects than tensors and plain values, and "
+            "such a file could run a program. Take a checkpoint that lit_biqa wrote."
+        ) from error
+    except (RuntimeError, EOFError, ValueError, OSError) as error:
+        raise InputError(f"{path} is no checkpoint, or only part of one: {error}") from error
+    if not isinstance(content, dict) or "state_dict" not in content:
+        raise InputError(f"{path} is no checkpoint of a run: it holds no `state_dict`.")
+    if resume and "optimizer_states" not in content:
+        raise InputError(f"{path} holds weights only: resume with --ckpt_path last.")
