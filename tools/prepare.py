@@ -3,8 +3,8 @@
     python tools/prepare.py --root data koniq10k agiqa3k
     python tools/prepare.py --root data --decode livew
 
-Without names every public data set of the catalogue is looked for. With names the exit status is 1 if
-one of them is incomplete. Nothing is downloaded and nothing is written.
+Without names every public data set of the catalogue is looked for. With names the exit status is
+1 if one of them is incomplete. Nothing is downloaded and nothing is written.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
 from lit_biqa.data.catalog import ENTRIES, NAMES, entry_of, locate
 from lit_biqa.data.images import UnreadableImage, open_image
@@ -25,7 +26,7 @@ from lit_biqa.data.splits import choose, digest
 from lit_biqa.progress import track
 from lit_biqa.types import InputError
 
-COLUMNS = ("data set", "labels", "label digest", "default split", "images", "unreadable", "verdict")
+COLUMNS = ("data set", "labels", "label digest", "default split", "images", "unreadable")
 WIDTH = 150  # of the table where the output is no terminal
 
 
@@ -35,7 +36,7 @@ class Finding:
 
     Attributes:
         name: the data set.
-        cells: what was found, one text per column between the first and the last.
+        cells: what was found, one text per column after the first.
         faults: what is not as it should be; none means the data set is ready.
         source: where to obtain it.
     """
@@ -67,17 +68,19 @@ def check(name: str, root: Path, decode: bool) -> Finding:
     rows = entry.counted(labels)
     mark = digest(scores.items())
     faults = _label_faults(entry, len(rows), mark)
-    paths = locate(entry, folder, [labels[row] for row in rows])
-    absent = [labels[row].name for row, path in zip(rows, paths, strict=True) if path is None]
-    faults += [f"{len(absent)} images missing: {', '.join(absent[:3])} ..."] if absent else []
-    broken = _broken([path for path in paths if path], entry.name) if decode else []
+    found = locate(entry, folder, labels)
+    absent = [labels[row].name for row in rows if found[row] is None]
+    more = " ..." if len(absent) > 3 else ""
+    faults += [f"{len(absent)} images missing: {', '.join(absent[:3])}{more}"] if absent else []
+    broken = _broken([path for row in rows if (path := found[row])], entry.name) if decode else []
     faults += broken[:3] + ([f"{len(broken) - 3} more unreadable"] if len(broken) > 3 else [])
+    known = "not compared" if not entry.digest else "ok" if mark == entry.digest else "differs"
     cells = (
         f"{len(rows)}" + (f" of {entry.count}" if entry.count else ""),
-        mark,
+        f"{mark} {known}",
         _split_digest(entry, labels, scores, root),
         f"{len(rows) - len(absent)} of {len(rows)}",
-        str(len(broken)) if decode else "not looked at",
+        str(len(broken)) if decode else "-",
     )
     return Finding(name, cells, faults, entry.source)
 
@@ -114,11 +117,12 @@ def _broken(paths: list[Path], name: str) -> list[str]:
 
 
 def table(findings: Sequence[Finding]) -> Table:
-    """All findings in one table; a data set that is not ready says where it is obtained."""
-    drawn = Table(*COLUMNS, show_lines=True)
+    """All findings in one table."""
+    drawn = Table(*COLUMNS, Column("verdict, and where it is obtained", overflow="fold"))
     for finding in findings:
-        verdict = "\n".join(finding.faults) or "complete"
-        drawn.add_row(finding.name, *finding.cells, f"{verdict}\n[dim]from {finding.source}[/dim]")
+        verdict = [*(finding.faults or ["complete"]), finding.source]
+        cells = (finding.name, *finding.cells, "\n".join(verdict))
+        drawn.add_row(*(Text(cell) for cell in cells), end_section=True)
     return drawn
 
 

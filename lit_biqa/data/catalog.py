@@ -94,11 +94,14 @@ def load_split(
     split, folder = split or entry.split, folder or entry.folder(root)
     labels = entry.labels(folder)
     rows = choose(entry, labels, split, part, root)
-    found = locate(entry, folder, [labels[row] for row in rows])
-    absent = [labels[row].name for row, path in zip(rows, found, strict=True) if path is None]
-    if absent and (missing == "error" or len(absent) == len(rows)):
+    if not rows:
+        raise InputError(f"{entry.name}/{split}:{part} holds no image. Take another split.")
+    # Looked up over all labels, so that every part takes its images from the same folder.
+    found = locate(entry, folder, labels)
+    present = {row: path for row in rows if (path := found[row]) is not None}
+    absent = [labels[row].name for row in rows if row not in present]
+    if absent and (missing == "error" or not present):
         raise _absence(f"{entry.name}/{split}:{part}", entry, folder, absent, len(rows))
-    present = {row: path for row, path in zip(rows, found, strict=True) if path is not None}
     return _split(entry, labels, present, split, part, len(absent))
 
 

@@ -1,0 +1,51 @@
+"""A CSV of one's own: merged rows, and faults that name file and line."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+from archives import write
+
+from lit_biqa.data.readers import own
+from lit_biqa.types import InputError
+
+
+def test_own_csv_merges_rows_and_keeps_order(tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    write(path, "image,mos,text\nb.png,3,one\na.png,1.5,\nb.png,3,two\nb.png,3.0,one\n")
+    labels = own.read(path, tmp_path)
+    assert [label.name for label in labels] == ["b.png", "a.png"]
+    assert labels[0].texts == ("one", "two")
+    assert labels[1].texts == ()
+    assert math.isnan(labels[0].std)
+    assert own.entry(path).mos(labels[0])[0] == 3.0
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", r"column image, mos missing; expected image, mos, found nothing"),
+        ("image,score\na.png,3\n", r"column mos missing; .*found image, score"),
+        ("image,mos\na.png,nan\n", r"line 2: mos is 'nan', a finite number"),
+        ("image,mos\na.png,good\n", r"line 2: mos is 'good'"),
+        ("image,mos\na.png,3\nb.png\n", r"line 3: mos is empty"),
+        ("image,mos\na.png,73\n", r"line 2: mos is 73, not on \[1, 5\]\. Rescale"),
+        ("image,mos\na.png,3\na.png,4\n", r"line 3: a\.png has another mos .*line 2"),
+        ("image,mos,std\na.png,3,-1\n", r"line 2: std is '-1', .*not below 0"),
+    ],
+)
+def test_own_csv_faults_name_file_and_line(tmp_path: Path, content: str, message: str) -> None:
+    path = tmp_path / "mine.csv"
+    write(path, content)
+    with pytest.raises(InputError, match=f"mine.csv.*{message}"):
+        own.read(path, tmp_path)
+
+
+def test_own_csv_absent_or_not_text(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="does not exist"):
+        own.entry(tmp_path / "none.csv")
+    (tmp_path / "photo.csv").write_bytes(b"\xff\xd8\xff\xe0")
+    with pytest.raises(InputError, match="no CSV file in UTF-8"):
+        own.read(tmp_path / "photo.csv", tmp_path)

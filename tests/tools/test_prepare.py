@@ -1,0 +1,114 @@
+"""The table of what is right and what is missing, and the exit status."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from PIL import Image
+
+TOOL = Path(__file__).resolve().parents[2] / "tools" / "prepare.py"
+HEADER = "name,mos_quality,std_quality\n"
+
+
+@pytest.fixture(scope="module")
+def prepare() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("prepare_tool", TOOL)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+def agiqa(root: Path, count: int) -> Path:
+    folder = root / "AGIQA-3K"
+    folder.mkdir()
+    rows = "".join(f"{i}.jpg,{i % 4},0.5\n" for i in range(count))
+    (folder / "data.csv").write_text(HEADER + rows, encoding="utf-8")
+    for i in range(count):
+        Image.new("RGB", (4, 4)).save(folder / f"{i}.jpg")
+    return folder
+
+
+def test_what_is_missing_and_altered_is_told(prepare: ModuleType, tmp_path: Path) -> None:
+    folder = agiqa(tmp_path, 5)
+    (folder / "3.jpg").unlink()
+    finding = prepare.check("agiqa3k", tmp_path, decode=False)
+    assert finding.cells[0] == "5 of 2982"
+    assert finding.cells[1].endswith(" differs")
+    assert finding.cells[2].startswith("all:test 5 @")
+    assert finding.cells[3:] == ("4 of 5", "-")
+    assert finding.faults[0] == "5 labels, 2982 expected"
+    assert finding.faults[2] == "1 images missing: 3.jpg"
+    assert finding.source.startswith("https://")
+
+
+def test_decoding_finds_truncated_images(prepare: ModuleType, tmp_path: Path) -> None:
+    folder = agiqa(tmp_path, 6)
+    whole = (folder / "0.jpg").read_bytes()
+    for i in range(4):
+        (folder / f"{i}.jpg").write_bytes(whole[: len(whole) // 2])
+    finding = prepare.check("agiqa3k", tmp_path, decode=True)
+    assert finding.cells[4] == "4"
+    assert "0.jpg" in finding.faults[2]
+    assert finding.faults[-1] == "1 more unreadable"
+
+
+def test_a_csv_of_ones_own_is_complete(
+    prepare: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    (tmp_path / "mine.csv").write_text("image,mos\na.png,3\n", encoding="utf-8")
+    assert prepare.main(["--decode", str(tmp_path / "mine.csv")]) == 0
+    assert "complete" in capsys.readouterr().out
+
+
+def test_one_table_over_all_sets_says_where_each_is_obtained(
+    prepare: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert prepare.main(["--root", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    for name in ("koniq10k", "spaq", "kadid10k", "pipal", "livew", "csiq", "tid2013", "liver2"):
+        assert name in shown
+    assert "https://github.com/h4nwei/SPAQ" in shown
+    assert "synthetic" not in shown
+
+
+def test_the_status_is_1_where_a_named_set_is_incomplete(
+    prepare: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert prepare.main(["--root", str(tmp_path), "kadid10k"]) == 1
+    assert "KADID-10k not found under" in capsys.readouterr().out
+
+
+def test_the_status_is_2_where_the_name_is_unknown(
+    prepare: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert prepare.main(["--root", str(tmp_path), "kadid"]) == 2
+    assert "Did you mean kadid10k" in capsys.readouterr().err
+
+
+def test_a_label_file_on_another_scale_is_a_fault(prepare: ModuleType, tmp_path: Path) -> None:
+    folder = agiqa(tmp_path, 1)
+    (folder / "data.csv").write_text(HEADER + "0.jpg,73,2\n", encoding="utf-8")
+    (fault,) = prepare.check("agiqa3k", tmp_path, decode=False).faults
+    assert "another scale" in fault
+
+
+def test_real_archives(prepare: ModuleType, shared: Path) -> None:
+    root = shared / "data"
+    assert prepare.check("agiqa3k", root, decode=False).faults == []
+    for name, count in {"koniq10k": 10073, "kadid10k": 10125, "tid2013": 3000, "csiq": 866}.items():
+        finding = prepare.check(name, root, decode=False)
+        assert finding.cells[0] == f"{count} of {count}"
+        assert finding.cells[1].endswith(" ok")
+        assert finding.faults[0].endswith("...")
+        assert len(finding.faults) == 1
+    live = prepare.check("livew", root, decode=False)
+    assert live.cells[3] == "655 of 1162"
+    assert live.faults == ["507 images missing: 100.bmp, 101.bmp, 102.bmp ..."]
