@@ -22,7 +22,6 @@ from lit_biqa.data.readers import (
     synthetic,
     tid2013,
 )
-from lit_biqa.data.readers.disk import ImageFinder, descend
 from lit_biqa.data.readers.entry import Entry, Label
 from lit_biqa.types import InputError
 
@@ -258,39 +257,3 @@ def test_synthetic_merges_the_texts_of_an_image(tmp_path: Path) -> None:
     (label,) = synthetic.read(write(tmp_path / "labels.csv", rows))
     assert (label.mos, label.std, label.reference) == (2.5, 0.4, "s0")
     assert label.texts == ("first", "second")
-
-
-# What all label files share.
-
-
-def test_a_label_file_without_rows_or_with_doubles_is_an_error(tmp_path: Path) -> None:
-    header = "name,mos_quality,std_quality\n"
-    write(tmp_path / "data.csv", header)
-    with pytest.raises(InputError, match="names no image"):
-        agiqa3k.ENTRY.labels(tmp_path)
-    write(tmp_path / "data.csv", header + "a.jpg,1,1\na.jpg,2,1\n")
-    with pytest.raises(InputError, match=r"two labels for a\.jpg"):
-        agiqa3k.ENTRY.labels(tmp_path)
-
-
-def test_an_absent_label_file_names_what_is_looked_for(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no label file csiq\.DMOS\.xlsx or csiq\.beta\.xlsx"):
-        csiq.read(tmp_path)
-
-
-def test_folders_and_files_are_found_whatever_their_case(tmp_path: Path) -> None:
-    write(tmp_path / "CSIQ" / "Dst_Imgs" / "AWGN" / "1600.awgn.1.png", "")
-    folder = descend(tmp_path, "csiq/dst_imgs")
-    assert folder == tmp_path / "CSIQ" / "Dst_Imgs"
-    finder = ImageFinder([folder])
-    assert finder.find("awgn/1600.AWGN.1.png") == folder / "AWGN" / "1600.awgn.1.png"
-    assert finder.find("awgn/1600.AWGN.2.png") is None
-    assert descend(tmp_path, "kadid10k") is None
-
-
-def test_of_two_names_that_differ_in_case_the_exact_one_is_taken(tmp_path: Path) -> None:
-    write(tmp_path / "I01.bmp", "")
-    write(tmp_path / "i01.bmp", "")
-    finder = ImageFinder([tmp_path])
-    assert finder.find("I01.bmp") == tmp_path / "I01.bmp"
-    assert finder.find("i01.bmp") == tmp_path / "i01.bmp"

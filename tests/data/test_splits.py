@@ -150,6 +150,11 @@ def test_a_list_of_another_form_is_refused(tmp_path: Path, content: object) -> N
         choose(koniq10k.ENTRY, images(4), "qalign", "test", tmp_path)
 
 
+def test_lists_have_no_part_for_validation(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="'qalign' has no part 'val'; it has train, test"):
+        choose(koniq10k.ENTRY, images(4), "qalign", "val", tmp_path)
+
+
 def test_csiq_has_no_qalign_split_because_that_list_names_images_that_do_not_exist() -> None:
     with pytest.raises(InputError, match="csiq has no split 'qalign'"):
         choose(find("csiq"), images(4, 2), "qalign", "test", HERE)
