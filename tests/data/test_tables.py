@@ -50,7 +50,7 @@ def test_excels_whole_numbers_and_late_headers(tmp_path: Path) -> None:
     rows: list[tuple[object, ...]] = [header, (1600.0, "awgn", 1.0, 0.1, 0.5)]
     (label,) = csiq.read(workbook(tmp_path / "csiq.DMOS.xlsx", rows, "all_by_image"))
     assert label.name == "1600.AWGN.1.png"
-    workbook(tmp_path / "csiq.DMOS.xlsx", [("note",)] * 12 + rows, "all_by_image")
+    workbook(tmp_path / "csiq.DMOS.xlsx", [*[("note",)] * 12, *rows], "all_by_image")
     with pytest.raises(InputError, match="no header with the columns image, dst_type"):
         csiq.read(tmp_path)
 
