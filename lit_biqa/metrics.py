@@ -233,7 +233,10 @@ def bootstrap_intervals(
         spearman = _weighted_pearson(weights, *(s.ranks(weights) for s in sorts))
         found.append(np.stack([pearson, spearman]))
     both = np.concatenate(found, axis=1)
-    low, high = np.percentile(both[:, np.isfinite(both).all(axis=0)], (2.5, 97.5), axis=1)
+    defined = both[:, np.isfinite(both).all(axis=0)]
+    if not defined.size:
+        return (math.nan,) * 4
+    low, high = np.percentile(defined, (2.5, 97.5), axis=1)
     return float(low[0]), float(high[0]), float(low[1]), float(high[1])
 
 

@@ -45,7 +45,6 @@ class Bar:
     ) -> None:
         self.description, self.total, self.unit = description, total, unit
         self.keep, self.done, self.before, self.units = keep, done, done, 0
-        self.note = ""
         self._shown = self._started = time.monotonic()
         self._live: Progress | None = None
         self._interval = interval
@@ -66,43 +65,42 @@ class Bar:
         self._live.start()
         return self._live.add_task(self.description, total=self.total, text=self.text())
 
-    def advance(self, units: int = 1, note: str = "") -> None:
-        """Count one step of so many units; ``note`` is shown behind the rate."""
-        self.done, self.units, self.note = self.done + 1, self.units + units, note
+    def advance(self, units: int = 1, note: Callable[[], str] = str) -> None:
+        """Count one step of so many units; ``note`` is asked for more to show, when it is shown."""
+        self.done, self.units = self.done + 1, self.units + units
         if self._visible and time.monotonic() - self._shown >= self._interval:
-            self._show()
+            self._show(note())
 
     def pause(self, seconds: float) -> None:
         """Leave seconds spent on something else out of the rate."""
         self._started += seconds
 
-    def rate(self) -> float:
-        """Units per second since the start."""
-        return self.units / max(time.monotonic() - self._started, 1e-9)
+    def elapsed(self) -> float:
+        """Seconds since the start, pauses left out."""
+        return time.monotonic() - self._started
 
-    def text(self) -> str:
+    def text(self, note: str = "") -> str:
         """Steps, rate, time left and note."""
         parts = [f"{self.done}/{self.total}" if self.total is not None else str(self.done)]
         if self.units:
-            parts.append(f"{self.rate():.1f} {self.unit}/s")
-        if self.total is not None and (steps := self.done - self.before) and self.done < self.total:
-            each = (time.monotonic() - self._started) / steps
+            parts.append(f"{self.units / max(self.elapsed(), 1e-9):.1f} {self.unit}/s")
+        if self.total is not None and self.before < self.done < self.total:
+            each = self.elapsed() / (self.done - self.before)
             parts.append(f"{clock(each * (self.total - self.done))} left")
-        return ", ".join([*parts, self.note] if self.note else parts)
+        return ", ".join([*parts, note] if note else parts)
 
-    def _show(self) -> None:
+    def _show(self, note: str) -> None:
         self._shown = time.monotonic()
         if self._live is None:
-            print(f"{self.description}: {self.text()}", flush=True)
+            print(f"{self.description}: {self.text(note)}", flush=True)
         else:
-            self._live.update(self._task, completed=self.done, text=self.text())
+            self._live.update(self._task, completed=self.done, text=self.text(note))
 
     def close(self, note: str = "") -> None:
         """Show the last state, with the time it took, and end."""
-        took = f"took {clock(time.monotonic() - self._started)}"
-        self.note = f"{took}, {note}" if note else took
-        if self._visible and (self.keep or self._live is not None):
-            self._show()
+        took = f"took {clock(self.elapsed())}"
+        if self._visible and self.keep:
+            self._show(f"{took}, {note}" if note else took)
         if self._live is not None:
             self._live.stop()
 

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lit_biqa.metrics import Correlations, correlate, mean
 from lit_biqa.types import InputError, Prediction
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
 MEAN = "mean"
-FIGURES = tuple(field.name for field in fields(Correlations))
-COLUMNS = ("dataset", "split", "condition", *FIGURES)
+METRICS = tuple(field.name for field in fields(Correlations))
+COLUMNS = ("dataset", "split", "condition", *METRICS)
 ROW_COLUMNS = ("dataset", "split", "condition", "name", "mos", "score", "status")
 
 
@@ -27,18 +32,34 @@ class Result:
         dataset: catalogue name, or ``mean``.
         split: split and digest; ``-`` for the mean.
         condition: what the scores were read from.
-        figures: the columns after these three.
+        correlations: the columns after these three.
     """
 
     dataset: str
     split: str
     condition: str
-    figures: Correlations
+    correlations: Correlations
 
 
 def identity(row: Prediction) -> tuple[str, str, str, int]:
     """What tells a row from every other; rows sorted by it lie data set by data set."""
     return row.dataset, row.split, row.condition, row.index
+
+
+def failed(row: Prediction) -> bool:
+    """Whether a row has no score that counts."""
+    return row.status != "ok" or not math.isfinite(row.score)
+
+
+def checked(outputs: object, step: str) -> list[Prediction]:
+    """What a method's step returned, if it is what it must be.
+
+    Raises:
+        TypeError: if it is not a list of predictions.
+    """
+    if not isinstance(outputs, list) or not all(isinstance(row, Prediction) for row in outputs):
+        raise TypeError(f"{step} must return list[Prediction], not {type(outputs).__name__}")
+    return outputs
 
 
 def grouped(rows: Sequence[Prediction]) -> dict[tuple[str, str, str], list[Prediction]]:
@@ -60,17 +81,17 @@ def evaluate(rows: Sequence[Prediction], bootstrap: int = 1000, seed: int = 0) -
     """
     results = []
     for (dataset, split, condition), group in grouped(rows).items():
-        figures = correlate(
-            [row.score if row.status == "ok" else float("nan") for row in group],
+        values = correlate(
+            [math.nan if failed(row) else row.score for row in group],
             [row.mos for row in group],
             bootstrap,
             seed,
             label=f"{dataset} ({condition})",
         )
-        results.append(Result(dataset, split, condition, figures))
+        results.append(Result(dataset, split, condition, values))
     for condition in sorted({result.condition for result in results}):
-        figures = mean([result.figures for result in results if result.condition == condition])
-        results.append(Result(MEAN, "-", condition, figures))
+        average = mean([result.correlations for result in results if result.condition == condition])
+        results.append(Result(MEAN, "-", condition, average))
     return results
 
 
@@ -134,7 +155,7 @@ def write_csv(path: Path, columns: Sequence[str], lines: Sequence[Sequence[objec
 def write_results(path: Path, results: Sequence[Result]) -> None:
     """Write `results.csv`, a line for each result, columns `COLUMNS`."""
     lines = [
-        (r.dataset, r.split, r.condition, *(getattr(r.figures, name) for name in FIGURES))
+        (r.dataset, r.split, r.condition, *(getattr(r.correlations, name) for name in METRICS))
         for r in results
     ]
     write_csv(path, COLUMNS, lines)
@@ -158,7 +179,7 @@ def table(results: Sequence[Result], title: str = "Test") -> str:
     for name in ("n", "failures", "PLCC", "[95%]", "SRCC", "[95%]", "KRCC", "RMSE", "PLCC fitted"):
         grid.add_column(name.replace("[", r"\["), justify="right", no_wrap=True)
     for i, r in enumerate(results):
-        f = r.figures
+        f = r.correlations
         last = i + 1 < len(results) and r.dataset != MEAN and results[i + 1].dataset == MEAN
         cells = (
             *(r.dataset, r.split, *[r.condition] * conditions, str(f.n), str(f.failures)),
@@ -170,10 +191,20 @@ def table(results: Sequence[Result], title: str = "Test") -> str:
     return rendered(grid)
 
 
-def rendered(grid: object) -> str:
+def pairs(title: str, lines: Mapping[str, str]) -> str:
+    """A table of names and values to print."""
+    from rich.table import Table
+
+    grid = Table(title=title, title_justify="left", show_header=False)
+    for name, value in lines.items():
+        grid.add_row(name, value)
+    return rendered(grid)
+
+
+def rendered(grid: Table) -> str:
     """A rich table as plain text, as wide as it needs to be."""
     from rich.console import Console
 
     text = io.StringIO()
-    Console(file=text, width=200).print(grid)
+    Console(file=text, width=1000).print(grid)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines())

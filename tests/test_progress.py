@@ -43,9 +43,9 @@ def test_text_has_rate_in_units_and_time_left_from_steps(hand: Clock) -> None:
     assert bar.text() == "0/10"
     for _ in range(4):
         hand.now += 0.5
-        bar.advance(8, note="loss 0.5")
+        bar.advance(8)
     # 32 images in 2 s; 6 steps of half a second each are left.
-    assert bar.text() == "4/10, 16.0 images/s, 0:03 left, loss 0.5"
+    assert bar.text("loss 0.5") == "4/10, 16.0 images/s, 0:03 left, loss 0.5"
 
 
 def test_resumed_steps_and_pauses_do_not_count_in_the_rate(hand: Clock) -> None:

@@ -1,5 +1,8 @@
 """What every method's run does beside training: report, write predictions, measure, show."""
 
+from lit_biqa.callbacks.bar import ProgressBar
 from lit_biqa.callbacks.correlation import CorrelationReport
+from lit_biqa.callbacks.predictions import PredictionWriter
+from lit_biqa.callbacks.resources import ResourceMeter
 
-__all__ = ["CorrelationReport"]
+__all__ = ["CorrelationReport", "PredictionWriter", "ProgressBar", "ResourceMeter"]

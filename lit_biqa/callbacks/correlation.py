@@ -6,8 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+from lightning.pytorch.loggers import TensorBoardLogger
 
 from lit_biqa import report
+from lit_biqa.callbacks.scatter import scatter
+from lit_biqa.callbacks.tensorboard import log_test
+from lit_biqa.hyperparameters import read_hyperparameters
 from lit_biqa.parallel import gather_rows
 from lit_biqa.types import Prediction
 
@@ -20,15 +24,18 @@ class CorrelationReport(pl.Callback):
     on the number of processes.
 
     Validation logs ``val/plcc`` and ``val/srcc``, means over the data sets, and
-    ``val/<dataset>/plcc`` and so on, for `ModelCheckpoint` and `EarlyStopping` to monitor. An
-    undefined correlation is logged as ``nan``, with a warning: `ModelCheckpoint` never takes it
-    for the best, and `EarlyStopping` stops at it unless its ``check_finite`` is off.
+    ``val/<dataset>/plcc`` and so on, for checkpoints and early stopping to monitor. An undefined
+    correlation is logged as ``nan``, with a warning: `ModelCheckpoint` never takes it for the
+    best, and `EarlyStopping` stops at it unless its ``check_finite`` is off. ``validate`` prints
+    the table of a test.
 
-    A test prints one table, then writes ``test/results.csv``, ``test/predictions.csv`` and a
-    scatter figure per data set under the trainer's ``default_root_dir``.
+    A test prints one table and only then writes, under the trainer's ``default_root_dir``,
+    ``test/results.csv``, ``test/predictions.csv``, a scatter ``test/<dataset>.png`` for each data
+    set and, where the trainer logs to TensorBoard, events with metrics, scatters and the settings
+    in ``config.yaml``.
 
     Args:
-        bootstrap: resamples for the 95% intervals of a test; 0 for none.
+        bootstrap: resamples for the 95% intervals of a table; 0 for none.
         seed: of the resampling.
 
     Attributes:
@@ -40,50 +47,74 @@ class CorrelationReport(pl.Callback):
         self.results: list[report.Result] = []
         self._rows: list[Prediction] = []
 
-    def _collect(self, outputs: Any) -> None:
-        if not isinstance(outputs, list):
-            raise TypeError(f"a step must return list[Prediction], not {type(outputs).__name__}")
-        self._rows.extend(outputs)
-
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Forget the rows of an epoch before."""
+        """Forget the rows of the epoch before."""
         self._rows = []
 
     def on_test_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Forget the rows of a validation before."""
+        """Forget the rows of a validation."""
         self._rows = []
 
     def on_validation_batch_end(  # noqa: D102
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *_: Any
     ) -> None:
-        self._collect(outputs)
+        self._rows.extend(report.checked(outputs, "validation_step"))
 
     def on_test_batch_end(  # noqa: D102
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *_: Any
     ) -> None:
-        self._collect(outputs)
+        self._rows.extend(report.checked(outputs, "test_step"))
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Log correlations for monitoring; the sanity check logs none."""
+        """Log correlations to monitor; a sanity check logs none."""
         if trainer.sanity_checking:
             return
-        results = report.evaluate(gather_rows(self._rows, report.identity), bootstrap=0)
-        for result, label in zip(results, report.labels(results), strict=True):
+        alone = trainer.state.fn == "validate"
+        rows = gather_rows(self._rows, report.identity)
+        results = report.evaluate(rows, self.bootstrap if alone else 0, self.seed)
+        for label, result in zip(report.labels(results), results, strict=True):
             mean = result.dataset == report.MEAN
             tag = f"val{label.removeprefix(report.MEAN)}" if mean else f"val/{label}"
             for name in ("plcc", "srcc"):
-                value = getattr(result.figures, name)
-                # Equal on every rank already; sync_dist keeps Lightning from warning that it
-                # might not be.
+                # Equal on every rank already; without sync_dist Lightning would doubt it.
+                value = getattr(result.correlations, name)
                 pl_module.log(f"{tag}/{name}", value, prog_bar=mean, sync_dist=True)
+        if alone:
+            pl_module.print(report.table(results, "Validation"))
 
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Print the table, then write the files: a full disk loses no figure."""
+        """Print the table, then write the files: a full disk loses no figure.
+
+        Raises:
+            InputError: if a file cannot be written.
+        """
         rows = gather_rows(self._rows, report.identity)
         if not trainer.is_global_zero:
             return
         self.results = report.evaluate(rows, self.bootstrap, self.seed)
-        pl_module.print(report.table(self.results))
+        pl_module.print(report.table(self.results, "Test"))
         folder = Path(trainer.default_root_dir) / "test"
         report.write_results(folder / "results.csv", self.results)
         report.write_predictions(folder / "predictions.csv", rows)
+        self._illustrate(trainer, rows, folder)
+
+    def _illustrate(self, trainer: pl.Trainer, rows: list[Prediction], folder: Path) -> None:
+        groups, metrics, figures = report.grouped(rows), {}, {}
+        for label, result in zip(report.labels(self.results), self.results, strict=True):
+            for name in report.METRICS:
+                metrics[f"test/{label}/{name}"] = float(getattr(result.correlations, name))
+            if result.dataset != report.MEAN:
+                figure = scatter(groups[result.dataset, result.split, result.condition], result)
+                figures[f"test/{label}"] = figure
+                with report.replacing(folder / f"{label.replace('/', '-')}.png") as part:
+                    figure.savefig(part, format="png")
+        for logger in trainer.loggers:
+            if not isinstance(logger, TensorBoardLogger):
+                logger.log_metrics(metrics, trainer.global_step)
+        if any(isinstance(logger, TensorBoardLogger) for logger in trainer.loggers):
+            settings = (
+                read_hyperparameters(folder.parent)
+                if (folder.parent / "config.yaml").exists()
+                else {}
+            )
+            log_test(folder, settings, metrics, figures, trainer.global_step)

@@ -1,0 +1,72 @@
+"""The scatter of predicted scores and MOS over one data set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lit_biqa.metrics import Array, fit_logistic, logistic
+from lit_biqa.report import Result, failed
+from lit_biqa.types import Prediction
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def scatter(rows: Sequence[Prediction], result: Result) -> Figure:
+    """MOS over predicted score, with the line of equality and the fitted logistic.
+
+    Args:
+        rows: of one data set under one condition; those that failed are left out.
+        result: what the title says of them.
+
+    Returns:
+        A figure that belongs to no window, to be saved or logged.
+    """
+    from matplotlib.figure import Figure
+
+    good = [row for row in rows if not failed(row) and np.isfinite(row.mos)]
+    x, y = (np.array([getattr(row, name) for row in good]) for name in ("score", "mos"))
+    figure = Figure(figsize=(5.2, 5.6), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    low, high = 1.0, 5.0
+    if good:
+        low, high = min(low, x.min(), y.min()), max(high, x.max(), y.max())
+    _draw(axes, x, y, low, high)
+    margin = 0.02 * (high - low)
+    axes.set(
+        xlim=(low - margin, high + margin),
+        ylim=(low - margin, high + margin),
+        xlabel="predicted score",
+        ylabel="MOS",
+        aspect="equal",
+    )
+    axes.grid(alpha=0.25)
+    axes.set_axisbelow(True)
+    axes.legend(loc="upper left", frameon=True, framealpha=0.9)
+    axes.set_title(_title(result), fontsize="medium")
+    return figure
+
+
+def _draw(axes: Axes, x: Array, y: Array, low: float, high: float) -> None:
+    # Many points hide each other: the more there are, the smaller and fainter they are drawn.
+    crowd = min(1.0, (300 / max(len(x), 1)) ** 0.5)
+    axes.scatter(x, y, s=4 + 14 * crowd, alpha=0.15 + 0.5 * crowd, linewidths=0, label="image")
+    axes.plot((low, high), (low, high), color="0.4", linestyle="--", linewidth=1, label="equal")
+    spread = len(x) and np.ptp(x) > 0 and np.ptp(y) > 0
+    beta = fit_logistic(x, y) if spread else None
+    if beta is not None:
+        grid = np.linspace(x.min(), x.max(), 200)
+        axes.plot(grid, logistic(grid, *beta), color="C1", linewidth=2, label="fitted logistic")
+
+
+def _title(result: Result) -> str:
+    f = result.correlations
+    name = f"{result.dataset} {result.split}"
+    if result.condition != "image":
+        name += f" ({result.condition})"
+    failures = f", {f.failures} failures" if f.failures else ""
+    return f"{name}\nn = {f.n}{failures}, PLCC {f.plcc:.4f}, SRCC {f.srcc:.4f}"
