@@ -24,6 +24,6 @@ def load_scorer(path: str | Path) -> Scorer:
     Raises:
         InputError: if the file is absent or is no scorer.
     """
-    from lit_biqa.scorer import Scorer
+    from lit_biqa import scorer
 
-    return Scorer.load(path)
+    return scorer.load_scorer(path)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
@@ -86,3 +88,12 @@ class Prediction:
     score: float
     condition: str = "image"
     status: str = "ok"
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The end of an error message: the known names nearest to a wrong one, or all of them."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    if close:
+        return f". Did you mean {' or '.join(close)}?"
+    return f". Known: {', '.join(names)}."

@@ -1,0 +1,1 @@
+"""Backbones: what turns images and texts into numbers; chosen by configuration."""

@@ -1,0 +1,163 @@
+"""CLIP, SigLIP and every other architecture of open_clip."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lit_biqa.backbones.base import ImageTextEncoder
+from lit_biqa.backbones.texts import embed_long
+from lit_biqa.backbones.transforms import CLIP_MEAN, CLIP_STD, CentreCrop, Frame, RandomCrop
+from lit_biqa.types import InputError, nearest
+
+
+class OpenClip(ImageTextEncoder):
+    """An image and a text tower of open_clip.
+
+    Args:
+        model: name of an architecture that open_clip knows, such as ``ViT-L-14-336-quickgelu``,
+            or ``local-dir:FOLDER`` with an ``open_clip_config.json`` and weights. The weights
+            that OpenAI published need the ``-quickgelu`` architectures.
+        pretrained: a tag such as ``openai``, the path of a weights file, or ``null`` for random
+            weights. Pickled files are read with ``weights_only``.
+        freeze_text: keep the text tower as it is, as RALI does.
+        freeze_scale: keep the temperature of the softmax as it is.
+        long_texts: what happens to texts longer than the context (77 tokens in CLIP, less than
+            most reasoning): ``sentences`` embeds each sentence and averages, ``truncate`` cuts.
+        crop_margin: training crops are taken from an image scaled to this much more than they
+            need; 0 scales as at test and moves along the longer side only.
+    """
+
+    def __init__(
+        self,
+        model: str = "ViT-L-14-336-quickgelu",
+        pretrained: str | None = "openai",
+        freeze_text: bool = True,
+        freeze_scale: bool = True,
+        long_texts: Literal["sentences", "truncate"] = "sentences",
+        crop_margin: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.model, self.pretrained = model, pretrained
+        self.freeze_text, self.freeze_scale = freeze_text, freeze_scale
+        self.long_texts = long_texts
+        self.config = _config(model)
+        self.dim = int(self.config["embed_dim"])
+        self.frame = _frame(model, pretrained, self.config)
+        self.train_transform = RandomCrop(self.frame, crop_margin)
+        self.eval_transform = CentreCrop(self.frame)
+        self.clip: Any = None
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the towers exist."""
+        return self.clip is not None
+
+    def load(self) -> None:
+        """Make both towers, read their weights, freeze."""
+        import open_clip
+
+        from_folder = self.model.startswith("local-dir:")
+        source = None if from_folder else self.pretrained
+        wanted = from_folder or source is not None
+        try:
+            self.clip = open_clip.create_model(
+                self.model, source, load_weights=wanted, require_pretrained=wanted
+            )
+        except (RuntimeError, OSError, ValueError) as error:
+            raise InputError(
+                f"open_clip cannot load {self.model} with pretrained={self.pretrained}: {error}. "
+                f"Give a tag that open_clip knows, the path of a weights file of this "
+                f"architecture, or null for random weights."
+            ) from error
+        self.tokenizer = open_clip.get_tokenizer(self.model)
+        if self.freeze_text:
+            self.clip.lock_text_tower(unlocked_layers=0, freeze_layer_norm=True)
+        for name in ("logit_scale", "logit_bias"):
+            value = getattr(self.clip, name)
+            if value is not None:
+                # FSDP cannot shard a scalar. The bias (SigLIP) has no part in this softmax.
+                trained = name == "logit_scale" and not self.freeze_scale
+                setattr(self.clip, name, nn.Parameter(value.detach().reshape(1), trained))
+
+    def embed_images(self, pixels: Tensor) -> Tensor:
+        """``[B, 3, H, W] -> [B, D]``."""
+        features: Tensor = self.clip.encode_image(pixels)
+        return features
+
+    def embed_texts(self, texts: list[str]) -> Tensor:
+        """B texts to ``[B, D]``; see ``long_texts``."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze_text):
+            if self.long_texts == "sentences":
+                return embed_long(texts, self._encode)
+            return self._encode(texts)
+
+    def _encode(self, texts: list[str]) -> Tensor:
+        features: Tensor = self.clip.encode_text(self.tokenizer(texts).to(self.device))
+        return F.normalize(features, dim=1)
+
+    @property
+    def scale(self) -> Tensor:
+        """Inverse temperature, at most 100 as in CLIP."""
+        scale: Tensor = self.clip.logit_scale
+        return scale.exp().clamp(max=100.0)
+
+    @property
+    def image_tower(self) -> nn.Module:
+        """The image tower with its projection."""
+        tower: nn.Module = self.clip.visual
+        return tower
+
+    def blocks(self) -> list[nn.Module]:
+        """Transformer blocks of both towers, or the stages of a convolutional one."""
+        names = ("ResidualAttentionBlock", "Block", "ConvNeXtStage")
+        return [part for part in self.clip.modules() if type(part).__name__ in names]
+
+    def settings(self) -> dict[str, Any]:
+        """The architecture and the frame of its pixels."""
+        return {
+            "kind": "open_clip",
+            "model": self.model,
+            "config": self.config,
+            "dim": self.dim,
+            "frame": asdict(self.frame),
+        }
+
+
+def _config(model: str) -> dict[str, Any]:
+    """Architecture of a model, before any weights are read."""
+    import open_clip
+
+    if model.startswith("local-dir:") and not Path(model.removeprefix("local-dir:")).is_dir():
+        raise InputError(f"there is no folder {model.removeprefix('local-dir:')} (model={model})")
+    config: dict[str, Any] | None = open_clip.get_model_config(model)
+    if config is None:
+        raise InputError(
+            f"open_clip has no architecture {model!r}{nearest(model, open_clip.list_models())}"
+        )
+    return config
+
+
+def _frame(model: str, pretrained: str | None, config: dict[str, Any]) -> Frame:
+    """Pixels that the weights were trained on: of the tag where open_clip knows it."""
+    import open_clip
+
+    if model.startswith("local-dir:"):
+        described = Path(model.removeprefix("local-dir:")) / "open_clip_config.json"
+        known = json.loads(described.read_text()).get("preprocess_cfg", {})
+    else:
+        known = open_clip.get_pretrained_cfg(model, pretrained) if pretrained else {}
+    size = known.get("size") or config["vision_cfg"].get("image_size", 224)
+    return Frame(
+        size=int(size if isinstance(size, int) else size[0]),
+        mode=str(known.get("resize_mode") or "shortest"),
+        mean=tuple(known.get("mean") or CLIP_MEAN),
+        std=tuple(known.get("std") or CLIP_STD),
+        bicubic=(known.get("interpolation") or "bicubic") == "bicubic",
+    )

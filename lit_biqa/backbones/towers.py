@@ -1,0 +1,44 @@
+"""Image towers rebuilt from the settings of a scorer, without weights or text towers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from lit_biqa.types import InputError
+
+# A text tower as small as can be: open_clip builds none of its models without one.
+_NO_TEXT = {"context_length": 8, "vocab_size": 8, "width": 8, "heads": 1, "layers": 1}
+
+
+def build_tower(settings: dict[str, Any]) -> nn.Module:
+    """An image tower with random weights.
+
+    Args:
+        settings: what an encoder's ``settings`` gives; only kinds known here are built, so that
+            a file from elsewhere cannot name code to run.
+
+    Raises:
+        InputError: if the kind is unknown.
+    """
+    if settings["kind"] == "tiny":
+        from lit_biqa.backbones.tiny import ImageTower
+
+        return ImageTower(int(settings["width"]), int(settings["dim"]))
+    if settings["kind"] == "open_clip":
+        return _open_clip_tower(settings["config"])
+    raise InputError(f"unknown kind of image tower {settings['kind']!r}: known are tiny, open_clip")
+
+
+def _open_clip_tower(config: dict[str, Any]) -> nn.Module:
+    import open_clip
+
+    model = open_clip.CLIP(
+        embed_dim=config["embed_dim"],
+        vision_cfg={**config["vision_cfg"], "timm_model_pretrained": False},
+        text_cfg=_NO_TEXT,
+        quick_gelu=config.get("quick_gelu", False),
+    )
+    tower: nn.Module = model.visual
+    return tower

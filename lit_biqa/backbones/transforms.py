@@ -1,0 +1,106 @@
+"""From an RGB image to pixels, for training and for scoring."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+class Train(Protocol):
+    """An image and a source of randomness to augmented pixels ``[3, H, W]``."""
+
+    def __call__(self, image: Image.Image, generator: torch.Generator) -> Tensor:
+        """Return pixels."""
+
+
+class Evaluate(Protocol):
+    """An image to pixels ``[3, H, W]``."""
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        """Return pixels."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """How the pixels that a backbone takes are made.
+
+    Attributes:
+        size: height and width in pixels.
+        mode: ``shortest`` scales the shorter side and crops the centre, as CLIP does; ``squash``
+            scales both sides, as SigLIP does.
+        mean: of each channel, on [0, 1].
+        std: of each channel, on [0, 1].
+        bicubic: otherwise bilinear.
+    """
+
+    size: int
+    mode: str = "shortest"
+    mean: tuple[float, ...] = CLIP_MEAN
+    std: tuple[float, ...] = CLIP_STD
+    bicubic: bool = True
+
+    def scale(self, image: Image.Image, size: int) -> Image.Image:
+        """Scale so that a square of ``size`` fits tightly."""
+        width, height = image.size
+        ratio = size / min(width, height)
+        target = (max(size, int(width * ratio)), max(size, int(height * ratio)))
+        if self.mode == "squash":
+            target = (size, size)
+        kind = Image.Resampling.BICUBIC if self.bicubic else Image.Resampling.BILINEAR
+        return image if image.size == target else image.resize(target, kind)
+
+    def tensor(self, image: Image.Image) -> Tensor:
+        """Normalised pixels ``[3, H, W]`` in float32."""
+        # A copy: the array of an image is read-only, which torch cannot express.
+        values = torch.from_numpy(np.array(image, dtype=np.uint8)).permute(2, 0, 1)
+        mean, std = torch.tensor(self.mean), torch.tensor(self.std)
+        return (values.float() / 255 - mean[:, None, None]) / std[:, None, None]
+
+
+@dataclass(frozen=True)
+class CentreCrop:
+    """The whole of the shorter side, centred on the longer."""
+
+    frame: Frame
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        """Pixels of the image's centre."""
+        size = self.frame.size
+        scaled = self.frame.scale(image, size)
+        # As torchvision's CenterCrop rounds, so that published weights see what they expect.
+        left, top = (round((side - size) / 2) for side in scaled.size)
+        return self.frame.tensor(scaled.crop((left, top, left + size, top + size)))
+
+
+@dataclass(frozen=True)
+class RandomCrop:
+    """A square at a random place, mirrored half of the time; quality survives both.
+
+    Attributes:
+        frame: of the backbone.
+        margin: the shorter side is scaled to ``(1 + margin)`` times the crop.
+    """
+
+    frame: Frame
+    margin: float = field(default=0.0)
+
+    def __call__(self, image: Image.Image, generator: torch.Generator) -> Tensor:
+        """Pixels of a crop drawn with ``generator``."""
+        size = self.frame.size
+        scaled = self.frame.scale(image, round(size * (1 + self.margin)))
+        draws = torch.rand(3, generator=generator).tolist()
+        left, top = (
+            int(draw * (side - size + 1)) for draw, side in zip(draws, scaled.size, strict=False)
+        )
+        crop = scaled.crop((left, top, left + size, top + size))
+        if draws[2] < 0.5:
+            crop = crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        return self.frame.tensor(crop)

@@ -1,0 +1,98 @@
+"""What every method that trains shares: loading and sharding, the step, the schedule."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from pathlib import Path
+from typing import Literal
+
+from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+
+from lit_biqa.methods.evaluation import Evaluator
+from lit_biqa.types import Batch
+
+Decay = Literal["none", "linear", "cosine"]
+
+
+def schedule(step: int, steps: int, warmup: float, decay: Decay) -> float:
+    """Share of the learning rate at a step.
+
+    Args:
+        step: from 0.
+        steps: of the whole run.
+        warmup: share of the steps over which the rate rises from 0.
+        decay: how it falls to 0 over the rest.
+    """
+    rise = round(warmup * steps)
+    if step < rise:
+        return (step + 1) / rise
+    done = min(1.0, (step - rise) / max(1, steps - rise))
+    return {"none": 1.0, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}[decay]
+
+
+class Method(Evaluator):
+    """A way to predict MOS; a subclass is its loss and its reading of a score.
+
+    Args:
+        optimizer: made from the parameters that are trained.
+        warmup: share of the steps over which the learning rate rises.
+        decay: how it falls afterwards.
+    """
+
+    def __init__(self, optimizer: OptimizerCallable, warmup: float, decay: Decay) -> None:
+        super().__init__()
+        self.make_optimizer, self.warmup, self.decay = optimizer, warmup, decay
+
+    @abstractmethod
+    def load(self) -> None:
+        """Make the modules and read their weights. Called once, after settings are checked."""
+
+    @abstractmethod
+    def shard(self) -> None:
+        """Shard the parameters over ``self.device_mesh``."""
+
+    @abstractmethod
+    def compute_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss of a batch, a scalar, and its parts to be logged."""
+
+    @abstractmethod
+    def ship(self, folder: Path, state: dict[str, Tensor]) -> None:
+        """After a fit, on rank zero: write what users take home into the run's folder.
+
+        Args:
+            folder: of the run.
+            state: weights of the best checkpoint, whole and on the CPU.
+        """
+
+    def configure_model(self) -> None:
+        """Load once; shard where the strategy has a device mesh."""
+        if any(True for _ in self.parameters()):
+            return
+        self.load()
+        if self.device_mesh is not None:
+            self.shard()
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """The optimizer over what is trained, and the schedule over the steps of the run."""
+        trained = [p for p in self.parameters() if p.requires_grad]
+        if not trained:
+            return None
+        optimizer = self.make_optimizer(trained)
+        steps = int(self.trainer.estimated_stepping_batches)
+        scheduler = LambdaLR(optimizer, lambda n: schedule(n, steps, self.warmup, self.decay))
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The loss, logged with its parts."""
+        loss, parts = self.compute_loss(batch)
+        size = len(batch["index"])
+        self.log("train/loss", loss, prog_bar=True, batch_size=size)
+        self.log_dict({f"train/{name}": part for name, part in parts.items()}, batch_size=size)
+        return loss

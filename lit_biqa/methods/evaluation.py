@@ -1,0 +1,52 @@
+"""Scoring: what methods that train and scorers that only score have in common."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+
+from lightning.pytorch import LightningModule
+from torch import Tensor
+
+from lit_biqa.types import Batch, Prediction
+
+
+class Evaluator(LightningModule, ABC):
+    """Scores batches; every evaluation step returns one row for each image."""
+
+    @abstractmethod
+    def score(self, batch: Batch) -> Tensor:
+        """Predicted MOS ``[B]`` on [1, 5]."""
+
+    # Lightning declares mappings, and hands on to callbacks whatever evaluation steps return.
+    def validation_step(  # type: ignore[override]
+        self, batch: Batch, batch_idx: int
+    ) -> list[Prediction]:
+        """A row for each image."""
+        return self.predict(batch)
+
+    def test_step(  # type: ignore[override]
+        self, batch: Batch, batch_idx: int
+    ) -> list[Prediction]:
+        """A row for each image."""
+        return self.predict(batch)
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> list[Prediction]:
+        """A row for each image."""
+        return self.predict(batch)
+
+    def predict(self, batch: Batch) -> list[Prediction]:
+        """Score a batch; an image that could not be read keeps its status and gets no score."""
+        scores = self.score(batch).float().tolist()
+        return [
+            Prediction(
+                dataset=batch["dataset"][row],
+                split=batch["split"][row],
+                index=int(batch["index"][row]),
+                name=batch["name"][row],
+                mos=float(batch["mos"][row]),
+                score=score if batch["status"][row] == "ok" else math.nan,
+                status=batch["status"][row],
+            )
+            for row, score in enumerate(scores)
+        ]

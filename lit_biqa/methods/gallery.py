@@ -1,0 +1,103 @@
+"""Embeddings of all images of a part, gathered over ranks and kept for later heads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from lit_biqa.data.embeddings import EmbeddingRow, Embeddings, Role, write_embeddings
+from lit_biqa.data.loader import BatchLoader
+from lit_biqa.parallel import gather_rows
+from lit_biqa.progress import track
+from lit_biqa.types import Batch
+
+if TYPE_CHECKING:
+    from lit_biqa.methods.rali import RALI
+
+Pair = tuple[EmbeddingRow, Tensor]
+
+
+class Gallery:
+    """Collects embeddings from the loaders of a run.
+
+    Attributes:
+        cache_to: file that :meth:`write` makes; while it is set, tested images are kept for it.
+    """
+
+    def __init__(self, method: RALI) -> None:
+        # Not an attribute of a module: the method must not become its own child.
+        self.method = method
+        self.cache_to: Path | None = None
+        self._kept: list[Pair] = []
+        self._train_loader: Iterable[Batch] | None = None
+
+    def keep(self, batch: Batch, embeddings: Tensor) -> None:
+        """Keep a tested batch, where the run is to cache its embeddings."""
+        if self.cache_to is not None:
+            self._kept += pairs(batch, embeddings, "test")
+
+    @torch.no_grad()
+    def collect(self, role: Role) -> Embeddings:
+        """Embed every training or held-out image once; the same result on every rank."""
+        data = self.method.data
+        loader: Iterable[Batch] | list[BatchLoader]
+        if role == "train":
+            # One loader for the whole run: its workers outlive an epoch.
+            loader = self._train_loader = self._train_loader or data.gallery_dataloader()
+        else:
+            loader = data.val_dataloader()
+            assert not isinstance(loader, list), "an empty part has nothing to embed"
+        training = self.method.training
+        found: list[Pair] = []
+        self.method.eval()
+        for batch in track(loader, f"embedding {role} images"):
+            moved = self.method.trainer.strategy.batch_to_device(batch)
+            with self.method.trainer.precision_plugin.forward_context():
+                found += pairs(moved, self.method.embed(moved), role)
+        self.method.train(training)
+        return _together(found)
+
+    def write(self) -> None:
+        """Write the embeddings of training, held-out and tested images to ``cache_to``."""
+        assert self.cache_to is not None
+        parts = [self.collect("train")]
+        if self.method.data.samples["val"]:
+            parts.append(self.collect("val"))
+        parts.append(_together(self._kept))
+        if self.method.trainer.is_global_zero:
+            vectors = torch.cat([part.vectors for part in parts])
+            rows = tuple(row for part in parts for row in part.rows)
+            source = {"scorer": "scorer.safetensors"}
+            write_embeddings(self.cache_to, Embeddings(vectors, rows, source))
+        self.cache_to, self._kept = None, []
+
+
+def pairs(batch: Batch, embeddings: Tensor, role: Role) -> list[Pair]:
+    """Rows of a batch with their embeddings on the CPU; unreadable images are left out."""
+    vectors = embeddings.float().cpu()
+    return [
+        (
+            EmbeddingRow(
+                dataset=batch["dataset"][row],
+                split=batch["split"][row],
+                index=int(batch["index"][row]),
+                name=batch["name"][row],
+                mos=float(batch["mos"][row]),
+                std=float(batch["std"][row]),
+                role=role,
+            ),
+            vectors[row],
+        )
+        for row, status in enumerate(batch["status"])
+        if status == "ok"
+    ]
+
+
+def _together(found: list[Pair]) -> Embeddings:
+    gathered = gather_rows(found, lambda pair: (pair[0].dataset, pair[0].index))
+    vectors = torch.stack([vector for _, vector in gathered])
+    return Embeddings(vectors, tuple(row for row, _ in gathered))

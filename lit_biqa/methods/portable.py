@@ -1,0 +1,38 @@
+"""A portable scorer in the place of a method, for ``test``, ``validate`` and ``predict``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from lit_biqa.methods.evaluation import Evaluator
+from lit_biqa.scorer import load_scorer
+from lit_biqa.types import Batch
+
+
+class PortableScorer(Evaluator):
+    """Scores with the one file that a RALI fit ships; there is nothing to train.
+
+    Args:
+        path: of ``scorer.safetensors``.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.scorer = load_scorer(path)
+
+    def setup(self, stage: str) -> None:
+        """Hand over the scorer's transform; nothing is trained, so nothing is augmented."""
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        data.use_transforms(self._untouched, self.scorer.transform)
+
+    def _untouched(self, image: Image.Image, generator: torch.Generator) -> Tensor:
+        return self.scorer.transform(image)
+
+    @torch.inference_mode()
+    def score(self, batch: Batch) -> Tensor:
+        """Scores ``[B]``."""
+        return self.scorer.score_pixels(batch["pixels"])

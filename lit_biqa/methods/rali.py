@@ -1,0 +1,208 @@
+"""RALI: an image encoder aligned with reasoning texts, read by scored prototypes."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+
+import torch
+from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor
+
+from lit_biqa.backbones.base import ImageTextEncoder
+from lit_biqa.data.datamodule import BIQADataModule
+from lit_biqa.methods.base import Decay, Method
+from lit_biqa.methods.gallery import Gallery
+from lit_biqa.objectives.alignment import contrastive_loss
+from lit_biqa.prototypes import HeadSettings, PrototypeHead
+from lit_biqa.scorer import load_scorer, write_scorer
+from lit_biqa.types import Batch, InputError
+
+
+class RALI(Method):
+    """Reasoning-Aligned Lightweight IQA (*Reasoning as Representation*, section 4).
+
+    Each epoch aligns images with reasoning texts. Before each validation the training images are
+    embedded once and the head is fitted to them, so that every checkpoint is a whole scorer and
+    the run can stop where held-out correlation is best. A fit of no epochs (``max_epochs: 0``)
+    fits the head to the encoder as it is: table 4's "no alignment". With cached embeddings
+    (``data.embeddings``) no image is opened and no encoder is loaded.
+
+    Args:
+        encoder: of images and texts.
+        head: PCA, prototypes and their fit to MOS.
+        optimizer: of the alignment.
+        warmup: share of the steps over which the learning rate rises.
+        decay: how it falls afterwards.
+        scorer: a scorer whose encoder gave the cached embeddings; needed with them alone, since
+            the refitted head is shipped with that encoder.
+    """
+
+    def __init__(
+        self,
+        encoder: ImageTextEncoder,
+        head: HeadSettings = HeadSettings(),
+        optimizer: OptimizerCallable = lambda p: torch.optim.AdamW(p, lr=1e-5),
+        warmup: float = 0.0,
+        decay: Decay = "none",
+        scorer: str | None = None,
+    ) -> None:
+        super().__init__(optimizer, warmup, decay)
+        self.encoder, self.base_scorer = encoder, scorer
+        self.head = PrototypeHead(encoder.dim, head)
+        self.gallery = Gallery(self)
+        self.head_is_current = False
+
+    @property
+    def data(self) -> BIQADataModule:
+        """The DataModule of the run."""
+        data: BIQADataModule = self.trainer.datamodule  # type: ignore[attr-defined]
+        return data
+
+    @property
+    def cached(self) -> bool:
+        """Whether batches hold embeddings in place of pixels."""
+        return self.data.cached is not None
+
+    def setup(self, stage: str) -> None:
+        """Hand over the transforms; check what can be checked before weights are loaded.
+
+        Raises:
+            InputError: if the head does not suit the number of training images, an image has no
+                text to be aligned with, or a refit lacks its scorer.
+        """
+        self.data.use_transforms(self.encoder.train_transform, self.encoder.eval_transform)
+        if stage != "fit":
+            return
+        samples = self.data.samples["train"]
+        self.head.settings.check(len(samples), self.encoder.dim)
+        if self.cached:
+            if self.base_scorer is None:
+                raise InputError(
+                    "data.embeddings refits a head alone: name the scorer whose encoder they "
+                    "came from with model.scorer, and set trainer.max_epochs to 0."
+                )
+            self._check_base_scorer(self.base_scorer)
+        elif self.trainer.max_epochs != 0 and not all(sample.texts for sample in samples):
+            bare = [sample.name for sample in samples if not sample.texts]
+            raise InputError(
+                f"{len(bare)} of {len(samples)} training images have no text to be aligned with "
+                f"({', '.join(bare[:3])}): name files of texts in data.texts, or skip alignment "
+                f"with trainer.max_epochs=0."
+            )
+
+    def _check_base_scorer(self, path: str) -> None:
+        if self.trainer.max_epochs != 0:
+            raise InputError(
+                "cached embeddings cannot be aligned: set trainer.max_epochs to 0 to refit the "
+                "head, or data.embeddings to null to train the encoder."
+            )
+        dim = load_scorer(path).encoder["dim"]
+        if dim != self.encoder.dim:
+            raise InputError(
+                f"{path} embeds in {dim} dimensions, model.encoder in {self.encoder.dim}: "
+                f"give model.encoder the settings of the run that made both."
+            )
+
+    def load(self) -> None:
+        """Load the encoder, unless its embeddings are cached."""
+        if not self.cached:
+            self.encoder.load()
+
+    def shard(self) -> None:
+        """Shard the encoder; the head is small and whole on every rank."""
+        assert self.device_mesh is not None
+        self.encoder.shard(self.device_mesh["data_parallel"])
+
+    def compute_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Contrastive loss over the texts and images of all ranks."""
+        self.head_is_current = False
+        images, texts, scale = self.encoder(batch["pixels"], batch["text"])
+        ids = image_ids(batch).to(images.device)
+        # Every rank computes the loss of the whole batch: its gradient, averaged over ranks, is
+        # that of one process.
+        images, texts = self.everyone(images), self.everyone(texts)
+        loss = contrastive_loss(images, texts, scale, self.everyone(ids))
+        return loss, {"scale": scale.detach().squeeze()}
+
+    def everyone(self, rows: Tensor) -> Tensor:
+        """Rows of all ranks, ``[B, ...]`` each, as ``[ranks * B, ...]``; gradients flow back."""
+        if self.trainer.world_size == 1:
+            return rows
+        gathered = self.all_gather(rows, sync_grads=rows.requires_grad)
+        return torch.as_tensor(gathered).flatten(0, 1)
+
+    def embed(self, batch: Batch) -> Tensor:
+        """Embeddings ``[B, D]`` of a batch, or the cached ones that it holds."""
+        pixels: Tensor = batch["pixels"]
+        return pixels if self.cached else self.encoder.encode_images(pixels)
+
+    def score(self, batch: Batch) -> Tensor:
+        """Scores ``[B]``.
+
+        Raises:
+            InputError: if the head was never fitted.
+        """
+        if not self.head.fitted:
+            raise InputError("the head is not fitted: name a trained run with --ckpt_path.")
+        embeddings = self.embed(batch)
+        self.gallery.keep(batch, embeddings)
+        scores: Tensor = self.head(embeddings)
+        return scores
+
+    def fit_head(self) -> dict[str, float]:
+        """Embed the training images and fit the head to them, on every rank alike."""
+        found = self.gallery.collect("train")
+        mos = torch.tensor([row.mos for row in found.rows])
+        self.head_is_current = True
+        return self.head.fit(found.vectors.to(self.device), mos.to(self.device))
+
+    def on_validation_epoch_start(self) -> None:
+        """Within a fit, give the encoder as it now is a head to be validated with."""
+        if self.trainer.state.fn == TrainerFn.FITTING:
+            report = self.fit_head()
+            self.log_dict({f"head/{name}": value for name, value in report.items()})
+
+    def on_train_epoch_end(self) -> None:
+        """Where nothing was validated the checkpoint still gets a head of its own."""
+        if not self.head_is_current:
+            self.fit_head()
+
+    def on_fit_end(self) -> None:
+        """Fit the head if no epoch did; have the test that follows cache all embeddings."""
+        if not self.head_is_current and not self.head.fitted:
+            self.fit_head()
+        if not self.cached:
+            self.gallery.cache_to = Path(self.trainer.default_root_dir) / "embeddings.safetensors"
+
+    def ship(self, folder: Path, state: dict[str, Tensor]) -> None:
+        """Write ``scorer.safetensors``: the image tower with the head, and their settings."""
+        head = PrototypeHead(self.encoder.dim, self.head.settings)
+        head.load_state_dict(_below("head.", state))
+        path = folder / "scorer.safetensors"
+        if self.cached:
+            assert self.base_scorer is not None
+            base = load_scorer(self.base_scorer)
+            write_scorer(path, base.tower.state_dict(), head, base.encoder)
+            return
+        tower = self.encoder.image_tower
+        name = next(name for name, module in self.named_modules() if module is tower)
+        weights = _below(f"{name}.", state)
+        write_scorer(path, weights, head, self.encoder.settings())
+
+    def on_test_epoch_end(self) -> None:
+        """After the test of a fit, write the embeddings of all its images."""
+        if self.gallery.cache_to is not None:
+            self.gallery.write()
+
+
+def image_ids(batch: Batch) -> Tensor:
+    """A number for each row's image, ``[B]``, the same on every rank and for each of its texts."""
+    pairs = zip(batch["dataset"], batch["index"].tolist(), strict=True)
+    # crc32 and not hash(): ranks are processes, and each salts its hashes differently.
+    return torch.tensor([zlib.crc32(f"{dataset}/{index}".encode()) for dataset, index in pairs])
+
+
+def _below(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
