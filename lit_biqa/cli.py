@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import ArgumentError
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,12 +16,13 @@ from lit_biqa import faults
 from lit_biqa.callbacks import CorrelationReport
 from lit_biqa.checkpoints import RunCheckpoint, SaveConfig, StopEarly, WholeCheckpointIO, read_state
 from lit_biqa.run_folder import RunFolder, check_checkpoint, choose, find_weights
+from lit_biqa.config_files import merge_arguments
 from lit_biqa.types import InputError
 
 
-def all_subclasses(base: type) -> list[type]:
-    """Classes derived from ``base``, at any remove, that have been imported."""
-    return [c for child in base.__subclasses__() for c in (child, *all_subclasses(child))]
+def family(base: type) -> list[type]:
+    """``base`` and the classes derived from it, at any remove, that have been imported."""
+    return [base, *(cls for child in base.__subclasses__() for cls in family(child))]
 
 
 class CLI(LightningCLI):
@@ -38,6 +40,7 @@ class CLI(LightningCLI):
         data: type[LightningDataModule],
         args: Sequence[str] | None = None,
     ) -> None:
+        self.arguments = list(sys.argv[1:] if args is None else args)
         strict: dict[str, Any] = {"exit_on_error": False, "allow_abbrev": False}
         super().__init__(
             model,
@@ -45,11 +48,10 @@ class CLI(LightningCLI):
             save_config_callback=SaveConfig,
             save_config_kwargs={"save_to_log_dir": False},
             # The DataModule's samplers divide batches among the processes themselves.
-            trainer_defaults={"use_distributed_sampler": False},
+            trainer_defaults={"use_distributed_sampler": False, "num_sanity_val_steps": 0},
             seed_everything_default=0,
             parser_kwargs={**strict, **{name: dict(strict) for name in self.subcommands()}},
             subclass_mode_model=True,
-            args=None if args is None else list(args),
             # Optimizers are made in the method, after the model has been configured.
             auto_configure_optimizers=False,
         )
@@ -89,10 +91,11 @@ class CLI(LightningCLI):
         Both are taken out of the settings, so that a saved ``config.yaml`` makes a new run, and so
         that Lightning does not take settings from a checkpoint, which may come from outside.
         """
+        files, arguments = merge_arguments(self.arguments)
         try:
-            self.config = parser.parse_args(args)
+            self.config = parser.parse_args(arguments)
         except ArgumentError as error:
-            raise InputError(faults.explain_setting(str(error), self._names())) from error
+            raise InputError(faults.explain_setting(str(error), self._names(), files)) from error
         settings = self.config[self.config.subcommand]
         fitting = self.config.subcommand == "fit"
         named = RunFolder(Path(settings.run).expanduser().absolute()) if settings.run else None
@@ -103,14 +106,13 @@ class CLI(LightningCLI):
         self.weights = find_weights(named, settings.ckpt_path)
         if self.weights is not None:
             check_checkpoint(self.weights, resume=fitting)
-        configs = [str(config) for config in settings.config or []]
-        self.run_folder = choose(named, configs, settings.trainer.num_nodes)
+        self.run_folder = choose(named, files, settings.trainer.num_nodes)
         settings.run = settings.ckpt_path = None
 
     def _names(self) -> set[str]:
         """Every setting, and the methods by name, for errors to tell the nearest."""
         settings = self.settings_parser.get_defaults().keys()
-        methods = (cls.__name__ for cls in all_subclasses(self.model_class))
+        methods = (cls.__name__ for cls in family(self.model_class))
         return {*self.subcommands(), *settings, *methods}
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:

@@ -10,7 +10,8 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
 
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
@@ -98,27 +99,39 @@ _NOISE = re.compile(
     r"Does not validate against any of|Subtypes:|Errors:|Given value|Expected a <class 'NoneType'>|"
     r"Expected a path but"
 )
-_QUOTED = re.compile(r"'([\w./-]+)'|string: (\w+)|--([\w.-]+)")
+_PLAINER = {
+    r'Parser key "([^"]+)":': r"\1:",
+    r"Problem with given class_path '([^']+)':": r"\1:",
+    r"Expected a dot import path string: (\S+)": r"there is no class '\1'",
+    r"Expected a <class '(\w+)'>": r"expected \1",
+}
+_QUOTED = re.compile(r"'([\w./-]+)'|--([\w.-]+)")
 
 
-def explain_setting(text: str, names: Collection[str]) -> str:
+def explain_setting(text: str, names: Collection[str], files: Sequence[Path]) -> str:
     """Put jsonargparse's complaint about a setting into one line, with the nearest names.
 
     Args:
         text: its message.
         names: every setting and class that there is.
+        files: configuration files among which the setting may stand.
     """
-    lines = [line.strip().removeprefix("- ") for line in text.splitlines()]
-    message = " ".join(line for line in lines if line and not _NOISE.search(line))
     known = {*names, *_settings_of(re.findall(r"class_path '([\w.]+)'", text))}
-    words = [next(filter(None, groups)) for groups in _QUOTED.findall(message)]
-    near = [
-        n for w in words if w not in known for n in difflib.get_close_matches(w, known, 2, 0.75)
-    ]
-    hint = f" Nearest names: {', '.join(dict.fromkeys(near))}." if near else ""
+    lines = [line.strip().removeprefix("- ") for line in text.splitlines()]
+    message = " ".join(line for line in lines if line and not _NOISE.search(line)).rstrip(".")
+    for pattern, plain in _PLAINER.items():
+        message = re.sub(pattern, plain, message)
+    words = ["".join(found) for found in _QUOTED.findall(message)]
+    strange = [word for word in words if word not in known]
+    near = [name for word in strange for name in difflib.get_close_matches(word, known, 2, 0.75)]
+    lasts = [word.rpartition(".")[2] for word in strange]
+    where = [str(f) for f in files if any(last in f.read_text() for last in lasts)]
+    message += f" (in {', '.join(where)})." if where else "."
+    if near:
+        message += f" Nearest names: {', '.join(dict.fromkeys(near))}."
     if "required: " in message:
-        hint += " Give a configuration file with --config FILE, such as configs/quickstart.yaml."
-    return f"{message.rstrip('.')}.{hint}"
+        message += " Give a configuration file with --config FILE, such as configs/quickstart.yaml."
+    return message
 
 
 def _settings_of(class_paths: list[str]) -> list[str]:

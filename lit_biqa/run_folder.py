@@ -96,7 +96,7 @@ def find_weights(run: RunFolder | None, wanted: str | None) -> Path | None:
     )
 
 
-def choose(named: RunFolder | None, configs: Sequence[str], nodes: int) -> RunFolder:
+def choose(named: RunFolder | None, configs: Sequence[Path], nodes: int) -> RunFolder:
     """Settle the run folder, and tell it to the processes that will be started from this one.
 
     Args:
@@ -128,10 +128,10 @@ def started_by_launcher(environment: Mapping[str, str]) -> bool:
     return any(size.isdigit() and int(size) > 1 for size in sizes)
 
 
-def _stem(configs: Sequence[str]) -> str:
+def _stem(configs: Sequence[Path]) -> str:
     if not configs:
         return "run"
-    first = Path(configs[0]).absolute()
+    first = configs[0].absolute()
     return first.parent.name if first.stem == "config" else first.stem
 
 

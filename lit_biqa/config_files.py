@@ -1,0 +1,109 @@
+"""Configuration files merged the way a reader expects, before the parser sees them.
+
+jsonargparse merges files by itself, but where a later file names another class it keeps the
+settings, even the defaults, of the class before wherever their names agree, and says nothing.
+Here a changed ``class_path`` starts afresh. Settings on the command line win over every file.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lit_biqa.types import InputError
+
+Settings = dict[str, Any]
+
+
+def split_arguments(args: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """Separate the configuration files from the other arguments.
+
+    Returns:
+        The files in order, and the rest, where ``--key value`` has become ``--key=value``.
+    """
+    files: list[Path] = []
+    rest: list[str] = []
+    left = list(args)
+    while left:
+        key, equals, value = left.pop(0).partition("=")
+        if key in ("-c", "--config") and (equals or left):
+            files.append(Path(value if equals else left.pop(0)).expanduser())
+        elif key.startswith("--") and not equals and left and not left[0].startswith("--"):
+            rest.append(f"{key}={left.pop(0)}")
+        else:
+            rest.append(f"{key}{equals}{value}")
+    return files, rest
+
+
+def merge_arguments(args: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """The configuration files, and arguments that hold their merged settings in one piece.
+
+    Raises:
+        InputError: if a file is absent or is no YAML mapping.
+    """
+    files, rest = split_arguments(args)
+    settings: Settings = {}
+    for file in files:
+        settings = merge(settings, read(file))
+    for argument in rest:
+        forget_other_class(settings, *argument.removeprefix("--").split("=", 1))
+    # Subcommand first, then the files, so that every setting after them wins.
+    config = [f"--config={yaml.safe_dump(settings, sort_keys=False)}"] if files else []
+    return files, [*rest[:1], *config, *rest[1:]]
+
+
+def read(file: Path) -> Settings:
+    """Read one configuration file."""
+    if not file.is_file():
+        beside = [str(path) for path in sorted(file.parent.glob("*.yaml"))]
+        near = difflib.get_close_matches(str(file), beside, 2) or beside[:5]
+        hint = f" Nearest: {', '.join(near)}." if near else ""
+        raise InputError(f"there is no configuration file {file}.{hint}")
+    try:
+        settings = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{file} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(settings, dict):
+        raise InputError(f"{file} holds no settings: it must be a mapping of names to values.")
+    return settings
+
+
+def merge(old: Settings, new: Settings) -> Settings:
+    """Settings of ``old`` and ``new``, the new ones winning; another class starts afresh."""
+    if "class_path" in old and _is_other(old["class_path"], new.get("class_path")):
+        return new
+    merged = dict(old)
+    for key, value in new.items():
+        before = merged.get(key)
+        both = isinstance(before, dict) and isinstance(value, dict)
+        merged[key] = merge(before, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def forget_other_class(settings: Settings, key: str, value: str | None = None) -> None:
+    """Drop the settings of a class where the command line, by ``--key value``, names another."""
+    *parents, last = key.removesuffix(".class_path").split(".")
+    node: Any = settings
+    for name in parents:
+        node = _child(node, name)
+    node = _child(node, last)
+    if isinstance(node, dict) and "class_path" in node and _is_other(node["class_path"], value):
+        node.pop("init_args", None)
+        node["class_path"] = value
+
+
+def _child(node: Any, name: str) -> Any:
+    if not isinstance(node, dict):
+        return None
+    return node[name] if name in node else _child(node.get("init_args"), name)
+
+
+def _is_other(old: str, new: str | None) -> bool:
+    # A class may go by its bare name or by its path; `x.yaml` and mappings name no class.
+    if new is None or not new.replace(".", "").replace("_", "").isalnum() or new.endswith("yaml"):
+        return False
+    return old.rsplit(".", 1)[-1] != new.rsplit(".", 1)[-1]
