@@ -69,11 +69,7 @@ def entry_of(name: str, root: Path) -> tuple[Entry, Path]:
 
 
 def load_split(
-    spec: str,
-    part: str,
-    root: str | Path,
-    missing: Literal["error", "skip"] = "error",
-    folder: Path | None = None,
+    spec: str, part: str, root: str | Path, missing: Literal["error", "skip"] = "error"
 ) -> Split:
     """Samples of one part of a split.
 
@@ -81,17 +77,15 @@ def load_split(
         spec: ``NAME[/SPLIT[:PART]]`` such as ``koniq10k/paper3015``, where NAME may be the path
             of a CSV of one's own (`lit_biqa.data.readers.own`).
         part: ``train``, ``val`` or ``test``; a part named in the spec goes before it.
-        root: folder under which the data sets lie.
+        root: folder under which the data sets lie; of ``synthetic`` also the set's own folder.
         missing: whether labelled images that the disk lacks are an error or are left out.
-        folder: the data set's own folder where it is known, as that of a synthetic set is from
-            its settings; otherwise it is looked for under ``root``.
 
     Raises:
         InputError: if the spec, the label file or the images on disk are not as they should be.
     """
     name, split, part = parse(spec, part)
     entry, root = entry_of(name, Path(root))
-    split, folder = split or entry.split, folder or entry.folder(root)
+    split, folder = split or entry.split, entry.folder(root)
     labels = entry.labels(folder)
     rows = choose(entry, labels, split, part, root)
     if not rows:

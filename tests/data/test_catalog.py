@@ -140,14 +140,14 @@ def test_livew_is_found_in_several_layouts_with_its_mixed_extensions(
     assert [x.path.name for x in whole] == ["t1.bmp", "100.bmp", "5.JPG"]
 
 
-def test_a_known_folder_is_taken_in_place_of_a_search(tmp_path: Path) -> None:
+def test_a_synthetic_set_is_read_from_its_own_folder(tmp_path: Path) -> None:
     folder = tmp_path / "synthetic-1a2b3c4d"
     rows = "".join(f"{i}.png,3,0.5,s{i},text\n" for i in range(5))
     write(folder / "labels.csv", "name,mos,std,reference,text\n" + rows)
     for i in range(5):
         write(folder / "images" / f"{i}.png", "")
-    train = load_split("synthetic", "train", tmp_path, folder=folder)
-    test = load_split("synthetic", "test", tmp_path, folder=folder)
+    train = load_split("synthetic", "train", folder)
+    test = load_split("synthetic", "test", folder)
     assert (train.name, len(train.samples), len(test.samples)) == ("reference-0", 4, 1)
     assert train.samples[0].texts == ("text",)
 
