@@ -10,9 +10,9 @@ from typing import Literal
 import torch
 from lightning.pytorch import LightningDataModule
 
+from lit_biqa.data import synthetic as embedded
 from lit_biqa.data.catalog import load_split
 from lit_biqa.data.dataset import (
-    BatchLoader,
     EvaluateReader,
     EvaluateTransform,
     OnBadImage,
@@ -22,13 +22,17 @@ from lit_biqa.data.dataset import (
     TrainTransform,
     collate,
 )
-from lit_biqa.data.embeddings import EmbeddingReader, read_embeddings
-from lit_biqa.data.heldout import hold_out, overlap
+from lit_biqa.data.embeddings import EmbeddingReader, Embeddings, read_embeddings
+from lit_biqa.data.loader import BatchLoader, ResumingSampler
+from lit_biqa.data.parts import hold_out, is_dataset, overlap, to_predict
+from lit_biqa.data.synthetic import SyntheticSettings
 from lit_biqa.data.texts import DEFAULT_FIELDS, attach_texts
 from lit_biqa.parallel import GlobalBatchSampler
 from lit_biqa.types import InputError, Sample
 
 log = logging.getLogger(__name__)
+
+Part = Literal["train", "val", "test"]
 
 
 class BIQADataModule(LightningDataModule):
@@ -39,8 +43,8 @@ class BIQADataModule(LightningDataModule):
     loaders are asked for, so workers do the pixels and this object knows no model.
 
     All batch sizes count the images of one step over all processes, and the loaders bring their
-    own sampler: a Trainer must be made with ``use_distributed_sampler=False``. A training loader
-    that is made while the Trainer resumes within an epoch goes on with the batch it had reached.
+    own sampler: a Trainer must be made with ``use_distributed_sampler=False``. A run that resumes
+    within an epoch goes on with the batch it had reached.
 
     Args:
         root: folder under which the data sets lie.
@@ -57,16 +61,20 @@ class BIQADataModule(LightningDataModule):
         num_workers: processes that read images, for each process that computes.
         val_fraction: share of each training set held out where ``val`` is ``None``.
         seed: of the held-out part, the order of training and the augmentations.
-        missing: whether images that the label file names and the disk lacks are an error.
+        missing: whether images that the label file names and the disk lacks, or of which no
+            embedding is cached, are an error or left out.
         on_bad_image: what becomes of an image that cannot be read. ``error`` stops, naming it;
             ``skip`` trains on another instead and gives it no score where it is evaluated.
             Prediction always gives such an image a row with its status.
-        embeddings: file of cached embeddings; ``pixels`` are then these vectors ``[B, D]``.
+        embeddings: file of cached embeddings (`lit_biqa.data.embeddings`). ``pixels`` are then
+            these vectors ``[B, D]``, no image is opened, and a part for which no data sets are
+            named is what the file holds for it.
+        synthetic: what the data set ``synthetic`` is made of; its defaults where ``None``.
     """
 
     def __init__(
         self,
-        root: str | Path = "data",
+        root: str = "data",
         train: list[str] | None = None,
         val: list[str] | None = None,
         test: list[str] | None = None,
@@ -82,67 +90,110 @@ class BIQADataModule(LightningDataModule):
         missing: Literal["error", "skip"] = "error",
         on_bad_image: Literal["error", "skip"] = "error",
         embeddings: str | None = None,
+        synthetic: SyntheticSettings | None = None,
     ) -> None:
         super().__init__()
         self.root = Path(root)
-        self.specs = {"train": train, "val": val, "test": test, "predict": predict}
-        self.texts, self.text_fields = texts or [], list(text_fields)
+        self.specs: dict[Part, list[str] | None] = {"train": train, "val": val, "test": test}
+        self.predict = predict or []
+        self.texts, self.text_fields = texts or [], text_fields
         self.texts_per_image = texts_per_image
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.num_workers, self.seed = num_workers, seed
         self.val_fraction, self.missing, self.on_bad_image = val_fraction, missing, on_bad_image
-        self.embeddings = embeddings
+        self.cached = Path(embeddings) if embeddings else None
+        self.synthetic = synthetic or SyntheticSettings()
         self.samples: dict[str, list[Sample]] = {}
-        self._train_transform: TrainTransform | None = None
-        self._evaluate_transform: EvaluateTransform | None = None
+        self._embeddings: Embeddings | None = None
+        self._train: Reader | None = None
+        self._evaluate: Reader | None = None
 
     def use_transforms(self, train: TrainTransform, evaluate: EvaluateTransform) -> None:
         """Say how images become pixels; to be called in the method's ``setup``."""
-        self._train_transform, self._evaluate_transform = train, evaluate
+        if self.cached is None:
+            self._train, self._evaluate = TrainReader(train), EvaluateReader(evaluate)
+
+    def prepare_data(self) -> None:
+        """Make the data set ``synthetic`` where it is asked for and absent."""
+        asked = [spec for specs in self.specs.values() for spec in specs or []] + self.predict
+        if any(_is_synthetic(spec) for spec in asked):
+            embedded.generate(self.root, self.synthetic)
 
     def setup(self, stage: str) -> None:
         """Find the images of a stage, before any weights are loaded.
 
-        Raises:
-            InputError: if a data set or file of texts is not as it should be.
-        """
-        if stage in ("fit", "validate") and "train" not in self.samples:
-            self._setup_fit()
-        if stage in ("fit", "test") and "test" not in self.samples:
-            self.samples["test"] = self._load("test")
-        self._warn_of_overlap()
+        A fit looks for its test sets too, so that they fail now and not at its end.
 
-    def _setup_fit(self) -> None:
-        train, val = self._load("train"), self._load("val")
-        if self.specs["val"] is None:
+        Raises:
+            InputError: if a data set, a file of texts or of embeddings is not as it should be.
+        """
+        if self.cached is not None and self._embeddings is None:
+            self._embeddings = read_embeddings(self.cached)
+            self._train = self._evaluate = EmbeddingReader(self._embeddings, self.cached)
+        if stage == "validate" and self.specs["val"]:
+            self.samples["val"] = self._find("val")
+        elif stage in ("fit", "validate"):
+            self._find_training()
+        if stage in ("fit", "test"):
+            self.samples["test"] = self._find("test")
+            _warn_of_overlap(self.samples.get("train", []), self.samples["test"])
+        if stage == "predict":
+            self.samples["predict"] = self._find_predicted()
+
+    def _find_training(self) -> None:
+        train = self._find("train")
+        if not train:
+            raise InputError("nothing to train on: name data sets in data.train")
+        # Where data sets to train on are named, embeddings held out elsewhere may be among them.
+        val = self._find("val") if self.specs["val"] or not self.specs["train"] else []
+        if not val and self.specs["val"] is None:
             train, val = hold_out(train, self.val_fraction, self.seed)
         files = [self._find_file(file) for file in self.texts]
         train = attach_texts(train, files, self.text_fields, self.texts_per_image)
         self.samples.update(train=train, val=val)
 
-    def _load(self, part: str) -> list[Sample]:
-        splits = [load_split(s, part, self.root, self.missing) for s in self.specs[part] or []]
-        return [sample for split in splits for sample in split.samples]
+    def _find(self, part: Part) -> list[Sample]:
+        specs = self.specs[part]
+        if specs is None:
+            return self._embeddings.samples(part) if self._embeddings else []
+        return [sample for spec in specs for sample in self._load(spec, part)]
+
+    def _load(self, spec: str, part: Part) -> list[Sample]:
+        made = embedded.folder(self.root, self.synthetic) if _is_synthetic(spec) else None
+        split = load_split(spec, part, made or self.root, self.missing)
+        if split.skipped:
+            log.warning("%s: %d images of part %s are not on disk", spec, split.skipped, part)
+        if isinstance(self._evaluate, EmbeddingReader):
+            return self._embedded(self._evaluate, spec, split.samples)
+        return split.samples
+
+    def _embedded(self, cache: EmbeddingReader, spec: str, samples: list[Sample]) -> list[Sample]:
+        """Those of the samples whose embeddings are cached."""
+        absent = cache.absent(samples)
+        if absent and self.missing == "skip":
+            log.warning("%s: %d images were never embedded", spec, len(absent))
+            left_out = set(absent)
+            return [s for s in samples if s not in left_out]
+        cache.check(samples)
+        return samples
+
+    def _find_predicted(self) -> list[Sample]:
+        if not self.predict:
+            raise InputError("nothing to predict: name folders or image files in data.predict")
+        named = [spec for spec in self.predict if is_dataset(spec)]
+        others = [item for item in self.predict if not is_dataset(item)]
+        return [*to_predict(others), *(s for spec in named for s in self._load(spec, "test"))]
 
     def _find_file(self, name: str) -> Path:
         path = Path(name)
-        return path if path.is_file() or path.is_absolute() else self.root / path
-
-    def _warn_of_overlap(self) -> None:
-        both = overlap(self.samples.get("train", []), self.samples.get("test", []))
-        for dataset, count in both.items():
-            log.warning("%d test images of %s are trained on too", count, dataset)
+        return path if path.is_file() else self.root / path
 
     def train_dataloader(self) -> BatchLoader:
         """Shuffled rows, one for each text of each image; one for each image without texts."""
-        assert self._train_transform is not None
         bad: OnBadImage = "replace" if self.on_bad_image == "skip" else "error"
-        rows = QualityDataset(
-            self.samples["train"], TrainReader(self._train_transform), True, bad, self.seed
-        )
-        sampler = GlobalBatchSampler(
-            len(rows), self.batch_size, shuffle=True, seed=self.seed, drop_last=True
-        )
+        pairs = self.cached is None
+        rows = QualityDataset(self.samples["train"], _ready(self._train), pairs, bad, self.seed)
+        sampler = ResumingSampler(self.trainer, len(rows), self.batch_size, self.seed)
         return self._loader(rows, sampler)
 
     def gallery_dataloader(self) -> BatchLoader:
@@ -150,21 +201,27 @@ class BIQADataModule(LightningDataModule):
         return self._evaluation("train")
 
     def val_dataloader(self) -> BatchLoader | list[BatchLoader]:
-        """All validation sets in one loader; none where nothing is held out."""
+        """All validation sets in one loader; no loader where nothing is held out."""
         return self._evaluation("val") if self.samples["val"] else []
 
     def test_dataloader(self) -> BatchLoader:
         """All test sets in one loader; rows carry their data set."""
+        if not self.samples["test"]:
+            raise InputError("nothing to test on: name data sets in data.test")
         return self._evaluation("test")
 
-    def _evaluation(self, part: str) -> BatchLoader:
-        assert self._evaluate_transform is not None
-        bad: OnBadImage = "mark" if self.on_bad_image == "skip" else "error"
-        rows = QualityDataset(self.samples[part], EvaluateReader(self._evaluate_transform), False, bad)
+    def predict_dataloader(self) -> BatchLoader:
+        """All images to score in one loader; those that cannot be read carry a status."""
+        return self._evaluation("predict", "mark")
+
+    def _evaluation(self, part: str, bad: OnBadImage | None = None) -> BatchLoader:
+        bad = bad or ("mark" if self.on_bad_image == "skip" else "error")
+        rows = QualityDataset(self.samples[part], _ready(self._evaluate), on_bad_image=bad)
         return self._loader(rows, GlobalBatchSampler(len(rows), self.eval_batch_size, False))
 
     def _loader(self, rows: QualityDataset, sampler: GlobalBatchSampler) -> BatchLoader:
-        # Batches come from the sampler: Lightning replaces batch samplers where it predicts.
+        # The sampler gives whole batches. As `batch_sampler` Lightning would rebuild it wrongly
+        # in order to predict. PyTorch keeps each worker to one thread by itself.
         return BatchLoader(
             dataset=rows,
             sampler=sampler,
@@ -174,3 +231,17 @@ class BIQADataModule(LightningDataModule):
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
+
+
+def _is_synthetic(spec: str) -> bool:
+    return spec.partition("/")[0].partition(":")[0] == "synthetic"
+
+
+def _ready(reader: Reader | None) -> Reader:
+    assert reader is not None, "the method must call use_transforms in its setup"
+    return reader
+
+
+def _warn_of_overlap(train: Sequence[Sample], test: Sequence[Sample]) -> None:
+    for dataset, count in overlap(train, test).items():
+        log.warning("%d test images of %s are trained on too", count, dataset)

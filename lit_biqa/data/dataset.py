@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import torch
 from PIL import Image
 from torch import Generator, Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from lit_biqa.data.images import UnreadableImage, open_image
 from lit_biqa.types import Batch, InputError, Sample
@@ -107,7 +107,8 @@ class QualityDataset(Dataset[list[Item]]):
         self.read, self.on_bad_image, self.seed = read, on_bad_image, seed
         self.rows = _pairs(self.samples) if pairs else [(i, "") for i in range(len(self.samples))]
         # Shared memory, so that all workers count into the same table.
-        self._bad = torch.zeros(len(self.samples), dtype=torch.bool).share_memory_()
+        self._bad = torch.zeros(len(self.samples), dtype=torch.bool)
+        self._bad.share_memory_()  # type: ignore[no-untyped-call]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -121,20 +122,21 @@ class QualityDataset(Dataset[list[Item]]):
         return [self.samples[i] for i in self._bad.nonzero().flatten().tolist()]
 
     def _row(self, row: int, draw: int) -> Item:
-        place, text = self.rows[row]
-        sample = self.samples[place]
-        try:
-            return Item(sample, self.read(sample, self._generator(row, draw)), text)
-        except UnreadableImage as error:
-            if self.on_bad_image == "mark":
-                return Item(sample, self.read.stand_in(), text, status=f"unreadable: {error}")
-            if self.on_bad_image == "error":
-                raise InputError(
-                    f"image of {sample.dataset} cannot be read: {error}. Put the file right, or "
-                    "set data.on_bad_image=skip to go on without it."
-                ) from error
-            self._note(place, error)
-            return self._row(self._next_row(row), draw)
+        while True:
+            place, text = self.rows[row]
+            sample = self.samples[place]
+            try:
+                return Item(sample, self.read(sample, self._generator(row, draw)), text)
+            except UnreadableImage as error:
+                if self.on_bad_image == "mark":
+                    return Item(sample, self.read.stand_in(), text, status=f"unreadable: {error}")
+                if self.on_bad_image == "error":
+                    raise InputError(
+                        f"image of {sample.dataset} cannot be read: {error}. Put the file right, "
+                        "or set data.on_bad_image=skip to go on without it."
+                    ) from error
+                self._note(place, error)
+            row = self._next_row(row)
 
     def _generator(self, row: int, draw: int) -> Generator:
         seed = (self.seed * 1_000_003 + draw) * 1_000_003 + row
@@ -144,9 +146,7 @@ class QualityDataset(Dataset[list[Item]]):
         if not self._bad[place]:
             self._bad[place] = True
             count, sample = int(self._bad.sum()), self.samples[place]
-            log.warning(
-                "skipped image of %s: %s (%d skipped so far)", sample.dataset, error, count
-            )
+            log.warning("skipped image of %s: %s (%d so far)", sample.dataset, error, count)
 
     def _next_row(self, row: int) -> int:
         """The next row whose image is not known to be unreadable."""
@@ -155,21 +155,6 @@ class QualityDataset(Dataset[list[Item]]):
             if not self._bad[self.rows[candidate][0]]:
                 return candidate
         raise InputError(f"none of the {len(self.samples)} images can be read; see the warnings")
-
-
-class BatchLoader(DataLoader[Any]):
-    """A DataLoader that starts late and fails in one line.
-
-    Workers begin at the first batch, not when the iterator is made: Lightning makes it before it
-    tells the sampler the epoch, and workers would read ahead in the wrong order. Errors of bad
-    input keep their own message instead of a worker's traceback.
-    """
-
-    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        try:
-            yield from super().__iter__()
-        except InputError as error:
-            raise InputError(str(error).strip().rpartition("InputError: ")[2]) from error
 
 
 def collate(items: Sequence[Item]) -> Batch:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -51,6 +52,15 @@ class Embeddings:
         """Positions of the rows that served a part."""
         return [i for i, row in enumerate(self.rows) if row.role == role]
 
+    def samples(self, role: Role) -> list[Sample]:
+        """Samples of the rows that served a part; their images need not exist."""
+        return [self._sample(self.rows[i]) for i in self.of_role(role)]
+
+    @staticmethod
+    def _sample(row: EmbeddingRow) -> Sample:
+        known = {k: v for k, v in dataclasses.asdict(row).items() if k != "role"}
+        return Sample(path=Path(row.name), **known)
+
 
 def write_embeddings(path: Path, embeddings: Embeddings) -> None:
     """Write embeddings to one safetensors file, whole or not at all.
@@ -76,9 +86,9 @@ def write_embeddings(path: Path, embeddings: Embeddings) -> None:
         beside.write_bytes(save({"embedding": vectors}, metadata=notes))
         beside.replace(path)
     except OSError as error:
+        with suppress(OSError):
+            beside.unlink()
         raise InputError(f"{path}: embeddings cannot be written: {error}") from error
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def read_embeddings(path: Path) -> Embeddings:
@@ -116,18 +126,22 @@ class EmbeddingReader:
         self.vectors, self.path = embeddings.vectors, path
         self._place = {(row.dataset, row.index): i for i, row in enumerate(embeddings.rows)}
 
+    def absent(self, samples: Sequence[Sample]) -> list[Sample]:
+        """Those of the samples that were never embedded."""
+        return [s for s in samples if (s.dataset, s.index) not in self._place]
+
     def check(self, samples: Sequence[Sample]) -> None:
         """Look all samples up beforehand.
 
         Raises:
             InputError: if some were never embedded; counts them and names a few.
         """
-        absent = [s for s in samples if (s.dataset, s.index) not in self._place]
+        absent = self.absent(samples)
         if absent:
             some = ", ".join(f"{s.dataset}/{s.name}" for s in absent[:3])
             raise InputError(
                 f"{self.path}: no embedding of {len(absent)} of {len(samples)} images ({some}); "
-                f"{_REMEDY} over these data sets, or leave them out of the configuration"
+                f"{_REMEDY} over these data sets, or set data.missing=skip to go on without them"
             )
 
     def __call__(self, sample: Sample, generator: Generator) -> Tensor:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Union
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from lit_biqa.types import InputError
 
-ImageSource = Union[str, Path, Image.Image, Tensor]
+ImageLike = str | Path | Image.Image | Tensor
 
 SUFFIXES = frozenset(
     (".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -20,11 +19,11 @@ SUFFIXES = frozenset(
 _WHITE = (255, 255, 255, 255)
 
 
-class UnreadableImage(InputError):
+class UnreadableImage(InputError):  # noqa: N818  reads better where it is raised
     """An image cannot be decoded. The message names it and says why."""
 
 
-def open_image(source: ImageSource) -> Image.Image:
+def open_image(source: ImageLike) -> Image.Image:
     """Open an image as people see it: upright, 8-bit RGB.
 
     EXIF orientation is applied. Transparent pixels are laid over white, as a page shows them;
@@ -42,18 +41,16 @@ def open_image(source: ImageSource) -> Image.Image:
     """
     if isinstance(source, Tensor):
         return _from_tensor(source)
-    if isinstance(source, Image.Image):
-        return _to_rgb(source, "image")
-    path = Path(source)
+    name = getattr(source, "filename", "") or "image" if isinstance(source, Image.Image) else source
     try:
-        with Image.open(path) as image:
-            return _to_rgb(image, str(path))
-    except InputError:
-        raise
+        if isinstance(source, Image.Image):
+            return _to_rgb(source)
+        with Image.open(source) as image:
+            return _to_rgb(image)
     except FileNotFoundError:
-        raise UnreadableImage(f"{path}: no such file") from None
+        raise UnreadableImage(f"{name}: no such file") from None
     except Exception as error:  # decoders raise all sorts on broken files
-        raise UnreadableImage(f"{path}: {_reason(error)}") from error
+        raise UnreadableImage(f"{name}: {_reason(error)}") from error
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -71,41 +68,45 @@ def list_images(folder: Path) -> list[Path]:
         if name.suffix.lower() in SUFFIXES and not any(p.startswith(".") for p in name.parts)
     ]
     if not names:
-        raise InputError(f"{folder}: no image in it or under it (looked for {' '.join(SUFFIXES)})")
+        raise InputError(
+            f"{folder}: no image in it or under it (looked for {' '.join(sorted(SUFFIXES))})"
+        )
     return [folder / name for name in sorted(names)]
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, Image.UnidentifiedImageError):
+    if isinstance(error, UnidentifiedImageError):
         return "not an image, or of a kind that Pillow cannot read"
     return str(error) or type(error).__name__
 
 
 def _from_tensor(pixels: Tensor) -> Image.Image:
-    grey = pixels.expand(3, *pixels.shape[-2:]) if pixels.ndim in (2, 3) else pixels
-    if pixels.dtype != torch.uint8 or grey.ndim != 3 or pixels.shape[:-2] not in ((), (1,), (3,)):
+    shaped = pixels.ndim in (2, 3) and pixels.shape[:-2].numel() in (1, 3)
+    if pixels.dtype != torch.uint8 or not shaped:
         raise InputError(
             f"image tensor of {pixels.dtype}, shape {list(pixels.shape)}: "
             "give uint8 values of shape [3, H, W], [1, H, W] or [H, W]"
         )
-    return Image.fromarray(grey.permute(1, 2, 0).contiguous().cpu().numpy())
+    colour = pixels.expand(3, *pixels.shape[-2:]).permute(1, 2, 0)
+    return Image.fromarray(colour.contiguous().cpu().numpy())
 
 
-def _to_rgb(image: Image.Image, name: str) -> Image.Image:
+def _to_rgb(image: Image.Image) -> Image.Image:
     image.load()
-    image = ImageOps.exif_transpose(image)
+    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:  # turning copies: ask first
+        image = ImageOps.exif_transpose(image)
     if image.mode[0] in "IF":
-        image = _scale_to_8_bits(image, name)
+        image = _scale_to_8_bits(image)
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", layer.size, _WHITE), layer)
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _scale_to_8_bits(image: Image.Image, name: str) -> Image.Image:
+def _scale_to_8_bits(image: Image.Image) -> Image.Image:
     values = np.asarray(image)
     if values.dtype.kind == "f" or values.min(initial=0) < 0 or values.max(initial=0) > 65535:
-        raise UnreadableImage(
-            f"{name}: samples of mode {image.mode} have no known range; save it with 8 or 16 bits"
+        raise ValueError(
+            f"samples of mode {image.mode} have no known range; save it with 8 or 16 bits"
         )
     return Image.fromarray(((values.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8))

@@ -70,7 +70,9 @@ def read_records(file: Path) -> Iterator[tuple[str, Record]]:
     parts = _list_items(file, content) if content.lstrip()[:1] == "[" else _lines(file, content)
     for place, record in parts:
         if not isinstance(record, dict) or not isinstance(record.get("image"), str):
-            raise InputError(f'{place}: expected a record with "image", a file name: {record!s:.80}')
+            raise InputError(
+                f'{place}: expected a record with "image", a file name: {record!s:.80}'
+            )
         yield place, record
 
 

@@ -1,10 +1,13 @@
-"""Part of a training set held out for validation, and images met on both sides of a test."""
+"""Which images serve which part of a run: trained on, held out, tested, predicted."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 
+from lit_biqa.data.catalog import NAMES
+from lit_biqa.data.images import SUFFIXES, list_images
 from lit_biqa.types import InputError, Sample
 
 
@@ -49,6 +52,39 @@ def overlap(train: Sequence[Sample], test: Sequence[Sample]) -> dict[str, int]:
     seen = {(s.dataset, s.index) for s in train}
     both = [s.dataset for s in test if (s.dataset, s.index) in seen]
     return {dataset: both.count(dataset) for dataset in sorted(set(both))}
+
+
+def is_dataset(item: str) -> bool:
+    """Whether an item of ``predict`` names a data set, rather than a folder or an image."""
+    return item.endswith(".csv") or item.partition("/")[0].partition(":")[0] in NAMES
+
+
+def to_predict(items: Sequence[str]) -> list[Sample]:
+    """Samples without MOS for folders and image files, numbered through.
+
+    The images of a folder bear its name as data set and are named relative to it; image files
+    named one by one are those of ``images``.
+
+    Raises:
+        InputError: if an item is no folder and no image file, or a folder holds no image.
+    """
+    found: list[tuple[str, str, Path]] = []
+    for item in items:
+        path = Path(item)
+        if path.is_dir():
+            inside = [(p.relative_to(path).as_posix(), p) for p in list_images(path)]
+            found += [(path.resolve().name, name, file) for name, file in inside]
+        elif path.suffix.lower() in SUFFIXES and path.is_file():
+            found.append(("images", item, path))
+        else:
+            raise InputError(
+                f"{item}: no folder, image file or data set; data.predict takes folders, files "
+                f"({' '.join(sorted(SUFFIXES))}) and data sets ({', '.join(NAMES)})"
+            )
+    return [
+        Sample(dataset=dataset, split="predict", index=i, name=name, path=path)
+        for i, (dataset, name, path) in enumerate(found)
+    ]
 
 
 def _group(sample: Sample) -> str:

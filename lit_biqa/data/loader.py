@@ -1,0 +1,57 @@
+"""Loading that goes on where a run was interrupted, and fails in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from lightning.pytorch import Trainer
+from torch.utils.data import DataLoader
+
+from lit_biqa.parallel import GlobalBatchSampler
+from lit_biqa.types import InputError
+
+
+class ResumingSampler(GlobalBatchSampler):
+    """Batches of the training set from the one that the trainer has reached.
+
+    The epoch and the batches to pass over follow from how many batches the trainer has completed
+    in all, which checkpoints carry. Lightning's own count of epochs would not do: after a
+    resumption from the end of an epoch it can be one ahead or behind.
+
+    Args:
+        trainer: whose progress is followed; otherwise as `GlobalBatchSampler`, always shuffled.
+    """
+
+    def __init__(self, trainer: Trainer | None, size: int, batch_size: int, seed: int) -> None:
+        super().__init__(size, batch_size, shuffle=True, seed=seed, drop_last=True)
+        self.trainer = trainer
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        if self.trainer is not None:
+            completed = self.trainer.fit_loop.epoch_loop.batch_progress.total.completed
+            epoch_length = min(len(self), self.trainer.num_training_batches)
+            self.epoch, self.skip = divmod(completed, int(epoch_length))
+        return super().__iter__()
+
+
+class BatchLoader(DataLoader[Any]):
+    """A DataLoader that starts late, can be resumed, and fails in one line.
+
+    Iteration begins at the first batch, not when the iterator is made: Lightning makes it while
+    it still restores its progress, and workers would read ahead in the order of another epoch.
+    Errors of bad input keep their own message in place of a worker's traceback.
+    """
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        try:
+            yield from super().__iter__()
+        except InputError as error:
+            raise InputError(str(error).strip().rpartition("InputError: ")[2]) from error
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing, as the position is the trainer's; by this Lightning knows it is kept."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing to restore; see `ResumingSampler`."""

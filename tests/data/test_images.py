@@ -1,0 +1,141 @@
+"""Every kind of image file opened as 8-bit RGB, and broken ones named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lit_biqa.data.images import UnreadableImage, list_images, open_image
+from lit_biqa.types import InputError
+
+
+def pixel(image: Image.Image, x: int = 0, y: int = 0) -> tuple[int, ...]:
+    assert image.mode == "RGB"
+    value = image.getpixel((x, y))
+    assert isinstance(value, tuple)
+    return tuple(int(v) for v in value)
+
+
+def saved(folder: Path, image: Image.Image, suffix: str = ".png") -> Path:
+    path = folder / f"image{suffix}"
+    image.save(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        (Image.new("L", (3, 2), 77), (77, 77, 77)),
+        (Image.new("1", (3, 2), 1), (255, 255, 255)),
+        (Image.new("RGB", (1, 1), (1, 2, 3)), (1, 2, 3)),
+        (Image.new("RGBA", (3, 2), (10, 20, 30, 255)), (10, 20, 30)),
+        # Alpha 0 shows white whatever colour is stored; alpha 51 is one fifth.
+        (Image.new("RGBA", (3, 2), (10, 20, 30, 0)), (255, 255, 255)),
+        (Image.new("RGBA", (3, 2), (0, 100, 200, 51)), (204, 224, 244)),
+        (Image.new("LA", (3, 2), (0, 51)), (204, 204, 204)),
+        (Image.new("I;16", (3, 2), 65535), (255, 255, 255)),
+        (Image.new("I;16", (3, 2), 257 * 100), (100, 100, 100)),
+        (Image.new("I;16", (3, 2), 300), (1, 1, 1)),
+    ],
+)
+def test_modes(tmp_path: Path, image: Image.Image, expected: tuple[int, ...]) -> None:
+    opened = open_image(saved(tmp_path, image))
+    assert opened.size == image.size
+    assert pixel(opened) == expected
+
+
+def test_palette_with_a_transparent_colour(tmp_path: Path) -> None:
+    image = Image.new("P", (2, 1), 0)
+    image.putpalette([200, 0, 0, 0, 0, 200])
+    image.putpixel((1, 0), 1)
+    path = tmp_path / "image.png"
+    image.save(path, transparency=1)
+    opened = open_image(path)
+    assert pixel(opened) == (200, 0, 0)
+    assert pixel(opened, x=1) == (255, 255, 255)
+
+
+def test_cmyk(tmp_path: Path) -> None:
+    opened = open_image(saved(tmp_path, Image.new("CMYK", (8, 8), (255, 0, 0, 0)), ".jpg"))
+    red, green, blue = pixel(opened)
+    assert red < 5 and green > 250 and blue > 250
+
+
+def test_32_bit_samples_within_16_bits_are_scaled_and_others_refused(tmp_path: Path) -> None:
+    inside = Image.fromarray(np.full((2, 2), 65535, np.int32))
+    assert pixel(open_image(inside)) == (255, 255, 255)
+    beyond = saved(tmp_path, Image.fromarray(np.full((2, 2), 65536, np.int32)), ".tif")
+    with pytest.raises(UnreadableImage, match=r"image\.tif.*no known range"):
+        open_image(beyond)
+    with pytest.raises(UnreadableImage, match="no known range"):
+        open_image(Image.new("F", (2, 2), 0.5))
+
+
+def test_exif_orientation_is_applied(tmp_path: Path) -> None:
+    image = Image.new("RGB", (2, 1), (255, 0, 0))
+    image.putpixel((1, 0), (0, 0, 255))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned a quarter clockwise: the left pixel comes to the top
+    path = tmp_path / "turned.png"
+    image.save(path, exif=exif)
+    opened = open_image(path)
+    assert opened.size == (1, 2)
+    assert pixel(opened) == (255, 0, 0)
+    assert pixel(opened, y=1) == (0, 0, 255)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp", ".tif", ".webp", ".jp2", ".gif"])
+def test_truncated_files_are_refused_by_name(tmp_path: Path, suffix: str) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    path = saved(tmp_path, Image.fromarray(noise), suffix)
+    assert open_image(path).size == (64, 64)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(UnreadableImage, match=f"image{suffix}"):
+        open_image(path)
+
+
+def test_an_image_opened_elsewhere_is_refused_by_name_too(tmp_path: Path) -> None:
+    path = saved(tmp_path, Image.effect_noise((64, 64), 50), ".jpg")
+    path.write_bytes(path.read_bytes()[:600])
+    with (
+        Image.open(path) as image,
+        pytest.raises(UnreadableImage, match=r"image\.jpg: .*truncated"),
+    ):
+        open_image(image)
+
+
+def test_no_image_no_file_and_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "empty.jpg").write_bytes(b"")
+    (tmp_path / "text.jpg").write_text("not an image")
+    for name in ("empty.jpg", "text.jpg", "absent.jpg", "."):
+        with pytest.raises(UnreadableImage, match=str(tmp_path)):
+            open_image(tmp_path / name)
+
+
+def test_tensors() -> None:
+    pixels = torch.arange(12, dtype=torch.uint8).reshape(3, 2, 2)
+    assert torch.equal(torch.from_numpy(np.array(open_image(pixels))), pixels.permute(1, 2, 0))
+    assert pixel(open_image(torch.full((1, 1, 1), 9, dtype=torch.uint8))) == (9, 9, 9)
+    assert pixel(open_image(torch.full((2, 3), 9, dtype=torch.uint8))) == (9, 9, 9)
+    for wrong in (pixels.float(), pixels[:2], pixels[None], pixels.flatten()):
+        with pytest.raises(InputError, match="uint8 values of shape"):
+            open_image(wrong)
+
+
+def test_a_folder_is_listed_below_too_in_any_case_without_hidden_files(tmp_path: Path) -> None:
+    for name in ("b.JPG", "a.png", "deep/c.Bmp", "notes.txt", "._a.png", ".cache/d.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    names = [path.relative_to(tmp_path).as_posix() for path in list_images(tmp_path)]
+    assert names == ["a.png", "b.JPG", "deep/c.Bmp"]
+
+
+def test_an_empty_or_absent_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no image in it.*\.png"):
+        list_images(tmp_path)
+    with pytest.raises(InputError, match="no such folder"):
+        list_images(tmp_path / "absent")

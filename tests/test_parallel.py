@@ -1,0 +1,125 @@
+"""Batches over processes, and rows brought together from them."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch.multiprocessing.spawn import start_processes
+
+from lit_biqa.parallel import GlobalBatchSampler, gather_rows, world
+from lit_biqa.types import InputError
+
+Keys = list[list[tuple[int, int]]]
+
+
+def draws(size: int, batch: int, ranks: int = 1, epoch: int = 0, **options: bool) -> list[Keys]:
+    """The batches of every rank."""
+    found = []
+    for rank in range(ranks):
+        shuffle = options.get("shuffle", True)
+        drop_last = options.get("drop_last", False)
+        sampler = GlobalBatchSampler(size, batch, shuffle, 3, drop_last, rank, ranks)
+        sampler.set_epoch(epoch)
+        batches = list(sampler)
+        assert len(batches) == len(sampler)
+        found.append(batches)
+    return found
+
+
+@pytest.mark.parametrize("size", [1, 5, 8, 23, 24])
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_every_sample_is_drawn(size: int, shuffle: bool) -> None:
+    (batches,) = draws(size, 4, epoch=2, shuffle=shuffle)
+    assert sorted(key for batch in batches for key in batch) == [(i, 2) for i in range(size)]
+    assert [len(batch) for batch in batches[:-1]] == [4] * (len(batches) - 1)
+    if not shuffle:
+        assert [i for batch in batches for i, _ in batch] == list(range(size))
+
+
+@pytest.mark.parametrize("size", [5, 8, 23])
+@pytest.mark.parametrize("drop_last", [False, True])
+def test_ranks_share_the_batches_of_one_process(size: int, drop_last: bool) -> None:
+    (alone,) = draws(size, 4, drop_last=drop_last)
+    shares = draws(size, 4, ranks=2, drop_last=drop_last)
+    assert len(shares[0]) == len(shares[1]) == len(alone)
+    for batch, *parts in zip(alone, *shares, strict=True):
+        assert len(parts[0]) == len(parts[1])
+        together = parts[0] + parts[1]
+        assert set(together) >= set(batch)
+        assert len(together) - len(batch) == len(batch) % 2
+    # What fills the last batch is no new sample.
+    assert {key for share in shares for batch in share for key in batch} == {
+        key for batch in alone for key in batch
+    }
+
+
+def test_drop_last_leaves_whole_batches_but_never_none() -> None:
+    assert [len(batch) for batch in draws(23, 4, drop_last=True)[0]] == [4] * 5
+    assert [len(batch) for batch in draws(3, 4, drop_last=True)[0]] == [3]
+
+
+def test_order_follows_from_seed_and_epoch() -> None:
+    def order(seed: int, epoch: int) -> list[int]:
+        sampler = GlobalBatchSampler(50, 10, True, seed)
+        sampler.set_epoch(epoch)
+        return [i for batch in sampler for i, _ in batch]
+
+    orders = [order(seed, epoch) for seed in (0, 1) for epoch in (0, 1)]
+    assert len({tuple(o) for o in orders}) == 4
+    torch.manual_seed(9)
+    assert order(1, 1) == orders[3]
+
+
+def test_skipped_batches_are_passed_over_once() -> None:
+    sampler = GlobalBatchSampler(23, 4, True)
+    whole = list(sampler)
+    sampler.skip = 4
+    assert list(sampler) == whole[4:]
+    assert len(sampler) == 6
+    assert list(sampler) == whole
+
+
+def test_a_batch_that_cannot_be_divided_is_refused() -> None:
+    with pytest.raises(InputError, match=r"batch_size=5 cannot be divided among 2.*multiple of 2"):
+        GlobalBatchSampler(10, 5, True, rank=0, ranks=2)
+    with pytest.raises(InputError, match="batch_size=0"):
+        GlobalBatchSampler(10, 0, True)
+
+
+def test_rows_of_one_process_are_sorted_and_freed_of_repeats() -> None:
+    assert world() == (0, 1)
+    rows = [("b", 1), ("a", 2), ("b", 1)]
+    assert gather_rows(rows, lambda row: row[0]) == [("a", 2), ("b", 1)]
+    assert gather_rows([], lambda row: row) == []
+
+
+def _gather(rank: int, port: int, folder: str) -> None:
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    dist.init_process_group("gloo", rank=rank, world_size=2)
+    assert world() == (rank, 2)
+    sampler = GlobalBatchSampler(5, 4, shuffle=False)
+    rows = [(i, f"row {i}") for batch in sampler for i, _ in batch]
+    rows = rows[:-1] if rank else rows  # uneven, and the repeat is rank one's
+    found = gather_rows(rows, lambda row: row[0])
+    nothing = gather_rows(rows if rank else [], lambda row: row[0])
+    torch.save((rows, found, nothing), Path(folder) / f"{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_uneven_rows_of_two_processes_come_together(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    # Forked, since a spawned process would take seconds to import torch again.
+    arguments = (port, str(tmp_path))
+    start_processes(_gather, arguments, 2, start_method="fork")  # type: ignore[no-untyped-call]
+    shares = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
+    assert [len(rows) for rows, _, _ in shares] == [3, 2]
+    for _, found, nothing in shares:
+        assert found == [(i, f"row {i}") for i in range(5)]
+        assert nothing == shares[1][0]
