@@ -2,59 +2,67 @@
 
 from __future__ import annotations
 
+import logging
+import signal
 import sys
 from argparse import ArgumentError
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch import Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 
+# The methods and encoders are imported to be known by their bare names, as in `--model RALI`;
+# none of them imports a heavy library before it is used.
 from lit_biqa import faults
-from lit_biqa.callbacks import CorrelationReport
+from lit_biqa.backbones import clip, tiny  # noqa: F401
+from lit_biqa.callbacks import CorrelationReport, PredictionWriter, ProgressBar, ResourceMeter
 from lit_biqa.checkpoints import RunCheckpoint, SaveConfig, StopEarly, WholeCheckpointIO, read_state
-from lit_biqa.run_folder import RunFolder, check_checkpoint, choose, find_weights
 from lit_biqa.config_files import merge_arguments
+from lit_biqa.data.datamodule import BIQADataModule
+from lit_biqa.methods import portable, rali  # noqa: F401
+from lit_biqa.methods.base import Method
+from lit_biqa.methods.evaluation import Evaluator
+from lit_biqa.run_folder import RunFolder, check_checkpoint, choose, find_weights
 from lit_biqa.types import InputError
-
-
-def family(base: type) -> list[type]:
-    """``base`` and the classes derived from it, at any remove, that have been imported."""
-    return [base, *(cls for child in base.__subclasses__() for cls in family(child))]
 
 
 class CLI(LightningCLI):
     """``fit``, ``validate``, ``test`` and ``predict`` from configuration files.
 
     Args:
-        model: base class of the methods to choose from.
-        data: class of the DataModule.
-        args: arguments; ``None`` takes those of the process.
+        args: subcommand and settings.
+
+    Attributes:
+        run_folder: where all is written.
+        weights: the checkpoint that the subcommand starts from.
     """
 
-    def __init__(
-        self,
-        model: type[LightningModule],
-        data: type[LightningDataModule],
-        args: Sequence[str] | None = None,
-    ) -> None:
-        self.arguments = list(sys.argv[1:] if args is None else args)
-        strict: dict[str, Any] = {"exit_on_error": False, "allow_abbrev": False}
-        super().__init__(
-            model,
-            data,
-            save_config_callback=SaveConfig,
-            save_config_kwargs={"save_to_log_dir": False},
-            # The DataModule's samplers divide batches among the processes themselves.
-            trainer_defaults={"use_distributed_sampler": False, "num_sanity_val_steps": 0},
-            seed_everything_default=0,
-            parser_kwargs={**strict, **{name: dict(strict) for name in self.subcommands()}},
-            subclass_mode_model=True,
-            # Optimizers are made in the method, after the model has been configured.
-            auto_configure_optimizers=False,
-        )
+    model: Evaluator
+    datamodule: BIQADataModule
+
+    def __init__(self, args: Sequence[str]) -> None:
+        strict = {"exit_on_error": False, "allow_abbrev": False}
+        self.arguments = args
+        try:
+            super().__init__(
+                Evaluator,
+                BIQADataModule,
+                save_config_callback=SaveConfig,
+                save_config_kwargs={"save_to_log_dir": False},
+                # The DataModule's samplers divide batches among the processes themselves.
+                trainer_defaults={"use_distributed_sampler": False, "num_sanity_val_steps": 0},
+                seed_everything_default=0,
+                parser_kwargs={**strict, **{name: {**strict} for name in self.subcommands()}},
+                subclass_mode_model=True,
+                # Optimizers are made in the method, after the model has been configured.
+                auto_configure_optimizers=False,
+            )
+        except BaseException:
+            self._end_children()
+            raise
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -71,9 +79,7 @@ class CLI(LightningCLI):
         """Add the run folder, the weights to start from, and the callbacks of every run."""
         self.settings_parser = parser
         parser.add_argument(
-            "--run",
-            type=str | None,
-            help="Folder for all that the run writes; default under runs/.",
+            "--run", type=str | None, help="Folder for all that the run writes; else under runs/."
         )
         parser.add_argument(
             "--ckpt_path",
@@ -96,41 +102,56 @@ class CLI(LightningCLI):
             self.config = parser.parse_args(arguments)
         except ArgumentError as error:
             raise InputError(faults.explain_setting(str(error), self._names(), files)) from error
+        except ImportError as error:
+            raise InputError(
+                f"a class that the settings name cannot be imported: {error}"
+            ) from error
         settings = self.config[self.config.subcommand]
-        fitting = self.config.subcommand == "fit"
         named = RunFolder(Path(settings.run).expanduser().absolute()) if settings.run else None
-        if fitting and settings.ckpt_path is None:
-            settings.ckpt_path = "none"
-            if named is not None:
-                named.refuse_if_used()
-        self.weights = find_weights(named, settings.ckpt_path)
-        if self.weights is not None:
-            check_checkpoint(self.weights, resume=fitting)
+        self.weights = self._find_weights(named, settings.ckpt_path, settings.model.class_path)
         self.run_folder = choose(named, files, settings.trainer.num_nodes)
         settings.run = settings.ckpt_path = None
 
+    def _find_weights(self, run: RunFolder | None, wanted: str | None, model: str) -> Path | None:
+        fitting = self.config.subcommand == "fit"
+        trains = model.rpartition(".")[2] in (cls.__name__ for cls in family(Method))
+        if fitting and not trains:
+            raise InputError(f"{model} has nothing to train: it is for validate, test and predict.")
+        if fitting and wanted is None and run is not None:
+            run.refuse_if_used()
+        if wanted is None and (fitting or not trains):
+            return None
+        weights = find_weights(run, wanted)
+        if weights is not None:
+            check_checkpoint(weights, resume=fitting)
+        return weights
+
     def _names(self) -> set[str]:
-        """Every setting, and the methods by name, for errors to tell the nearest."""
+        """Every setting, and the models by name, for errors to tell the nearest."""
         settings = self.settings_parser.get_defaults().keys()
-        methods = (cls.__name__ for cls in family(self.model_class))
-        return {*self.subcommands(), *settings, *methods}
+        return {*self.subcommands(), *settings, *(cls.__name__ for cls in family(Evaluator))}
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Make the Trainer write into the run folder, and write checkpoints whole."""
         settings = self.config_init[self.subcommand].trainer
-        plugins = settings.plugins or []
-        plugins = plugins if isinstance(plugins, list) else [plugins]
+        callbacks = [*listed(settings.callbacks), PredictionWriter(), ResourceMeter()]
+        if settings.enable_progress_bar is not False:
+            callbacks.append(ProgressBar())
         logger = settings.logger
-        if logger in (None, True):
+        if logger is None or logger is True:
             logger = TensorBoardLogger(self.run_folder.path, name="", version="")
-        return super().instantiate_trainer(
-            default_root_dir=self.run_folder.path,
-            logger=logger,
-            plugins=[*plugins, WholeCheckpointIO()],
-            **kwargs,
-        )
+        try:
+            return super().instantiate_trainer(
+                default_root_dir=self.run_folder.path,
+                logger=logger,
+                callbacks=callbacks,
+                plugins=[*listed(settings.plugins), WholeCheckpointIO()],
+                **kwargs,
+            )
+        except ValueError as error:
+            raise InputError(f"trainer: {error}") from error
 
-    def fit(self, model: LightningModule, datamodule: LightningDataModule) -> None:
+    def fit(self, model: Method, datamodule: BIQADataModule) -> None:
         """Train, from the start or from where a run was cut off."""
         self.trainer.fit(model, None, None, datamodule, self.weights, weights_only=True)
 
@@ -145,27 +166,54 @@ class CLI(LightningCLI):
         self.weights = find_weights(run, None)
         assert self.weights is not None
         if self.trainer.is_global_zero:
+            assert isinstance(self.model, Method)
             self.model.ship(run.path, read_state(self.weights))
         self.trainer.strategy.barrier()
         if self.datamodule.specs["test"]:
             self.test(self.model, self.datamodule)
 
-    def validate(self, model: LightningModule, datamodule: LightningDataModule) -> None:
+    def validate(self, model: Evaluator, datamodule: BIQADataModule) -> None:
         """Correlate with MOS on the validation sets."""
         self.trainer.validate(model, None, self.weights, False, datamodule, weights_only=True)
 
-    def test(self, model: LightningModule, datamodule: LightningDataModule) -> None:
+    def test(self, model: Evaluator, datamodule: BIQADataModule) -> None:
         """Correlate with MOS on the test sets."""
         self.trainer.test(model, None, self.weights, False, datamodule, weights_only=True)
 
-    def predict(self, model: LightningModule, datamodule: LightningDataModule) -> None:
+    def predict(self, model: Evaluator, datamodule: BIQADataModule) -> None:
         """Score images without MOS."""
         self.trainer.predict(model, None, datamodule, False, self.weights, weights_only=True)
 
+    def _end_children(self) -> None:
+        """End the processes that Lightning started: they would wait for this one for ever."""
+        trainer: Trainer | None = getattr(self, "trainer", None)
+        launcher = trainer.strategy.launcher if trainer else None
+        for process in getattr(launcher, "procs", []):
+            process.send_signal(getattr(signal, "SIGKILL", signal.SIGTERM))
+
+
+def family(base: type) -> list[type]:
+    """``base`` and the classes derived from it, at any remove, that have been imported."""
+    return [base, *(cls for child in base.__subclasses__() for cls in family(child))]
+
+
+def listed(value: Any) -> list[Any]:
+    """A setting that may be absent, one thing or several, as a list."""
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
+
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the command line; the status the process is to end with."""
-    from lit_biqa.data.datamodule import BIQADataModule
-    from lit_biqa.methods.base import Method
+    """Run the command line.
 
-    return faults.guard(lambda: CLI(Method, BIQADataModule, args))
+    Args:
+        args: subcommand and settings; ``None`` takes those of the process.
+
+    Returns:
+        The status for the process to end with.
+    """
+    # Lightning advertises other products in its log.
+    lightning_log = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    lightning_log.addFilter(lambda record: "Tip: For seamless" not in record.getMessage())
+    return faults.guard(lambda: CLI(sys.argv[1:] if args is None else args))
