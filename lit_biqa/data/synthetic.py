@@ -1,0 +1,238 @@
+"""The embedded data set: images made from a seed or from photographs, distorted, rated, described.
+
+Nothing is downloaded. One folder per settings holds ``images/``, ``labels.csv`` (columns
+``name,mos,std,reference,text``, a row per text) and ``settings.json``. How quality is scored is
+said in `lit_biqa.data.pseudo_mos`, how images look in `dead_leaves` and `distortions`.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import shutil
+import uuid
+import zlib
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.random import Generator, default_rng
+from PIL import Image, ImageOps
+
+from lit_biqa.data.dead_leaves import dead_leaves
+from lit_biqa.data.distortions import DISTORTIONS, LEVELS, Bytes, distort
+from lit_biqa.data.images import list_images, open_image
+from lit_biqa.data.pseudo_mos import measure, quality, rate
+from lit_biqa.data.readers.synthetic import read
+from lit_biqa.data.synthetic_texts import PRISTINE, reasonings
+from lit_biqa.progress import track
+from lit_biqa.types import InputError, Sample
+
+COLUMNS = ("name", "mos", "std", "reference", "text")
+RECIPE = 1  # counts changes of what is made from the same settings; older folders are left alone
+VARIANTS = (
+    (PRISTINE, 0),
+    *((kind, level) for kind in DISTORTIONS for level in range(1, LEVELS + 1)),
+)
+SMALLEST = 32  # JPEG 2000 halves an image five times
+
+
+@dataclass(frozen=True)
+class SyntheticSettings:
+    """What the synthetic data set is made of.
+
+    Attributes:
+        sources: pristine images; of photographs, at most so many, in the order of their names.
+        images_per_source: images from each source: the pristine one and distorted ones drawn
+            from all types and levels without repeats; at most 66.
+        size: side of the square images in pixels, 32 or more.
+        texts: reasoning texts for each image; 0 for none.
+        seed: everything random follows from it.
+        pristine: folder of photographs to distort in place of generated images. Of each the
+            largest central square is taken and reduced to ``size``.
+
+    Raises:
+        InputError: if a number is out of range.
+    """
+
+    sources: int = 50
+    images_per_source: int = 20
+    size: int = 128
+    texts: int = 3
+    seed: int = 0
+    pristine: str | None = None
+
+    def __post_init__(self) -> None:
+        ranges = {
+            "sources": (1, 100_000),
+            "images_per_source": (1, len(VARIANTS)),
+            "size": (SMALLEST, 4096),
+            "texts": (0, 1000),
+            "seed": (0, 2**63),
+        }
+        for name, (low, high) in ranges.items():
+            if not low <= getattr(self, name) <= high:
+                raise InputError(
+                    f"synthetic data set: {name} is {getattr(self, name)}; "
+                    f"give a number from {low} to {high}."
+                )
+
+
+def folder(root: str | Path, settings: SyntheticSettings) -> Path:
+    """Where the set with these settings lies, whether it has been made or not.
+
+    Raises:
+        InputError: if the folder of photographs is absent or holds no image.
+    """
+    return _place(Path(root), _record(settings))
+
+
+def generate(root: str | Path, settings: SyntheticSettings) -> Path:
+    """Make the set under ``root`` unless it is there.
+
+    It appears whole or not at all, and processes that make it at once do not disturb each other.
+
+    Args:
+        root: data root; made if absent.
+        settings: what to make.
+
+    Returns:
+        The set's folder.
+
+    Raises:
+        InputError: if a photograph is unreadable or smaller than the set's images, or a folder
+            of the set's name holds something else.
+    """
+    record = _record(settings)
+    place = _place(Path(root), record)
+    if place.exists():
+        return _checked(place, record)
+    draft = place.with_name(f".{place.name}-{uuid.uuid4().hex}")
+    try:
+        (draft / "images").mkdir(parents=True)
+        _write(draft, settings)
+        (draft / "settings.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        draft.rename(place)
+    except OSError:
+        if not place.exists():
+            raise
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return _checked(place, record)
+
+
+def samples(folder: Path) -> list[Sample]:
+    """Every image of a set made by `generate`, in order; ``split`` is empty.
+
+    Raises:
+        InputError: if its label file is absent or altered.
+    """
+    return [
+        Sample(
+            dataset="synthetic",
+            split="",
+            index=index,
+            name=label.name,
+            path=folder / "images" / label.name,
+            mos=label.mos,
+            std=label.std,
+            reference=label.reference,
+            texts=label.texts,
+        )
+        for index, label in enumerate(read(folder))
+    ]
+
+
+def _photographs(settings: SyntheticSettings) -> list[Path]:
+    if settings.pristine is None:
+        return []
+    return list_images(Path(settings.pristine))[: settings.sources]
+
+
+def _record(settings: SyntheticSettings) -> dict[str, Any]:
+    """Everything that decides what is made; of photographs their names and sizes in bytes."""
+    photographs: list[list[str | int]] | None = None
+    if settings.pristine is not None:
+        photographs = [
+            [path.relative_to(settings.pristine).as_posix(), path.stat().st_size]
+            for path in _photographs(settings)
+        ]
+    return {**asdict(settings), "pristine": photographs, "recipe": RECIPE}
+
+
+def _place(root: Path, record: dict[str, Any]) -> Path:
+    digest = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:8]
+    return root / f"synthetic-{digest}"
+
+
+def _checked(place: Path, record: dict[str, Any]) -> Path:
+    try:
+        found = json.loads((place / "settings.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        found = error
+    if found != record or not (place / "labels.csv").is_file():
+        raise InputError(
+            f"{place} is not the synthetic data set that its name stands for. Remove it to have "
+            "the set made anew, or set another data root."
+        )
+    return place
+
+
+def _write(draft: Path, settings: SyntheticSettings) -> None:
+    photographs = _photographs(settings)
+    count = len(photographs) or settings.sources
+    make = partial(_make_source, draft / "images", settings, photographs)
+    with (draft / "labels.csv").open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(COLUMNS)
+        for rows in track(map(make, range(count)), "Making synthetic images", total=count):
+            table.writerows(rows)
+
+
+def _make_source(
+    images: Path, settings: SyntheticSettings, photographs: list[Path], source: int
+) -> list[tuple[str, ...]]:
+    """Write the images of one source; returns their rows of ``labels.csv``."""
+    draw = partial(_generator, settings.seed, source)
+    if photographs:
+        name = photographs[source].relative_to(settings.pristine or "").as_posix()
+        pristine = _reduced(photographs[source], settings.size)
+    else:
+        name = f"leaves-{source:03d}"
+        pristine = dead_leaves(draw("leaves"), settings.size)
+    content = measure(pristine)
+    chosen = draw("variants").permutation(len(VARIANTS) - 1)[: settings.images_per_source - 1] + 1
+    rows: list[tuple[str, ...]] = []
+    for kind, level in (VARIANTS[i] for i in (0, *sorted(chosen))):
+        file = f"{source:03d}-{kind}-{level}.png"
+        # One generator for all levels of a type, so that they differ in strength alone.
+        _save(distort(pristine, kind, level, draw("distortion", kind)), images / file)
+        good = quality(kind, level, content)
+        mos, std = rate(good, draw("raters", kind, level))
+        texts = reasonings(kind, good, content, settings.texts, draw("texts", kind, level))
+        rows += [(file, f"{mos:.4f}", f"{std:.4f}", name, text) for text in texts or ("",)]
+    return rows
+
+
+def _generator(seed: int, source: int, *use: str | int) -> Generator:
+    """A generator for one use at one source, whatever has been drawn for others."""
+    return default_rng([seed, source, zlib.crc32("/".join(map(str, use)).encode())])
+
+
+def _reduced(path: Path, size: int) -> Bytes:
+    """The largest central square of a photograph, reduced to ``[size, size, 3]``."""
+    photograph = open_image(path)
+    if min(photograph.size) < size:
+        raise InputError(
+            f"{path} is {photograph.width} x {photograph.height} pixels, smaller than the "
+            f"{size} of the synthetic data set's images; enlarging would blur it. Set a smaller "
+            "size or take it out of the folder."
+        )
+    return np.asarray(ImageOps.fit(photograph, (size, size), Image.Resampling.LANCZOS))
+
+
+def _save(pixels: Bytes, path: Path) -> None:
+    Image.fromarray(pixels).save(path, compress_level=1)  # 6, the default, takes twice as long
