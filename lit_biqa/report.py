@@ -6,7 +6,7 @@ import csv
 import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from itertools import groupby
 from pathlib import Path
@@ -132,7 +132,8 @@ def replacing(path: Path) -> Iterator[Path]:
             f"folder, then repeat the command; nothing else was changed."
         ) from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def number(value: float) -> str:
@@ -161,6 +162,33 @@ def write_results(path: Path, results: Sequence[Result]) -> None:
     write_csv(path, COLUMNS, lines)
 
 
+def read_results(path: Path) -> list[Result]:
+    """Read `results.csv` back.
+
+    Raises:
+        InputError: if it is not there or has other columns.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            lines = list(csv.reader(file))
+        if not lines or tuple(lines[0]) != COLUMNS:
+            raise ValueError(f"its columns are not {','.join(COLUMNS)}")
+        return [_result(*line) for line in lines[1:]]
+    except OSError as error:
+        raise InputError(
+            f"no results at {path} ({error.strerror}): make them with the command `test`."
+        ) from error
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{path} is no results.csv: {error}.") from error
+
+
+def _result(
+    dataset: str, split: str, condition: str, n: str, failures: str, *values: str
+) -> Result:
+    figures = Correlations(int(n), int(failures), *(float(value) for value in values))
+    return Result(dataset, split, condition, figures)
+
+
 def write_predictions(path: Path, rows: Sequence[Prediction]) -> None:
     """Write `predictions.csv`: `ROW_COLUMNS`, then whatever else the rows carry."""
     more = [f.name for f in fields(rows[0]) if f.name not in ROW_COLUMNS] if rows else []
@@ -177,7 +205,7 @@ def table(results: Sequence[Result], title: str = "Test") -> str:
     for name in ("data set", "split", *["condition"] * conditions):
         grid.add_column(name)
     for name in ("n", "failures", "PLCC", "[95%]", "SRCC", "[95%]", "KRCC", "RMSE", "PLCC fitted"):
-        grid.add_column(name.replace("[", r"\["), justify="right", no_wrap=True)
+        grid.add_column(name, justify="right", no_wrap=True)
     for i, r in enumerate(results):
         f = r.correlations
         last = i + 1 < len(results) and r.dataset != MEAN and results[i + 1].dataset == MEAN
@@ -206,5 +234,5 @@ def rendered(grid: Table) -> str:
     from rich.console import Console
 
     text = io.StringIO()
-    Console(file=text, width=1000).print(grid)
+    Console(file=text, width=1000, markup=False, emoji=False).print(grid)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines())

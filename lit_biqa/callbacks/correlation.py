@@ -112,9 +112,6 @@ class CorrelationReport(pl.Callback):
             if not isinstance(logger, TensorBoardLogger):
                 logger.log_metrics(metrics, trainer.global_step)
         if any(isinstance(logger, TensorBoardLogger) for logger in trainer.loggers):
-            settings = (
-                read_hyperparameters(folder.parent)
-                if (folder.parent / "config.yaml").exists()
-                else {}
-            )
+            run = folder.parent
+            settings = read_hyperparameters(run) if (run / "config.yaml").exists() else {}
             log_test(folder, settings, metrics, figures, trainer.global_step)

@@ -30,7 +30,7 @@ def log_test(
     Args:
         folder: that of the test, within the run's.
         settings: of the run, flat.
-        metrics: values by tag.
+        metrics: values by tag; runs are compared by those that end in ``plcc`` and ``srcc``.
         figures: by tag.
         step: optimizer steps behind these weights.
 
@@ -40,7 +40,10 @@ def log_test(
     for events in folder.glob("events.out.tfevents.*"):
         events.unlink()
     logger = TensorBoardLogger(folder.parent, name="", version=folder.name)
-    logger.log_hyperparams(dict(settings), dict(metrics), step)
+    # A table of every interval's ends would hide what runs are compared by.
+    compared = {tag: v for tag, v in metrics.items() if tag.endswith(("/plcc", "/srcc"))}
+    logger.log_hyperparams(dict(settings), compared, step)
+    logger.log_metrics({tag: v for tag, v in metrics.items() if tag not in compared}, step)
     for tag, figure in figures.items():
         logger.experiment.add_figure(tag, figure, step)
     logger.experiment.close()

@@ -1,0 +1,196 @@
+"""Lines, files and the table of a test."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from lit_biqa import report
+from lit_biqa.metrics import Correlations
+from lit_biqa.report import Result
+from lit_biqa.types import InputError, Prediction
+
+
+def predictions(
+    dataset: str, n: int, condition: str = "image", split: str = "official@0a"
+) -> list[Prediction]:
+    rng = np.random.default_rng(sum(map(ord, dataset + condition)))
+    mos = rng.uniform(1, 5, n)
+    score = mos + rng.normal(0, 0.7, n)
+    return [
+        Prediction(dataset, split, i, f"{i}.png", float(mos[i]), float(score[i]), condition)
+        for i in range(n)
+    ]
+
+
+def test_a_line_for_each_set_and_condition_and_a_mean_for_each_condition() -> None:
+    rows = predictions("spaq", 30) + predictions("csiq", 20) + predictions("csiq", 20, "text")
+    results = report.evaluate(rows[::-1], bootstrap=0)
+    assert [(r.dataset, r.condition, r.correlations.n) for r in results] == [
+        ("csiq", "image", 20),
+        ("csiq", "text", 20),
+        ("spaq", "image", 30),
+        ("mean", "image", 50),
+        ("mean", "text", 20),
+    ]
+    csiq = [(row.score, row.mos) for row in predictions("csiq", 20)]
+    assert results[0].correlations.plcc == pytest.approx(
+        stats.pearsonr(*zip(*csiq, strict=True))[0]
+    )
+    both = (results[0].correlations.srcc + results[2].correlations.srcc) / 2
+    assert results[3].correlations.srcc == pytest.approx(both)
+
+
+def test_a_score_with_a_bad_status_is_a_failure() -> None:
+    rows = predictions("csiq", 20)
+    whole = report.evaluate(rows[2:], bootstrap=0)[0].correlations
+    rows[0] = replace(rows[0], score=math.nan)
+    rows[1] = replace(rows[1], score=5.0, status="cannot be read")
+    found = report.evaluate(rows, bootstrap=0)[0].correlations
+    assert (found.n, found.failures) == (20, 2)
+    assert (found.plcc, found.srcc, found.rmse) == (whole.plcc, whole.srcc, whole.rmse)
+
+
+def test_labels_are_short_and_tell_lines_apart() -> None:
+    keys = [
+        ("agiqa3k", "random-0@1", "image"),
+        ("agiqa3k", "random-0@1", "text"),
+        ("koniq10k", "official@2", "image"),
+        ("koniq10k", "paper3015@3", "image"),
+        ("mean", "-", "image"),
+        ("mean", "-", "text"),
+    ]
+    assert report.labels([Result(*key, Correlations(3, 0)) for key in keys]) == [
+        "agiqa3k",
+        "agiqa3k/text",
+        "koniq10k/official-2",
+        "koniq10k/paper3015-3",
+        "mean",
+        "mean/text",
+    ]
+
+
+def test_results_csv_has_the_agreed_columns_and_comes_back(tmp_path: Path) -> None:
+    path = tmp_path / "test" / "results.csv"
+    results = report.evaluate(predictions("csiq", 20), bootstrap=20)
+    results.append(Result("livew", "all@9", "image", Correlations(2, 1)))
+    report.write_results(path, results)
+    lines = path.read_text().splitlines()
+    assert lines[0] == (
+        "dataset,split,condition,n,failures,plcc,srcc,krcc,rmse,plcc_fitted,"
+        "plcc_low,plcc_high,srcc_low,srcc_high"
+    )
+    assert lines[1].startswith(f"csiq,official@0a,image,20,0,{results[0].correlations.plcc:.6f},")
+    assert lines[2].startswith("mean,-,image,20,0,")
+    assert lines[3] == "livew,all@9,image,2,1" + ",nan" * 9
+    back = report.read_results(path)
+    assert [(r.dataset, r.split, r.condition) for r in back] == [
+        (r.dataset, r.split, r.condition) for r in results
+    ]
+    assert back[0].correlations.srcc == pytest.approx(results[0].correlations.srcc, abs=1e-6)
+    assert math.isnan(back[2].correlations.plcc)
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [(None, "make them with"), ("a,b\n1,2\n", "columns"), ("", "no results"), ("x", "columns")],
+)
+def test_no_results_is_an_error_that_names_the_file(
+    tmp_path: Path, content: str | None, why: str
+) -> None:
+    path = tmp_path / "results.csv"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(InputError, match=why) as raised:
+        report.read_results(path)
+    assert str(path) in str(raised.value)
+
+
+def test_a_damaged_line_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "results.csv"
+    path.write_text(",".join(report.COLUMNS) + "\ncsiq,all,image,three,0" + ",0.5" * 9 + "\n")
+    with pytest.raises(InputError, match="three"):
+        report.read_results(path)
+    path.write_text(",".join(report.COLUMNS) + "\ncsiq,all\n")
+    with pytest.raises(InputError, match=r"no results\.csv"):
+        report.read_results(path)
+
+
+@dataclass(frozen=True)
+class Spoken(Prediction):
+    text: str = ""
+
+
+def test_predictions_csv_quotes_and_carries_what_rows_carry(tmp_path: Path) -> None:
+    path = tmp_path / "predictions.csv"
+    row = Spoken("csiq", "all@9", 7, 'a, "b".png', 2.0, math.nan, "image", "cut off", "dull\nsky")
+    report.write_predictions(path, [row])
+    with path.open(newline="") as file:
+        (line,) = csv.DictReader(file)
+    assert ",".join(line) == "dataset,split,condition,name,mos,score,status,index,text"
+    assert (line["name"], line["mos"], line["score"]) == ('a, "b".png', "2.000000", "nan")
+    assert (line["status"], line["index"], line["text"]) == ("cut off", "7", "dull\nsky")
+
+
+def test_no_rows_leave_a_file_with_its_header(tmp_path: Path) -> None:
+    report.write_predictions(tmp_path / "p.csv", [])
+    assert (tmp_path / "p.csv").read_text() == ",".join(report.ROW_COLUMNS) + "\n"
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "results.csv"
+    path.write_text("before")
+
+    with pytest.raises(InputError, match="No space left") as raised, report.replacing(path) as part:
+        part.write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert str(path) in str(raised.value)
+    assert [p.name for p in tmp_path.iterdir()] == ["results.csv"]
+    assert path.read_text() == "before"
+
+
+def test_a_full_disk_is_a_clear_error(tmp_path: Path) -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("this system has no /dev/full, which fails as a full disk does")
+    (tmp_path / ".results.csv.part").symlink_to(full)
+    with pytest.raises(InputError, match=r"results\.csv: No space left"):
+        report.write_results(tmp_path / "results.csv", report.evaluate(predictions("csiq", 9), 0))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_a_file_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "test").write_text("")
+    with pytest.raises(InputError, match="cannot write"):
+        report.write_csv(tmp_path / "test" / "results.csv", ["a"], [[1]])
+
+
+def test_table_shows_every_line_and_condition_only_where_it_tells() -> None:
+    rows = predictions("csiq", 20) + predictions("[own] set", 12)
+    text = report.table(report.evaluate(rows, bootstrap=20), "Test")
+    for word in ("csiq", "[own] set", "mean", "PLCC", "SRCC", "KRCC", "RMSE", "[95%]", "failures"):
+        assert word in text
+    assert "condition" not in text
+    spoken = report.evaluate(predictions("csiq", 20, "text"), bootstrap=0)
+    assert "condition" in report.table(spoken)
+    assert "nan..nan" in report.table(spoken)
+
+
+def test_a_wide_table_is_not_cut() -> None:
+    rows = predictions("a" * 150, 20, "from the caption, masked")
+    lines = report.table(report.evaluate(rows, bootstrap=0)).splitlines()
+    assert "a" * 150 in "".join(lines)
+    assert "…" not in "".join(lines)
+
+
+@pytest.mark.parametrize("outputs", [None, {"score": 1.0}, [0.5]])
+def test_what_a_step_must_return(outputs: object) -> None:
+    with pytest.raises(TypeError, match=r"test_step must return list\[Prediction\]"):
+        report.checked(outputs, "test_step")
