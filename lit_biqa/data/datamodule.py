@@ -51,7 +51,7 @@ class BIQADataModule(LightningDataModule):
         train: data sets to train on, mixed; their train part unless they say otherwise.
         val: data sets to validate on; where ``None``, a part of ``train`` is held out.
         test: data sets to test on, all in one pass.
-        predict: folders, image files or data sets to score.
+        predict: a folder, image file or data set to score, or a list of them.
         texts: files of texts about the training images (`lit_biqa.data.texts`), relative to the
             working directory or to ``root``.
         text_fields: which fields of their records are texts, such as ``perception_text:think``.
@@ -78,7 +78,7 @@ class BIQADataModule(LightningDataModule):
         train: list[str] | None = None,
         val: list[str] | None = None,
         test: list[str] | None = None,
-        predict: list[str] | None = None,
+        predict: list[str] | str | None = None,
         texts: list[str] | None = None,
         text_fields: Sequence[str] = DEFAULT_FIELDS,
         texts_per_image: int | None = None,
@@ -95,7 +95,7 @@ class BIQADataModule(LightningDataModule):
         super().__init__()
         self.root = Path(root)
         self.specs: dict[Part, list[str] | None] = {"train": train, "val": val, "test": test}
-        self.predict = predict or []
+        self.predict = [predict] if isinstance(predict, str) else predict or []
         self.texts, self.text_fields = texts or [], text_fields
         self.texts_per_image = texts_per_image
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch import LightningModule, Trainer
 from PIL import Image
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from lit_biqa.data.datamodule import BIQADataModule
 from lit_biqa.data.embeddings import EmbeddingRow, Embeddings, Role, write_embeddings
@@ -196,6 +197,63 @@ def test_folders_files_and_sets_are_predicted(tmp_path: Path) -> None:
     assert batch["index"].tolist() == [0, 1, 2, 3, 0, 1]
     assert batch["mos"].isnan().tolist() == [True] * 4 + [False] * 2
     assert torch.equal(batch["pixels"][0], torch.ones(3, 4, 4))
+
+
+class Brightness(LightningModule):
+    """Scores an image by its mean; counts the batches of each loop."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        loss: Tensor = (self.weight * batch["pixels"].mean()).sum()
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        raise AssertionError("nothing is held out")
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> list[tuple[str, float, str]]:
+        scores = batch["pixels"].mean((1, 2, 3)).tolist()
+        return list(zip(batch["name"], scores, batch["status"], strict=True))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def trainer() -> Trainer:
+    return Trainer(
+        accelerator="cpu",
+        logger=False,
+        max_epochs=1,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_lightning_predicts_every_image_once(tmp_path: Path) -> None:
+    table(tmp_path, "one", 5)
+    (tmp_path / "one-3.png").write_bytes(b"\x89PNG")
+    data = BIQADataModule(predict=str(tmp_path), eval_batch_size=2)
+    data.use_transforms(augment, evaluate)
+    batches = trainer().predict(Brightness(), datamodule=data)
+    assert batches is not None
+    rows = [row for batch in batches for row in batch]
+    assert [name for name, _, _ in rows] == [f"one-{i}.png" for i in range(5)]
+    assert [status == "ok" for _, _, status in rows] == [True, True, True, False, True]
+    assert [score for _, score, _ in rows][2] == pytest.approx(2 / 255)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_lightning_fits_without_validation(tmp_path: Path) -> None:
+    data = BIQADataModule(train=[table(tmp_path, "one", 6)], val_fraction=0, batch_size=2)
+    data.use_transforms(augment, evaluate)
+    fitted = trainer()
+    fitted.fit(Brightness(), datamodule=data)
+    assert fitted.global_step == 3
 
 
 @pytest.mark.parametrize("item", ["nowhere", "koniq", "notes.txt", "empty"])
