@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lit_biqa.metrics import Array, fit_logistic, logistic
+from lit_biqa.bootstrap import Array
+from lit_biqa.metrics import fit_logistic, logistic
 from lit_biqa.report import Result, failed
 from lit_biqa.types import Prediction
 
