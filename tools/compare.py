@@ -60,9 +60,10 @@ def shortened(names: Sequence[str]) -> list[str]:
     short = []
     for name in names:
         parts = name.split(".")
-        ends = (".".join(parts[i:]) for i in reversed(range(len(parts))))
-        others = [other for other in names if other != name]
-        short.append(next(e for e in ends if not any(f".{o}".endswith(f".{e}") for o in others)))
+        others = [f".{other}" for other in names if other != name]
+        ends = [".".join(parts[i:]) for i in reversed(range(len(parts)))]
+        own = [end for end in ends if not any(other.endswith(f".{end}") for other in others)]
+        short.append(own[0] if own else name)
     return short
 
 
