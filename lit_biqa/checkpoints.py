@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from lit_biqa.run_folder import RunFolder
+from lit_biqa.types import InputError
 
 
 @contextmanager
@@ -41,6 +43,44 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
     content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     state: dict[str, torch.Tensor] = content["state_dict"]
     return state
+
+
+@contextmanager
+def explaining_misfit(model: pl.LightningModule, path: Path | None) -> Iterator[None]:
+    """Say in one line that the checkpoint at ``path`` does not fit ``model``, where that failed.
+
+    Strategies fail on it in ways of their own; a sharding one, in a broadcast between processes.
+
+    Raises:
+        InputError: naming the tensors that are missing, not expected or of another shape.
+    """
+    try:
+        yield
+    except (RuntimeError, KeyError) as error:
+        frames = [frame.name for frame in traceback.extract_tb(error.__traceback__)]
+        if path is not None and any("load" in name or "restore" in name for name in frames):
+            _compare(path, model)
+        raise
+
+
+def _compare(path: Path, model: pl.LightningModule) -> None:
+    held = {name: tensor.shape for name, tensor in read_state(path).items()}
+    wanted = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    faults = {
+        "missing": [name for name in wanted if name not in held],
+        "not expected": [name for name in held if name not in wanted],
+        "of another shape": [n for n, shape in wanted.items() if held.get(n, shape) != shape],
+    }
+    counts = [
+        f"{len(names)} {fault} ({', '.join(names[:3])}{', ...' * (len(names) > 3)})"
+        for fault, names in faults.items()
+        if names
+    ]
+    if counts:
+        raise InputError(
+            f"{path} is of another architecture: tensors {'; '.join(counts)}. Use the config.yaml "
+            f"that lies beside its checkpoints folder."
+        )
 
 
 class WholeCheckpointIO(TorchCheckpointIO):
@@ -168,6 +208,10 @@ class StopEarly(EarlyStopping):
             strict=patience is not None,
             check_finite=False,
         )
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the count of a run that is resumed, but not its patience: a setting wins."""
+        super().load_state_dict({**state_dict, "patience": self.patience})
 
 
 class SaveConfig(SaveConfigCallback):

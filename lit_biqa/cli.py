@@ -13,13 +13,21 @@ from typing import Any
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
 
 # The methods and encoders are imported to be known by their bare names, as in `--model RALI`;
 # none of them imports a heavy library before it is used.
 from lit_biqa import faults
 from lit_biqa.backbones import clip, tiny  # noqa: F401
 from lit_biqa.callbacks import CorrelationReport, PredictionWriter, ProgressBar, ResourceMeter
-from lit_biqa.checkpoints import RunCheckpoint, SaveConfig, StopEarly, WholeCheckpointIO, read_state
+from lit_biqa.checkpoints import (
+    RunCheckpoint,
+    SaveConfig,
+    StopEarly,
+    WholeCheckpointIO,
+    explaining_misfit,
+    read_state,
+)
 from lit_biqa.config_files import merge_arguments
 from lit_biqa.data.datamodule import BIQADataModule
 from lit_biqa.methods import portable, rali  # noqa: F401
@@ -60,8 +68,8 @@ class CLI(LightningCLI):
                 # Optimizers are made in the method, after the model has been configured.
                 auto_configure_optimizers=False,
             )
-        except BaseException:
-            self._end_children()
+        except Exception:
+            self._clean_up()
             raise
 
     @staticmethod
@@ -153,7 +161,8 @@ class CLI(LightningCLI):
 
     def fit(self, model: Method, datamodule: BIQADataModule) -> None:
         """Train, from the start or from where a run was cut off."""
-        self.trainer.fit(model, None, None, datamodule, self.weights, weights_only=True)
+        with explaining_misfit(model, self.weights):
+            self.trainer.fit(model, None, None, datamodule, self.weights, weights_only=True)
 
     def after_fit(self) -> None:
         """Ship what was trained, and test it where there are test sets."""
@@ -170,26 +179,34 @@ class CLI(LightningCLI):
             self.model.ship(run.path, read_state(self.weights))
         self.trainer.strategy.barrier()
         if self.datamodule.specs["test"]:
+            # A sharding strategy would look for their states beside the weights.
+            self.trainer.optimizers = []
             self.test(self.model, self.datamodule)
 
     def validate(self, model: Evaluator, datamodule: BIQADataModule) -> None:
         """Correlate with MOS on the validation sets."""
-        self.trainer.validate(model, None, self.weights, False, datamodule, weights_only=True)
+        with explaining_misfit(model, self.weights):
+            self.trainer.validate(model, None, self.weights, False, datamodule, weights_only=True)
 
     def test(self, model: Evaluator, datamodule: BIQADataModule) -> None:
         """Correlate with MOS on the test sets."""
-        self.trainer.test(model, None, self.weights, False, datamodule, weights_only=True)
+        with explaining_misfit(model, self.weights):
+            self.trainer.test(model, None, self.weights, False, datamodule, weights_only=True)
 
     def predict(self, model: Evaluator, datamodule: BIQADataModule) -> None:
         """Score images without MOS."""
-        self.trainer.predict(model, None, datamodule, False, self.weights, weights_only=True)
+        with explaining_misfit(model, self.weights):
+            self.trainer.predict(model, None, datamodule, False, self.weights, weights_only=True)
 
-    def _end_children(self) -> None:
-        """End the processes that Lightning started: they would wait for this one for ever."""
+    def _clean_up(self) -> None:
+        """After an error, leave neither a folder without a run nor processes that wait for this."""
         trainer: Trainer | None = getattr(self, "trainer", None)
         launcher = trainer.strategy.launcher if trainer else None
         for process in getattr(launcher, "procs", []):
             process.send_signal(getattr(signal, "SIGKILL", signal.SIGTERM))
+        run: RunFolder | None = getattr(self, "run_folder", None)
+        if run is not None and rank_zero_only.rank == 0:
+            run.discard_if_bare()
 
 
 def family(base: type) -> list[type]:

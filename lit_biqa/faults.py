@@ -11,6 +11,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -69,29 +70,7 @@ def explain(error: Exception) -> str | None:
         )
     if isinstance(error, MisconfigurationException):
         return text
-    if "loading state_dict" in text:
-        return explain_mismatch(text)
     return None
-
-
-def explain_mismatch(text: str) -> str:
-    """Shorten torch's list of every tensor that does not fit."""
-    faults = {
-        "missing": re.findall(r'"([^"]+)"', _after(text, "Missing key(s)")),
-        "not expected": re.findall(r'"([^"]+)"', _after(text, "Unexpected key(s)")),
-        "of another shape": re.findall(r"size mismatch for ([^:]+):", text),
-    }
-    counts = [
-        f"{len(v)} {k} ({', '.join(v[:3])}{', ...' * (len(v) > 3)})" for k, v in faults.items() if v
-    ]
-    return (
-        f"the checkpoint is of another architecture: tensors {'; '.join(counts)}. "
-        "Use the config.yaml that lies beside its checkpoints folder."
-    )
-
-
-def _after(text: str, heading: str) -> str:
-    return next((line for line in text.splitlines() if heading in line), "")
 
 
 # Lines in which jsonargparse tells of its own workings.
@@ -125,7 +104,11 @@ def explain_setting(text: str, names: Collection[str], files: Sequence[Path]) ->
     strange = [word for word in words if word not in known]
     near = [name for word in strange for name in difflib.get_close_matches(word, known, 2, 0.75)]
     lasts = [word.rpartition(".")[2] for word in strange]
-    where = [str(f) for f in files if any(last in f.read_text() for last in lasts)]
+    where = [
+        str(file)
+        for file in files
+        if any(re.search(rf"\b{re.escape(last)}\b", file.read_text()) for last in lasts)
+    ]
     message += f" (in {', '.join(where)})." if where else "."
     if near:
         message += f" Nearest names: {', '.join(dict.fromkeys(near))}."
@@ -138,5 +121,6 @@ def _settings_of(class_paths: list[str]) -> list[str]:
     settings: list[str] = []
     for path in class_paths:
         module, _, name = path.rpartition(".")
-        settings += inspect.signature(getattr(importlib.import_module(module), name)).parameters
+        with suppress(ImportError, AttributeError):
+            settings += inspect.signature(getattr(importlib.import_module(module), name)).parameters
     return settings

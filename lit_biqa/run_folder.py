@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 import time
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +62,12 @@ class RunFolder:
                 f"the run folder {self.path} is used (it holds {used[0].name}): "
                 f"{again}or name another folder with --run."
             )
+
+    def discard_if_bare(self) -> None:
+        """Remove the folder of a run that failed before it began, so that none needs sweeping."""
+        files = list(self.path.iterdir()) if self.path.is_dir() else []
+        if all(file.name.startswith("events.out.tfevents.") for file in files):
+            shutil.rmtree(self.path, ignore_errors=True)
 
 
 def find_weights(run: RunFolder | None, wanted: str | None) -> Path | None:
@@ -166,14 +174,17 @@ def check_checkpoint(path: Path, resume: bool) -> None:
     if path.is_dir():
         return
     try:
+        # What is no whole zip archive was cut short, or comes from elsewhere.
+        if not zipfile.is_zipfile(path):
+            raise InputError(f"{path} is no checkpoint, or only a part of one.")
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:
         raise InputError(
             f"{path} was not loaded: it holds other objects than tensors and plain values, and "
             "such a file could run a program. Take a checkpoint that lit_biqa wrote."
         ) from error
-    except (RuntimeError, EOFError, ValueError, OSError) as error:
-        raise InputError(f"{path} is no checkpoint, or only part of one: {error}") from error
+    except (RuntimeError, OSError) as error:
+        raise InputError(f"{path} cannot be read as a checkpoint: {error}") from error
     if not isinstance(content, dict) or "state_dict" not in content:
         raise InputError(f"{path} is no checkpoint of a run: it holds no `state_dict`.")
     if resume and "optimizer_states" not in content:
