@@ -53,6 +53,7 @@ def test_kendall_is_the_b_variant_of_torchmetrics() -> None:
     assert abs(krcc(x, y) - tau_a) > 0.01
 
 
+@pytest.mark.filterwarnings("ignore:.*logistic fit")
 def test_values_worked_out_by_hand() -> None:
     found = correlate([1, 2, 3, 4], [1, 3, 2, 4], bootstrap=0)
     # Covariance 4, variances 5; ranks equal values; 5 pairs agree and 1 does not.
@@ -80,6 +81,7 @@ def test_failures_are_counted_and_take_no_part() -> None:
     assert astuple(broken)[2:] == astuple(whole)[2:]
 
 
+@pytest.mark.filterwarnings("ignore:.*logistic fit")
 def test_rows_without_mos_are_not_counted() -> None:
     found = correlate([1, 2, 3, math.nan, 4], [1, 2, 3, math.nan, math.nan], bootstrap=0)
     assert (found.n, found.failures) == (3, 0)

@@ -41,4 +41,5 @@ class PredictionWriter(pl.Callback):
         path = Path(trainer.default_root_dir) / "predictions.csv"
         report.write_predictions(path, rows)
         failures = sum(report.failed(row) for row in rows)
-        pl_module.print(f"{len(rows)} images, {failures} without a score: {path}")
+        why = f", {failures} failed (column status says why)" if failures else ""
+        pl_module.print(f"{len(rows) - failures} of {len(rows)} scored{why}: {path}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lit_biqa.bootstrap import Array
-from lit_biqa.metrics import fit_logistic, logistic
+from lit_biqa.metrics import RESOLUTION, fit_logistic, logistic
 from lit_biqa.report import Result, failed
 from lit_biqa.types import Prediction
 
@@ -57,7 +57,7 @@ def _draw(axes: Axes, x: Array, y: Array, low: float, high: float) -> None:
     crowd = min(1.0, (300 / max(len(x), 1)) ** 0.5)
     axes.scatter(x, y, s=4 + 14 * crowd, alpha=0.15 + 0.5 * crowd, linewidths=0, label="image")
     axes.plot((low, high), (low, high), color="0.4", linestyle="--", linewidth=1, label="equal")
-    spread = len(x) and np.ptp(x) > 0 and np.ptp(y) > 0
+    spread = len(x) and np.ptp(x) > RESOLUTION and np.ptp(y) > RESOLUTION
     beta = fit_logistic(x, y) if spread else None
     if beta is not None:
         grid = np.linspace(x.min(), x.max(), 200)
@@ -69,5 +69,5 @@ def _title(result: Result) -> str:
     name = f"{result.dataset} {result.split}"
     if result.condition != "image":
         name += f" ({result.condition})"
-    failures = f", {f.failures} failures" if f.failures else ""
+    failures = f", {f.failures} failed" if f.failures else ""
     return f"{name}\nn = {f.n}{failures}, PLCC {f.plcc:.4f}, SRCC {f.srcc:.4f}"
