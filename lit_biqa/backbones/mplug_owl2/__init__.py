@@ -15,6 +15,7 @@ from lit_biqa.backbones.mplug_owl2.configuration import (
     MplugOwl2Config,
 )
 from lit_biqa.backbones.mplug_owl2.generation import MplugOwl2ForConditionalGeneration
+from lit_biqa.backbones.mplug_owl2.language import LORA_TARGETS
 from lit_biqa.backbones.mplug_owl2.model import MplugOwl2Model
 from lit_biqa.backbones.mplug_owl2.processing import MplugOwl2Processor
 from lit_biqa.backbones.mplug_owl2.splicing import Rows, expand_placeholders
@@ -23,6 +24,7 @@ from lit_biqa.backbones.mplug_owl2.tiny import tiny_mplug_owl2
 __all__ = [
     "IGNORE_INDEX",
     "IMAGE_TOKEN_INDEX",
+    "LORA_TARGETS",
     "MplugOwl2Config",
     "MplugOwl2ForConditionalGeneration",
     "MplugOwl2Model",

@@ -14,6 +14,11 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from lit_biqa.backbones.mplug_owl2.attention import attend, split_heads
 from lit_biqa.backbones.mplug_owl2.configuration import MplugOwl2Config
 
+# For peft: every linear layer in the decoder's blocks, both copies, and not the norms beside them.
+LORA_TARGETS = (
+    r"model\.layers\.\d+\.(self_attn\.([qo]_proj|[kv]_proj\.multiway\.[01])|mlp\.\w+_proj)"
+)
+
 
 class Route(NamedTuple):
     """Which positions are text and which image: indices into the flattened ``[B * L]``."""
