@@ -17,10 +17,10 @@ from torch import Tensor
 from lit_biqa.backbones.mplug_owl2 import MplugOwl2ForConditionalGeneration
 from lit_biqa.backbones.mplug_owl2.abstractor import position_tables
 
-VISUAL = {"atol": 3e-5, "rtol": 0.0}
-LANGUAGE = {"atol": 5e-5, "rtol": 0.0}
-LOSS = {"atol": 1e-5, "rtol": 0.0}
-GRADIENT = {"atol": 1e-5, "rtol": 1e-3}
+VISUAL: dict[str, Any] = {"atol": 3e-5, "rtol": 0.0}
+LANGUAGE: dict[str, Any] = {"atol": 5e-5, "rtol": 0.0}
+LOSS: dict[str, Any] = {"atol": 1e-5, "rtol": 0.0}
+GRADIENT: dict[str, Any] = {"atol": 1e-5, "rtol": 1e-3}
 
 close = torch.testing.assert_close
 

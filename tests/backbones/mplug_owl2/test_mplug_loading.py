@@ -165,7 +165,7 @@ def test_code_in_a_bin_file_is_not_run(tmp_path: Path) -> None:
     write_official(tmp_path, model, official_weights(model), "safetensors")
     (tmp_path / "model.safetensors").unlink()
     torch.save({"model.norm.weight": Trap()}, tmp_path / "pytorch_model.bin")
-    with pytest.raises(Exception, match="[Ww]eights"):
+    with pytest.raises(Exception, match=r"[Ww]eights"):
         MplugOwl2ForConditionalGeneration.from_pretrained(tmp_path)
     assert not Trap.sprung
 
