@@ -55,11 +55,12 @@ class Bar:
 
     def _open(self) -> TaskID:
         from rich.progress import BarColumn, Progress, TextColumn
+        from rich.table import Column
 
         self._live = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=20),
-            TextColumn("{task.fields[text]}"),
+            TextColumn("{task.fields[text]}", table_column=Column(overflow="fold")),
             transient=not self.keep,
         )
         self._live.start()
