@@ -42,9 +42,11 @@ def declare_missing_operators(folder: Path) -> list[str]:
         return []
     missing = [name for name in _OPERATORS if not hasattr(torch.ops.torchvision, name)]
     if missing:
-        library = torch.library.Library("torchvision", "FRAGMENT")
+        library = torch.library.Library(  # type: ignore[no-untyped-call]
+            "torchvision", "FRAGMENT"
+        )
         for name in missing:
-            library.define(name + _SIGNATURE)
+            library.define(name + _SIGNATURE)  # type: ignore[no-untyped-call]
         _kept.append(library)
     return missing
 
@@ -56,7 +58,7 @@ def _extension_loads(folder: Path) -> bool:
         file = folder / f"_C{suffix}"
         if file.is_file():
             try:
-                torch.ops.load_library(str(file))
+                torch.ops.load_library(str(file))  # type: ignore[no-untyped-call]
             except OSError:
                 return False
             return True

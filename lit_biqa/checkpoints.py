@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 import os
-import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
+from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
@@ -25,6 +25,9 @@ def whole(path: Path) -> Iterator[Path]:
     """A sibling to write to, which takes the place of ``path`` once it lies on the disk entire.
 
     If anything fails the sibling is removed and ``path`` is as it was.
+
+    Raises:
+        OSError: if it cannot be written; names ``path``.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
@@ -33,8 +36,10 @@ def whole(path: Path) -> Iterator[Path]:
         with part.open("rb+") as file:
             os.fsync(file.fileno())
         part.replace(path)
-    except BaseException:
+    except BaseException as error:
         part.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
 
 
@@ -124,19 +129,23 @@ class RunCheckpoint(Checkpoint):
     after each validation that beats all before it; a run without validation has none.
 
     Args:
-        monitor: logged quantity that says which weights are best.
+        monitor: logged quantity that says which weights are best; ``null`` keeps the last alone.
         mode: whether more or less of it is better.
+        patience: validations without a new best after which the fit ends; ``null`` never ends it.
         every_n_steps: also write the last after so many optimizer steps.
     """
 
     def __init__(
         self,
-        monitor: str = "val/srcc",
+        monitor: str | None = "val/srcc",
         mode: Literal["max", "min"] = "max",
+        patience: int | None = None,
         every_n_steps: int | None = None,
     ) -> None:
-        self.monitor, self.mode, self.every_n_steps = monitor, mode, every_n_steps
+        self.monitor, self.mode = monitor, mode
+        self.patience, self.every_n_steps = patience, every_n_steps
         self.best: float | None = None
+        self.waited = 0
         self._saved_step = 0
 
     def on_train_batch_end(  # noqa: D102
@@ -145,73 +154,57 @@ class RunCheckpoint(Checkpoint):
         step = trainer.global_step
         # Steps of gradient accumulation leave the global step where it was.
         if self.every_n_steps and step % self.every_n_steps == 0 and step != self._saved_step:
-            self._save_last(trainer)
+            self._save(trainer, "last.ckpt")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the last state."""
-        self._save_last(trainer)
+        self._save(trainer, "last.ckpt")
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write the weights if they are the best so far."""
-        found = trainer.callback_metrics.get(self.monitor)
-        fitting = trainer.state.fn == "fit" and not trainer.sanity_checking
-        if not fitting or trainer.fast_dev_run or found is None:
+        """Write the weights if they are the best so far; end the fit if none were for long.
+
+        Raises:
+            InputError: if what is to be monitored was not logged.
+        """
+        if trainer.state.fn != "fit" or trainer.sanity_checking or self.monitor is None:
             return
+        logged = trainer.callback_metrics
+        if self.monitor not in logged:
+            raise InputError(
+                f"checkpoint.monitor names {self.monitor!r}, which validation did not log; "
+                f"there are {', '.join(name for name in logged if name.startswith('val/'))}."
+            )
+        found = float(logged[self.monitor])
         # A rank that decided otherwise than the rest would wait for them for ever.
-        if trainer.strategy.reduce_boolean_decision(self._is_better(float(found))):
-            self.best = float(found)
-            trainer.save_checkpoint(RunFolder(Path(trainer.default_root_dir)).best, True)
+        if trainer.strategy.reduce_boolean_decision(self._is_better(found)):
+            self.best, self.waited = found, 0
+            self._save(trainer, "best.ckpt", weights_only=True)
+        else:
+            self.waited += 1
+        if self.patience is not None and self.waited >= self.patience:
+            trainer.should_stop = True
 
     def _is_better(self, found: float) -> bool:
         # An undefined correlation is never the best, yet some weights must be kept.
-        if self.best is None or self.best != self.best:
+        if self.best is None or math.isnan(self.best):
             return True
         return found > self.best if self.mode == "max" else found < self.best
 
-    def _save_last(self, trainer: pl.Trainer) -> None:
-        if not trainer.fast_dev_run:
+    def _save(self, trainer: pl.Trainer, name: str, weights_only: bool = False) -> None:
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        if not weights_only:
             self._saved_step = trainer.global_step
-            trainer.save_checkpoint(RunFolder(Path(trainer.default_root_dir)).last, False)
+        folder = RunFolder(Path(trainer.default_root_dir)).checkpoints
+        trainer.save_checkpoint(folder / name, weights_only)
 
     def state_dict(self) -> dict[str, Any]:
         """The best result so far: a resumed run must not overwrite it with a worse one."""
-        return {"best": self.best}
+        return {"best": self.best, "waited": self.waited}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up the best result of the run that is resumed."""
-        self.best = state_dict["best"]
-
-
-class StopEarly(EarlyStopping):
-    """Ends the fit when validation has stopped improving.
-
-    Args:
-        patience: validations without a new best before the fit ends; ``null`` never ends it.
-        monitor: logged quantity to watch.
-        mode: whether more or less of it is better.
-        min_delta: smallest change that counts.
-    """
-
-    def __init__(
-        self,
-        patience: int | None = None,
-        monitor: str = "val/srcc",
-        mode: Literal["max", "min"] = "max",
-        min_delta: float = 0.0,
-    ) -> None:
-        # An undefined correlation counts as no improvement.
-        super().__init__(
-            monitor,
-            min_delta=min_delta,
-            patience=sys.maxsize if patience is None else patience,
-            mode=mode,
-            strict=patience is not None,
-            check_finite=False,
-        )
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the count of a run that is resumed, but not its patience: a setting wins."""
-        super().load_state_dict({**state_dict, "patience": self.patience})
+        self.best, self.waited = state_dict["best"], state_dict["waited"]
 
 
 class SaveConfig(SaveConfigCallback):

@@ -13,7 +13,6 @@ from typing import Any
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities import rank_zero_only
 
 # The methods and encoders are imported to be known by their bare names, as in `--model RALI`;
 # none of them imports a heavy library before it is used.
@@ -23,7 +22,6 @@ from lit_biqa.callbacks import CorrelationReport, PredictionWriter, ProgressBar,
 from lit_biqa.checkpoints import (
     RunCheckpoint,
     SaveConfig,
-    StopEarly,
     WholeCheckpointIO,
     explaining_misfit,
     read_state,
@@ -33,7 +31,7 @@ from lit_biqa.data.datamodule import BIQADataModule
 from lit_biqa.methods import portable, rali  # noqa: F401
 from lit_biqa.methods.base import Method
 from lit_biqa.methods.evaluation import Evaluator
-from lit_biqa.run_folder import RunFolder, check_checkpoint, choose, find_weights
+from lit_biqa.run_folder import RunFolder, check_checkpoint, choose, find_weights, is_first_process
 from lit_biqa.types import InputError
 
 
@@ -97,7 +95,6 @@ class CLI(LightningCLI):
         )
         parser.add_lightning_class_args(CorrelationReport, "report")
         parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
-        parser.add_lightning_class_args(StopEarly, "early_stopping")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse, and settle at once where to write and which weights to load.
@@ -166,7 +163,7 @@ class CLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Ship what was trained, and test it where there are test sets."""
-        if self.trainer.fast_dev_run:
+        if self.trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         run = self.run_folder
         if not run.best.exists() and not run.last.exists():
@@ -205,13 +202,14 @@ class CLI(LightningCLI):
         for process in getattr(launcher, "procs", []):
             process.send_signal(getattr(signal, "SIGKILL", signal.SIGTERM))
         run: RunFolder | None = getattr(self, "run_folder", None)
-        if run is not None and rank_zero_only.rank == 0:
+        if run is not None and is_first_process():
             run.discard_if_bare()
 
 
 def family(base: type) -> list[type]:
     """``base`` and the classes derived from it, at any remove, that have been imported."""
-    return [base, *(cls for child in base.__subclasses__() for cls in family(child))]
+    children: list[type] = base.__subclasses__()
+    return [base, *(cls for child in children for cls in family(child))]
 
 
 def listed(value: Any) -> list[Any]:

@@ -14,13 +14,13 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 
+from lit_biqa.run_folder import is_first_process
 from lit_biqa.types import InputError
 
 #: Set to 1 to see the traceback of any error.
 TRACEBACK = "LIT_BIQA_TRACEBACK"
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def guard(command: Callable[[], object]) -> int:
@@ -45,7 +45,7 @@ def guard(command: Callable[[], object]) -> int:
         message = explain(error)
         if message is None or os.environ.get(TRACEBACK) == "1":
             raise
-        if os.environ.get("LOCAL_RANK", "0") != "0":
+        if not is_first_process():
             # Where every process meets the same error, the first speaks and ends the others.
             time.sleep(5)
         return _say(message, 2 if isinstance(error, ValueError) else 1)
@@ -63,11 +63,11 @@ def explain(error: Exception) -> str | None:
     if isinstance(error, InputError):
         # A loader's worker sends its traceback along.
         return text.rsplit("InputError: ", 1)[-1].strip() if "DataLoader worker" in text else text
-    if isinstance(error, OSError) and error.errno in _FULL:
-        where = f" at {error.filename}" if error.filename else ""
-        return (
-            f"the disk is full{where}: make room; a fit goes on with --run FOLDER --ckpt_path last."
-        )
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        where = f" (at {error.filename})" if error.filename else ""
+        return f"the disk is full{where}: make room, then resume the fit with --ckpt_path last."
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}."
     if isinstance(error, MisconfigurationException):
         return text
     return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
+import tempfile
 import time
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -38,14 +39,19 @@ class RunFolder:
         return self.path / "config.yaml"
 
     @property
+    def checkpoints(self) -> Path:
+        """Where checkpoints lie."""
+        return self.path / "checkpoints"
+
+    @property
     def best(self) -> Path:
         """Weights with the best validation result."""
-        return self.path / "checkpoints" / "best.ckpt"
+        return self.checkpoints / "best.ckpt"
 
     @property
     def last(self) -> Path:
         """Latest state of the training, to resume from."""
-        return self.path / "checkpoints" / "last.ckpt"
+        return self.checkpoints / "last.ckpt"
 
     def refuse_if_used(self) -> None:
         """Keep a new fit from mixing its results with those of another.
@@ -62,6 +68,22 @@ class RunFolder:
                 f"the run folder {self.path} is used (it holds {used[0].name}): "
                 f"{again}or name another folder with --run."
             )
+
+    def prepare(self) -> None:
+        """Make the folder and make sure that it can be written to, before hours are spent.
+
+        Raises:
+            InputError: if it cannot, because of a full disk or a lack of rights.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.path) as file:
+                file.write(bytes(2**16))
+        except OSError as error:
+            raise InputError(
+                f"cannot write to the run folder {self.path}: {error.strerror}. "
+                "Make room or rights there, or name another with --run."
+            ) from error
 
     def discard_if_bare(self) -> None:
         """Remove the folder of a run that failed before it began, so that none needs sweeping."""
@@ -113,12 +135,13 @@ def choose(named: RunFolder | None, configs: Sequence[Path], nodes: int) -> RunF
         nodes: machines that take part.
 
     Raises:
-        InputError: if several processes were started at once and no folder was named.
+        InputError: if several processes were started at once and no folder was named, or it cannot
+            be written to.
     """
     handed_down = os.environ.get(_HANDED_DOWN)
     if named is not None:
         path = named.path
-    elif handed_down and os.environ.get("LOCAL_RANK", "0") != "0":
+    elif handed_down and not is_first_process():
         path = Path(handed_down)
     elif nodes > 1 or started_by_launcher(os.environ):
         raise InputError(
@@ -126,8 +149,15 @@ def choose(named: RunFolder | None, configs: Sequence[Path], nodes: int) -> RunF
         )
     else:
         path = _claim(Path("runs").absolute(), _stem(configs))
+    run = RunFolder(path)
+    run.prepare()
     os.environ[_HANDED_DOWN] = str(path)
-    return RunFolder(path)
+    return run
+
+
+def is_first_process() -> bool:
+    """Whether this is the process of the first device of its machine."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 def started_by_launcher(environment: Mapping[str, str]) -> bool:
