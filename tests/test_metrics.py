@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import math
 import warnings
 from dataclasses import astuple, fields
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -51,6 +53,37 @@ def test_kendall_is_the_b_variant_of_torchmetrics() -> None:
     tau_b = torch.as_tensor(kendall_rank_corrcoef(a, b, variant="b")).item()
     assert krcc(x, y) == pytest.approx(tau_b, abs=1e-6)
     assert abs(krcc(x, y) - tau_a) > 0.01
+
+
+PUBLISHED = [
+    ("v11_koniq", "overall_score", 0.9205, 0.9068),
+    ("v11_koniq", "caption_score", 0.8587, 0.8272),
+    ("v11_agiqa", "overall_score", 0.8067, 0.7647),
+    ("v11_agiqa", "reasoning_score", 0.7662, 0.6899),
+    ("v13_koniq", "overall_score", 0.9171, 0.9049),
+    ("v13_koniq", "caption_score", 0.9003, 0.8787),
+    ("v13_agiqa", "overall_score", 0.8055, 0.7655),
+    ("v13_agiqa", "reasoning_score", 0.7970, 0.7340),
+    ("v14_koniq", "overall_score", 0.9257, 0.9115),
+]
+
+
+@pytest.mark.parametrize(("name", "column", "pearson", "spearman"), PUBLISHED)
+def test_published_predictions_have_their_known_correlations(
+    shared: Path, name: str, column: str, pearson: float, spearman: float
+) -> None:
+    """Outputs of the baseline, self-consistency and auto-encoder models of the RACT paper."""
+    with (shared / "data" / "predictions" / f"{name}.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    found = correlate([float(r[column]) for r in rows], [float(r["gt_score"]) for r in rows])
+    assert (found.n, found.failures) == ({"koniq": 3015, "agiqa": 2982}[name[4:]], 0)
+    assert round(found.plcc, 4) == pearson
+    assert round(found.srcc, 4) == spearman
+    assert found.plcc_low < found.plcc < found.plcc_high
+    assert found.srcc_low < found.srcc < found.srcc_high
+    # Scores of one model are spread alike over thousands of images: intervals must be narrow.
+    assert found.srcc_high - found.srcc_low < 0.05
+    assert found.plcc_fitted >= found.plcc - 1e-6
 
 
 @pytest.mark.filterwarnings("ignore:.*logistic fit")
