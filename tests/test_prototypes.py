@@ -168,3 +168,12 @@ def test_a_dimension_that_never_varies_is_harmless() -> None:
     head = PrototypeHead(12, SMALL)
     head.fit(embeddings, mos)
     assert torch.isfinite(head(embeddings)).all()
+
+
+def test_autocast_leaves_scores_as_fine_as_they_are() -> None:
+    embeddings, mos = made_up()
+    head = PrototypeHead(12, SMALL)
+    head.fit(embeddings, mos)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        scores = head(embeddings)
+    assert torch.equal(scores, head(embeddings))
