@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,10 @@ class Scorer(nn.Module):
 
         Raises:
             UnreadableImage: naming the first image that cannot be read.
+            InputError: if a single image is given instead of a list of them.
         """
+        if not isinstance(images, Tensor | Sequence) or _is_one_image(images):
+            raise InputError("give a list of images, [image] for a single one.")
         device = self.head.scores.device
         scores = [torch.zeros(0)]
         for start in range(0, len(images), batch_size):
@@ -68,6 +72,11 @@ class Scorer(nn.Module):
             pixels = torch.stack([self.transform(open_image(image)) for image in batch])
             scores.append(self.score_pixels(pixels.to(device)).float().cpu())
         return torch.cat(scores)
+
+
+def _is_one_image(images: Sequence[ImageLike] | Tensor) -> bool:
+    """Whether what should hold images would fall into letters or channels."""
+    return isinstance(images, str) or (isinstance(images, Tensor) and images.ndim != 4)
 
 
 def write_scorer(
@@ -112,7 +121,7 @@ def load_scorer(path: str | Path, device: str | torch.device = "cpu") -> Scorer:
         InputError: if the file is absent, broken, of another kind, or its weights do not fit
             the settings beside them.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
     path = Path(path)
     if not path.is_file():
@@ -121,14 +130,15 @@ def load_scorer(path: str | Path, device: str | torch.device = "cpu") -> Scorer:
         with safe_open(path, framework="pt") as file:
             notes = file.metadata() or {}
             if notes.get("format") != FORMAT:
-                raise InputError(f"{path}: not a scorer of {FORMAT}; take the file of a RALI fit")
+                raise InputError(f"not a scorer of {FORMAT}; take the file of a RALI fit")
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         encoder, settings = json.loads(notes["encoder"]), json.loads(notes["head"])
         dim = int(encoder["dim"])
         scorer = Scorer(build_tower(encoder), PrototypeHead(dim, HeadSettings(**settings)), encoder)
         scorer.load_state_dict(weights)
-    except InputError:
-        raise
-    except (SafetensorError, OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
-        raise InputError(f"{path}: broken scorer: {error}") from error
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    except Exception as error:  # what was tampered with fails in every way there is
+        reason = textwrap.shorten(f"{type(error).__name__}: {error}", 300)
+        raise InputError(f"{path}: broken scorer ({reason}); copy it from its run again") from error
     return scorer.eval().requires_grad_(False).to(device)

@@ -20,7 +20,7 @@ def build_tower(settings: dict[str, Any]) -> nn.Module:
             a file from elsewhere cannot name code to run.
 
     Raises:
-        InputError: if the kind is unknown.
+        InputError: if the kind is unknown, or the settings name a model to be fetched.
     """
     if settings["kind"] == "tiny":
         from lit_biqa.backbones.tiny import ImageTower
@@ -34,6 +34,9 @@ def build_tower(settings: dict[str, Any]) -> nn.Module:
 def _open_clip_tower(config: dict[str, Any]) -> nn.Module:
     import open_clip
 
+    name = config["vision_cfg"].get("timm_model_name") or ""
+    if ":" in name:  # timm would fetch what the file names, from wherever it says
+        raise InputError(f"image tower {name!r} is not one of timm's own")
     model = open_clip.CLIP(
         embed_dim=config["embed_dim"],
         vision_cfg={**config["vision_cfg"], "timm_model_pretrained": False},
