@@ -1,0 +1,98 @@
+"""The tiny encoder: its seed, its texts, its gradients, its tower rebuilt."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from lit_biqa.backbones.tiny import TinyClip
+from lit_biqa.backbones.towers import build_tower
+from lit_biqa.types import InputError
+
+TEXTS = ["Sharp and clean.", "", "Heavy noise, banding and blur. " * 40]
+
+
+def tiny(seed: int = 0, context: int = 24) -> TinyClip:
+    encoder = TinyClip(dim=16, width=8, size=32, context=context, seed=seed)
+    encoder.load()
+    return encoder.eval()
+
+
+def pixels(count: int = 2) -> Tensor:
+    return torch.randn(count, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+def test_building_is_free_and_tells_dim_and_frame() -> None:
+    encoder = TinyClip(dim=48, size=64, crop_margin=0.5)
+    assert not encoder.loaded
+    assert not list(encoder.parameters())
+    assert (encoder.dim, encoder.frame.size) == (48, 64)
+    encoder.load()
+    assert encoder.loaded
+
+
+def test_weights_follow_the_seed_and_leave_the_global_state_alone() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    first = tiny(1)
+    assert torch.equal(torch.rand(1), expected)
+    again, other = tiny(1), tiny(2)
+    same = first.state_dict()
+    assert all(torch.equal(value, same[name]) for name, value in again.state_dict().items())
+    assert not torch.equal(first.image_tower(pixels()), other.image_tower(pixels()))
+
+
+def test_texts_of_any_length_are_embedded_and_padding_changes_nothing() -> None:
+    encoder = tiny()
+    together = encoder.embed_texts(TEXTS)
+    assert together.shape == (3, 16)
+    alone = torch.cat([encoder.embed_texts([text]) for text in TEXTS])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_words_beyond_the_context_are_cut() -> None:
+    encoder = tiny(context=6)  # start, four words, end
+    short, long, other = encoder.embed_texts(
+        ["one two three four", "one two three four five six", "one two three five"]
+    )
+    torch.testing.assert_close(short, long)
+    assert not torch.allclose(short, other)
+
+
+def test_everything_is_trained_by_what_alignment_trains_on() -> None:
+    encoder = tiny().train()
+    images, texts, scale = encoder(pixels(3), TEXTS)
+    assert scale.shape == (1,)
+    assert scale.item() == pytest.approx(1 / 0.07)
+    (scale * images * texts).square().mean().backward()
+    without = [name for name, value in encoder.named_parameters() if value.grad is None]
+    assert without == []
+
+
+def test_the_scale_stops_at_100_as_in_clip() -> None:
+    encoder = tiny()
+    torch.nn.init.constant_(encoder.log_scale, math.log(5000.0))
+    assert encoder.scale.item() == pytest.approx(100.0)
+
+
+def test_a_flat_image_has_finite_gradients() -> None:
+    encoder = tiny()
+    encoder.embed_images(torch.zeros(1, 3, 32, 32)).sum().backward()  # type: ignore[no-untyped-call]
+    for value in encoder.image_tower.parameters():
+        assert value.grad is not None
+        assert bool(value.grad.isfinite().all())
+
+
+def test_the_tower_is_rebuilt_from_its_settings() -> None:
+    encoder = tiny()
+    settings = json.loads(json.dumps(encoder.settings()))
+    tower = build_tower(settings)
+    tower.load_state_dict(encoder.image_tower.state_dict())
+    assert torch.equal(tower.eval()(pixels()), encoder.embed_images(pixels()))
+    with pytest.raises(InputError, match=r"unknown kind of image tower 'torch\.load'"):
+        build_tower({**settings, "kind": "torch.load"})
