@@ -1,0 +1,134 @@
+"""Validation, tables, faults and loggers of the correlation report."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from known_scores import N, Tiny, lines, loader, trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+
+from lit_biqa.callbacks import CorrelationReport, ResourceMeter
+from lit_biqa.metrics import UndefinedCorrelationWarning
+from lit_biqa.types import Batch, InputError, Prediction
+
+
+@pytest.mark.filterwarnings("ignore:spaq")
+def test_constant_predictions_are_undefined_and_never_the_best(tmp_path: Path) -> None:
+    class Wakes(Tiny):
+        def validation_step(  # type: ignore[override]
+            self, batch: Batch, batch_idx: int
+        ) -> list[Prediction]:
+            self.constant = self.current_epoch != 1
+            return self.rows(batch)
+
+    best = ModelCheckpoint(tmp_path, "{epoch}", "val/srcc", mode="max", save_top_k=1)
+    run = trainer(tmp_path, CorrelationReport(), best, max_epochs=3, enable_checkpointing=True)
+    with pytest.warns(UndefinedCorrelationWarning, match="csiq .*predictions equal 3"):
+        run.fit(Wakes(), loader(), loader())
+    assert math.isnan(run.callback_metrics["val/srcc"])
+    assert Path(best.best_model_path).name == "epoch=1.ckpt"
+
+
+def test_a_sanity_check_reports_nothing(tmp_path: Path) -> None:
+    run = trainer(tmp_path, CorrelationReport(), max_epochs=0, num_sanity_val_steps=2)
+    with warnings.catch_warnings():
+        # Two batches are too few images for a correlation, and nobody is to hear of it.
+        warnings.simplefilter("error", UndefinedCorrelationWarning)
+        run.fit(Tiny(), loader(), loader())
+    assert not any(name.startswith("val/") for name in run.callback_metrics)
+
+
+def test_validate_prints_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trainer(tmp_path, CorrelationReport(20)).validate(Tiny(), loader(), verbose=False)
+    printed = capsys.readouterr().out
+    assert "Validation" in printed and "PLCC" in printed and "csiq" in printed
+    assert not (tmp_path / "test").exists()
+
+
+def test_one_table_is_printed_and_results_are_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = CorrelationReport(20)
+    trainer(tmp_path, report).test(Tiny(), loader())
+    printed = capsys.readouterr().out
+    assert printed.count("┏") == 1
+    srcc = {result.dataset: result.correlations.srcc for result in report.results}
+    assert set(srcc) == {"csiq", "spaq", "mean"}
+    for value in srcc.values():
+        assert f"{value:.4f}" in printed
+
+
+def test_the_table_is_printed_before_a_file_cannot_be_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test" / ".results.csv.part").symlink_to("/dev/full")
+    with pytest.raises(InputError, match="No space left"):
+        trainer(tmp_path, CorrelationReport(20)).test(Tiny(), loader())
+    assert "mean" in capsys.readouterr().out
+    assert list((tmp_path / "test").iterdir()) == []
+
+
+def test_a_step_that_returns_no_predictions_is_told_so(tmp_path: Path) -> None:
+    class Wrong(Tiny):
+        def test_step(self, batch: Batch, batch_idx: int) -> Any:
+            return torch.zeros(3)
+
+    with pytest.raises(TypeError, match="test_step must return"):
+        trainer(tmp_path, CorrelationReport()).test(Wrong(), loader())
+
+
+CONFIG = "seed_everything: 1\nmodel: {class_path: m.Tiny, init_args: {width: 8}}\n"
+
+
+def test_tensorboard_has_scalars_scatter_and_settings_of_the_latest_test(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.hparams import metadata
+
+    (tmp_path / "config.yaml").write_text(CONFIG)
+    for conditions in (("image", "text"), ("image",)):
+        report = CorrelationReport(20)
+        logger = TensorBoardLogger(tmp_path, name="", version="")
+        trainer(tmp_path, report, logger=logger).test(Tiny(conditions=conditions), loader())
+    events = EventAccumulator(str(tmp_path / "test"))
+    events.Reload()
+    tags = events.Tags()
+    assert {"test/csiq/srcc", "test/csiq/rmse", "test/mean/plcc"} <= set(tags["scalars"])
+    # Those of the first test, which had another condition, are gone.
+    assert not any("text" in tag for tag in tags["scalars"] + tags["images"])
+    assert sorted(tags["images"]) == ["test/csiq", "test/spaq"]
+    assert events.Scalars("test/mean/plcc")[0].value == pytest.approx(
+        report.results[-1].correlations.plcc
+    )
+    summaries = events.SummaryMetadata
+    start = metadata.parse_session_start_info_plugin_data(
+        summaries("_hparams_/session_start_info").plugin_data.content
+    )
+    assert {k: v.number_value or v.string_value for k, v in start.hparams.items()} == {
+        "seed_everything": 1,
+        "model": "Tiny",
+        "model.width": 8,
+    }
+    table = metadata.parse_experiment_plugin_data(
+        summaries("_hparams_/experiment").plugin_data.content
+    )
+    assert sorted(info.name.tag for info in table.metric_infos) == sorted(
+        f"test/{d}/{m}" for d in ("csiq", "spaq", "mean") for m in ("plcc", "srcc")
+    )
+
+
+def test_other_loggers_get_the_scalars(tmp_path: Path) -> None:
+    logger = CSVLogger(tmp_path, name="", version="")
+    trainer(tmp_path, CorrelationReport(20), ResourceMeter(), logger=logger).test(Tiny(), loader())
+    found: dict[str, str] = {}
+    for line in lines(tmp_path / "metrics.csv"):
+        found |= {name: value for name, value in line.items() if value}
+    assert float(found["test/mean/n"]) == N
+    assert float(found["test/images_per_second"]) > 0
+    assert not list((tmp_path / "test").glob("events*"))
