@@ -148,12 +148,24 @@ class RunCheckpoint(Checkpoint):
         self.waited = 0
         self._saved_step = 0
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Leave a run as it is that had been stopped before it was cut off."""
+        trainer.should_stop = trainer.should_stop or self._patience_is_over
+
     def on_train_batch_end(  # noqa: D102
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
     ) -> None:
         step = trainer.global_step
         # Steps of gradient accumulation leave the global step where it was.
-        if self.every_n_steps and step % self.every_n_steps == 0 and step != self._saved_step:
+        due = self.every_n_steps and step % self.every_n_steps == 0 and step != self._saved_step
+        # A run that went on from after the last batch would leave out the validation that follows
+        # it; the end of the epoch writes soon enough.
+        if due and batch_idx + 1 < trainer.num_training_batches:
             self._save(trainer, "last.ckpt")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -181,8 +193,11 @@ class RunCheckpoint(Checkpoint):
             self._save(trainer, "best.ckpt", weights_only=True)
         else:
             self.waited += 1
-        if self.patience is not None and self.waited >= self.patience:
-            trainer.should_stop = True
+        trainer.should_stop = trainer.should_stop or self._patience_is_over
+
+    @property
+    def _patience_is_over(self) -> bool:
+        return self.patience is not None and self.waited >= self.patience
 
     def _is_better(self, found: float) -> bool:
         # An undefined correlation is never the best, yet some weights must be kept.

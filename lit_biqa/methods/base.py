@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
@@ -70,6 +71,9 @@ class Method(Evaluator):
 
     def configure_model(self) -> None:
         """Load once; shard where the strategy has a device mesh."""
+        if self.trainer.state.fn != TrainerFn.FITTING:
+            # With those of a fit, FSDP2 would look for their state in a file of weights alone.
+            self.trainer.strategy.optimizers = []
         if any(True for _ in self.parameters()):
             return
         self.load()
