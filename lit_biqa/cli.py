@@ -176,8 +176,6 @@ class CLI(LightningCLI):
             self.model.ship(run.path, read_state(self.weights))
         self.trainer.strategy.barrier()
         if self.datamodule.specs["test"]:
-            # A sharding strategy would look for their states beside the weights.
-            self.trainer.optimizers = []
             self.test(self.model, self.datamodule)
 
     def validate(self, model: Evaluator, datamodule: BIQADataModule) -> None:

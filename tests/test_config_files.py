@@ -1,0 +1,91 @@
+"""Configuration files merged, and the command line over them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lit_biqa.config_files import merge_arguments
+from lit_biqa.types import InputError
+
+CLIP = {"class_path": "lit_biqa.x.Clip", "init_args": {"dim": 512, "name": "l14"}}
+BASE = {"model": {"class_path": "RALI", "init_args": {"encoder": CLIP, "lr": 0.1}}}
+
+
+def merged(folder: Path, *settings: Any, args: str = "") -> Any:
+    files = []
+    for number, content in enumerate(settings):
+        files.append(folder / f"{number}.yaml")
+        files[-1].write_text(yaml.safe_dump(content))
+    configs = [f"--config={file}" for file in files]
+    read, arguments = merge_arguments(["fit", *args.split(), *configs])
+    assert read == files
+    assert arguments[0] == "fit"
+    assert arguments[2:] == ([args.replace(" ", "=")] if args else [])
+    return yaml.safe_load(arguments[1].removeprefix("--config="))
+
+
+def test_later_files_win_and_keep_the_rest(tmp_path: Path) -> None:
+    first = {"data": {"train": ["a", "b"], "root": "x"}, "seed_everything": 1}
+    assert merged(tmp_path, first, {"data": {"train": ["c"]}}) == {
+        "data": {"train": ["c"], "root": "x"},
+        "seed_everything": 1,
+    }
+
+
+def test_another_class_starts_afresh(tmp_path: Path) -> None:
+    tiny = {"class_path": "lit_biqa.y.Tiny", "init_args": {"width": 8}}
+    overlay = {"model": {"init_args": {"encoder": tiny}}}
+    expected = {"class_path": "RALI", "init_args": {"encoder": tiny, "lr": 0.1}}
+    assert merged(tmp_path, BASE, overlay) == {"model": expected}
+
+
+def test_the_same_class_by_its_bare_name_keeps_its_settings(tmp_path: Path) -> None:
+    overlay = {"model": {"init_args": {"encoder": {"class_path": "Clip", "init_args": {"dim": 1}}}}}
+    encoder = merged(tmp_path, BASE, overlay)["model"]["init_args"]["encoder"]
+    assert encoder == {"class_path": "Clip", "init_args": {"dim": 1, "name": "l14"}}
+
+
+@pytest.mark.parametrize(
+    "argument", ["--model.encoder=Tiny", "--model.init_args.encoder.class_path=lit_biqa.y.Tiny"]
+)
+def test_another_class_on_the_command_line_starts_afresh(tmp_path: Path, argument: str) -> None:
+    encoder = merged(tmp_path, BASE, args=argument)["model"]["init_args"]["encoder"]
+    assert encoder == {"class_path": argument.rpartition("=")[2]}
+
+
+@pytest.mark.parametrize(
+    "argument",
+    ["--model=RALI", "--model.encoder.dim=3", "--model.lr 0.2", "--trainer.max_epochs=1"],
+)
+def test_other_arguments_leave_the_files_as_they_are(tmp_path: Path, argument: str) -> None:
+    assert merged(tmp_path, BASE, args=argument) == BASE
+
+
+def test_small_floats_stay_numbers(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("lr: 1e-5\n")
+    _, arguments = merge_arguments(["fit", "--config", str(tmp_path / "a.yaml")])
+    assert arguments[1] == "--config=lr: 1e-5\n"
+
+
+def test_flags_without_values_pass_through() -> None:
+    assert merge_arguments(["fit", "--print_config", "--run", "x"]) == (
+        [],
+        ["fit", "--print_config", "--run=x"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("a: [1", "a.yaml is not YAML"), ("- 1", "a.yaml holds no settings"), (None, "Nearest: ")],
+)
+def test_bad_files_are_named(tmp_path: Path, content: str | None, message: str) -> None:
+    file = tmp_path / "a.yaml"
+    (tmp_path / "b.yaml").touch()
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(InputError, match=message):
+        merge_arguments(["fit", "--config", str(file)])
