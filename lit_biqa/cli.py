@@ -136,6 +136,20 @@ class CLI(LightningCLI):
         settings = self.settings_parser.get_defaults().keys()
         return {*self.subcommands(), *settings, *(cls.__name__ for cls in family(Evaluator))}
 
+    def instantiate_classes(self) -> None:
+        """Make the model, the data and the Trainer.
+
+        Raises:
+            InputError: if a constructor refuses its settings.
+        """
+        try:
+            super().instantiate_classes()
+        except InputError:
+            raise
+        except ValueError as error:
+            # The parser wraps what constructors say, an InputError too.
+            raise InputError(faults.explain_setting(str(error), self._names(), ())) from error
+
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Make the Trainer write into the run folder, and write checkpoints whole."""
         settings = self.config_init[self.subcommand].trainer
@@ -145,16 +159,13 @@ class CLI(LightningCLI):
         logger = settings.logger
         if logger is None or logger is True:
             logger = TensorBoardLogger(self.run_folder.path, name="", version="")
-        try:
-            return super().instantiate_trainer(
-                default_root_dir=self.run_folder.path,
-                logger=logger,
-                callbacks=callbacks,
-                plugins=[*listed(settings.plugins), WholeCheckpointIO()],
-                **kwargs,
-            )
-        except ValueError as error:
-            raise InputError(f"trainer: {error}") from error
+        return super().instantiate_trainer(
+            default_root_dir=self.run_folder.path,
+            logger=logger,
+            callbacks=callbacks,
+            plugins=[*listed(settings.plugins), WholeCheckpointIO()],
+            **kwargs,
+        )
 
     def fit(self, model: Method, datamodule: BIQADataModule) -> None:
         """Train, from the start or from where a run was cut off."""
@@ -175,7 +186,7 @@ class CLI(LightningCLI):
             assert isinstance(self.model, Method)
             self.model.ship(run.path, read_state(self.weights))
         self.trainer.strategy.barrier()
-        if self.datamodule.specs["test"]:
+        if self.datamodule.samples["test"]:
             self.test(self.model, self.datamodule)
 
     def validate(self, model: Evaluator, datamodule: BIQADataModule) -> None:

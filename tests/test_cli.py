@@ -253,6 +253,7 @@ ERRORS = {
     "fit --config a.yaml --trainer.strategy dpp": "dpp",
     "fit --config a.yaml --run a.yaml": "cannot write to the run folder",
     "fit --config a.yaml --ckpt_path last --run none": "last.ckpt",
+    "predict --model PortableScorer --model.path x.safetensors": "x.safetensors: no such scorer",
     "test --config a.yaml": "which weights?",
     "test --config a.yaml --run none": "best.ckpt",
     "test --config a.yaml --ckpt_path a.yaml": "is no checkpoint",
