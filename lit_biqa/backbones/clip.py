@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import pickle
+import textwrap
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +18,8 @@ from lit_biqa.backbones.texts import embed_long
 from lit_biqa.backbones.transforms import CLIP_MEAN, CLIP_STD, CentreCrop, Frame, RandomCrop
 from lit_biqa.types import InputError, nearest
 
+FOLDER = "local-dir:"
+
 
 class OpenClip(ImageTextEncoder):
     """An image and a text tower of open_clip.
@@ -25,13 +29,17 @@ class OpenClip(ImageTextEncoder):
             or ``local-dir:FOLDER`` with an ``open_clip_config.json`` and weights. The weights
             that OpenAI published need the ``-quickgelu`` architectures.
         pretrained: a tag such as ``openai``, the path of a weights file, or ``null`` for random
-            weights. Pickled files are read with ``weights_only``.
+            weights. Pickled files are read with ``weights_only``. A folder brings its own.
         freeze_text: keep the text tower as it is, as RALI does.
         freeze_scale: keep the temperature of the softmax as it is.
         long_texts: what happens to texts longer than the context (77 tokens in CLIP, less than
             most reasoning): ``sentences`` embeds each sentence and averages, ``truncate`` cuts.
         crop_margin: training crops are taken from an image scaled to this much more than they
             need; 0 scales as at test and moves along the longer side only.
+
+    Raises:
+        InputError: if there is no such architecture, folder, tag or file, or the weights need
+            another architecture.
     """
 
     def __init__(
@@ -48,6 +56,7 @@ class OpenClip(ImageTextEncoder):
         self.freeze_text, self.freeze_scale = freeze_text, freeze_scale
         self.long_texts = long_texts
         self.config = _config(model)
+        _check_weights(model, pretrained, self.config)
         self.dim = int(self.config["embed_dim"])
         self.frame = _frame(model, pretrained, self.config)
         self.train_transform = RandomCrop(self.frame, crop_margin)
@@ -63,20 +72,21 @@ class OpenClip(ImageTextEncoder):
         """Make both towers, read their weights, freeze."""
         import open_clip
 
-        from_folder = self.model.startswith("local-dir:")
+        from_folder = self.model.startswith(FOLDER)
         source = None if from_folder else self.pretrained
         wanted = from_folder or source is not None
         try:
             self.clip = open_clip.create_model(
                 self.model, source, load_weights=wanted, require_pretrained=wanted
             )
-        except (RuntimeError, OSError, ValueError) as error:
+            self.tokenizer = open_clip.get_tokenizer(self.model)
+        except Exception as error:  # broken files of weights fail in every way there is
             raise InputError(
-                f"open_clip cannot load {self.model} with pretrained={self.pretrained}: {error}. "
-                f"Give a tag that open_clip knows, the path of a weights file of this "
-                f"architecture, or null for random weights."
+                f"open_clip cannot load {self.model} with pretrained={self.pretrained}: "
+                f"{_reason(error)} Give weights of this architecture (.safetensors, or a .pt "
+                f"that holds tensors alone), a tag whose weights can be fetched or are in "
+                f"open_clip's cache, or pretrained=null for random weights."
             ) from error
-        self.tokenizer = open_clip.get_tokenizer(self.model)
         if self.freeze_text:
             self.clip.lock_text_tower(unlocked_layers=0, freeze_layer_norm=True)
         for name in ("logit_scale", "logit_bias"):
@@ -134,29 +144,77 @@ def _config(model: str) -> dict[str, Any]:
     """Architecture of a model, before any weights are read."""
     import open_clip
 
-    if model.startswith("local-dir:") and not Path(model.removeprefix("local-dir:")).is_dir():
-        raise InputError(f"there is no folder {model.removeprefix('local-dir:')} (model={model})")
-    config: dict[str, Any] | None = open_clip.get_model_config(model)
-    if config is None:
-        raise InputError(
-            f"open_clip has no architecture {model!r}{nearest(model, open_clip.list_models())}"
-        )
+    if model.startswith(FOLDER):
+        config: dict[str, Any] = _described(model)["model_cfg"]
+        return config
+    known = open_clip.list_models()
+    if model not in known:
+        raise InputError(f"open_clip has no architecture {model!r}{nearest(model, known)}")
+    config = open_clip.get_model_config(model)
+    if "multimodal_cfg" in config:
+        raise InputError(f"{model} writes captions; take a model of two towers, such as ViT-B-32.")
     return config
+
+
+def _described(model: str) -> dict[str, Any]:
+    """What the folder of a model says of its architecture and its pixels."""
+    path = Path(model.removeprefix(FOLDER)) / "open_clip_config.json"
+    try:
+        described: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        missing = {"embed_dim", "vision_cfg", "text_cfg"} - set(described["model_cfg"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path}: no description of a model ({type(error).__name__}: {error}); give a folder "
+            f"as open_clip writes it, with model_cfg in this file (model={model})."
+        ) from error
+    if missing:
+        raise InputError(f"{path}: model_cfg lacks {', '.join(sorted(missing))}")
+    return described
+
+
+def _check_weights(model: str, pretrained: str | None, config: dict[str, Any]) -> None:
+    """Refuse weights that are not there or were trained on another activation."""
+    import open_clip
+
+    if pretrained is None or model.startswith(FOLDER):
+        return
+    known = open_clip.get_pretrained_cfg(model, pretrained)
+    if not known and not Path(pretrained).is_file():
+        tags = ", ".join(open_clip.list_pretrained_tags_by_model(model)) or "none"
+        raise InputError(
+            f"pretrained={pretrained} is no file, and no tag of {model} (its tags: {tags}). "
+            f"Weights in a folder are named as model={FOLDER}PATH."
+        )
+    quick = f"{model}-quickgelu"
+    differs = known.get("quick_gelu", False) and not config.get("quick_gelu", False)
+    if differs and quick in open_clip.list_models():
+        raise InputError(
+            f"the weights {pretrained} of {model} were trained with QuickGELU: set model={quick}."
+        )
+
+
+def _reason(error: Exception) -> str:
+    """One line on why weights cannot be loaded; open_clip's may name every tensor."""
+    if isinstance(error, pickle.UnpicklingError):
+        return "the file is no archive of tensors alone, and nothing else is unpickled."
+    return textwrap.shorten(f"{type(error).__name__}: {error}", 300)
 
 
 def _frame(model: str, pretrained: str | None, config: dict[str, Any]) -> Frame:
     """Pixels that the weights were trained on: of the tag where open_clip knows it."""
     import open_clip
 
-    if model.startswith("local-dir:"):
-        described = Path(model.removeprefix("local-dir:")) / "open_clip_config.json"
-        known = json.loads(described.read_text()).get("preprocess_cfg", {})
+    if model.startswith(FOLDER):
+        known = _described(model).get("preprocess_cfg", {})
     else:
         known = open_clip.get_pretrained_cfg(model, pretrained) if pretrained else {}
+    mode = str(known.get("resize_mode") or "shortest")
+    if mode not in ("shortest", "squash"):
+        raise InputError(f"{model} pads images (resize_mode {mode}), which is not done here.")
     size = known.get("size") or config["vision_cfg"].get("image_size", 224)
     return Frame(
         size=int(size if isinstance(size, int) else size[0]),
-        mode=str(known.get("resize_mode") or "shortest"),
+        mode=mode,
         mean=tuple(known.get("mean") or CLIP_MEAN),
         std=tuple(known.get("std") or CLIP_STD),
         bicubic=(known.get("interpolation") or "bicubic") == "bicubic",

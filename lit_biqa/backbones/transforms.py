@@ -50,8 +50,9 @@ class Frame:
     def scale(self, image: Image.Image, size: int) -> Image.Image:
         """Scale so that a square of ``size`` fits tightly."""
         width, height = image.size
-        ratio = size / min(width, height)
-        target = (max(size, int(width * ratio)), max(size, int(height * ratio)))
+        # Whole numbers: a rounded ratio would lose a row of 3:2 images against torchvision's.
+        shorter = min(width, height)
+        target = (size * width // shorter, size * height // shorter)
         if self.mode == "squash":
             target = (size, size)
         kind = Image.Resampling.BICUBIC if self.bicubic else Image.Resampling.BILINEAR
