@@ -1,0 +1,53 @@
+"""Measure speed against its limits, in one run, and print it as one table.
+
+    python tools/bench.py rali
+    python tools/bench.py rali --images FOLDER --csv rali.csv
+
+The exit status is 1 if a figure is beyond its limit. Other load on the machine shows in all
+seconds and images per second; ratios are taken so that it shows in them least.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from bench_rows import COLUMNS, Row, drawn, machine
+
+from lit_biqa.progress import track
+from lit_biqa.report import rendered, write_csv
+from lit_biqa.types import InputError
+
+
+def rali(given: argparse.Namespace) -> Iterator[Row]:
+    """Rows of RALI."""
+    from bench_rali import measure
+
+    return measure(given.small, given.images)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the table; the exit status is 1 if a figure is beyond its limit, 2 for bad input."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    commands = parser.add_subparsers(required=True)
+    command = commands.add_parser("rali", help="scoring, reading files, fitting the head")
+    command.set_defaults(measure=rali)
+    command.add_argument("--images", type=Path, help="folder of images to read; else made")
+    command.add_argument("--small", action="store_true", help="very little, to see that it runs")
+    command.add_argument("--csv", type=Path, help="file to write the table to")
+    given = parser.parse_args(arguments)
+    try:
+        rows = list(track(given.measure(given), "measuring", unit="figures"))
+        if given.csv:
+            write_csv(given.csv, COLUMNS, [row.values() for row in rows])
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(rendered(drawn(rows, machine())))
+    return int(any(row.verdict in ("over", "under") for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
