@@ -29,6 +29,8 @@ for every subcommand:
   --print_config     print all settings as they came out, and stop
   --help             list all settings; --model.help CLASS lists those of one method
 
+An error is one line on stderr; LIT_BIQA_TRACEBACK=1 shows where it came from.
+
 examples:
   lit_biqa fit --config configs/quickstart.yaml --run runs/first
   lit_biqa fit --config runs/first/config.yaml --run runs/first --ckpt_path last

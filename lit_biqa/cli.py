@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
+import warnings
 from argparse import ArgumentError
 from collections.abc import Sequence
 from pathlib import Path
@@ -240,4 +241,6 @@ def main(args: Sequence[str] | None = None) -> int:
     # Lightning advertises other products in its log.
     lightning_log = logging.getLogger("lightning.pytorch.utilities.rank_zero")
     lightning_log.addFilter(lambda record: "Tip: For seamless" not in record.getMessage())
+    # Lightning warns of its own use of torch.
+    warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)`")
     return faults.guard(lambda: CLI(sys.argv[1:] if args is None else args))

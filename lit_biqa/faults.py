@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from lit_biqa.run_folder import is_first_process
@@ -68,6 +69,9 @@ def explain(error: Exception) -> str | None:
         return f"the disk is full{where}: make room, then resume the fit with --ckpt_path last."
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}."
+    if isinstance(error, torch.OutOfMemoryError):
+        first = text.partition(". ")[0]
+        return f"{first}: lower data.batch_size and data.eval_batch_size, or shard the model."
     if isinstance(error, MisconfigurationException):
         return text
     return None

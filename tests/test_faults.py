@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from lit_biqa import faults
 from lit_biqa.types import InputError
@@ -43,6 +44,7 @@ WORKER = (
             1,
             "error: a.csv: Permission",
         ),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried ..."), 1, "error: CUDA out of memory: "),
         (KeyboardInterrupt(), 130, "error: interrupted"),
     ],
 )
