@@ -90,10 +90,12 @@ def forget_other_class(settings: Settings, key: str, value: str | None = None) -
     node: Any = settings
     for name in parents:
         node = _child(node, name)
-    node = _child(node, last)
-    if isinstance(node, dict) and "class_path" in node and _is_other(node["class_path"], value):
-        node.pop("init_args", None)
-        node["class_path"] = value
+    if isinstance(node, dict) and last not in node:
+        node = node.get("init_args")
+    before = _child(node, last)
+    if isinstance(before, dict) and _is_other(before.get("class_path"), value):
+        # The name alone: it may be none of a class, as `auto` and `ddp` in place of a strategy.
+        node[last] = value
 
 
 def _child(node: Any, name: str) -> Any:
@@ -102,7 +104,9 @@ def _child(node: Any, name: str) -> Any:
     return node[name] if name in node else _child(node.get("init_args"), name)
 
 
-def _is_other(old: str, new: str | None) -> bool:
+def _is_other(old: str | None, new: str | None) -> bool:
+    if old is None:
+        return False
     # A class may go by its bare name or by its path; `x.yaml` and mappings name no class.
     if new is None or not new.replace(".", "").replace("_", "").isalnum() or new.endswith("yaml"):
         return False

@@ -54,7 +54,14 @@ def test_the_same_class_by_its_bare_name_keeps_its_settings(tmp_path: Path) -> N
 )
 def test_another_class_on_the_command_line_starts_afresh(tmp_path: Path, argument: str) -> None:
     encoder = merged(tmp_path, BASE, args=argument)["model"]["init_args"]["encoder"]
-    assert encoder == {"class_path": argument.rpartition("=")[2]}
+    assert encoder == argument.rpartition("=")[2]
+
+
+def test_a_name_of_no_class_takes_the_place_of_one(tmp_path: Path) -> None:
+    sharded = {"class_path": "ModelParallelStrategy", "init_args": {"data_parallel_size": 2}}
+    settings = {"trainer": {"strategy": sharded, "devices": 2}}
+    found = merged(tmp_path, settings, args="--trainer.strategy=auto")
+    assert found == {"trainer": {"strategy": "auto", "devices": 2}}
 
 
 @pytest.mark.parametrize(
