@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,31 +15,9 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from lit_biqa.files import whole
 from lit_biqa.run_folder import RunFolder
 from lit_biqa.types import InputError
-
-
-@contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """A sibling to write to, which takes the place of ``path`` once it lies on the disk entire.
-
-    If anything fails the sibling is removed and ``path`` is as it was.
-
-    Raises:
-        OSError: if it cannot be written; names ``path``.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    try:
-        yield part
-        with part.open("rb+") as file:
-            os.fsync(file.fileno())
-        part.replace(path)
-    except BaseException as error:
-        part.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise OSError(error.errno, error.strerror, str(path)) from error
-        raise
 
 
 def read_state(path: Path) -> dict[str, torch.Tensor]:

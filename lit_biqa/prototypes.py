@@ -24,10 +24,9 @@ class HeadSettings:
     """How embeddings become scores. The defaults are the paper's.
 
     Attributes:
-        pca: dimensions M kept by PCA; ``null`` keeps the embedding as it is (table 4, "no PCA").
+        pca: dimensions M kept by PCA; 0 keeps the embedding as it is (table 4, "no PCA").
         prototypes: number of prototypes K.
-        buckets: number N of equal score buckets on [1, 5]; ``null`` clusters all scores at once
-            (table 4, "plain k-means").
+        buckets: number N of equal score buckets on [1, 5]; 1 is plain k-means (table 4).
         standardize: divide each dimension by its standard deviation before PCA.
         temperature: of the softmax over cosines. At 1, equation 3 as printed, the largest ratio
             of two weights is e² and scores collapse to the mean.
@@ -39,9 +38,9 @@ class HeadSettings:
         seed: of k-means and of the hold-out.
     """
 
-    pca: int | None = 512
+    pca: int = 512
     prototypes: int = 250
-    buckets: int | None = 240
+    buckets: int = 240
     standardize: bool = True
     temperature: float = 0.07
     finetune: bool = True
@@ -63,10 +62,10 @@ class HeadSettings:
                 f"{samples} training images are fewer than the {self.prototypes} prototypes "
                 f"asked for: lower head.prototypes or train on more images."
             )
-        if self.pca is not None and self.pca > min(samples, dim):
+        if self.pca > min(samples, dim):
             raise InputError(
                 f"PCA cannot keep {self.pca} dimensions of {samples} embeddings with {dim} "
-                f"dimensions each: set head.pca to at most {min(samples, dim)}, or null for none."
+                f"dimensions each: set head.pca to at most {min(samples, dim)}, or 0 for none."
             )
 
 
@@ -101,7 +100,7 @@ def bucket_counts(sizes: np.ndarray, total: int) -> np.ndarray:
 
 
 def bucketed_kmeans(
-    embeddings: np.ndarray, mos: np.ndarray, prototypes: int, buckets: int | None, seed: int
+    embeddings: np.ndarray, mos: np.ndarray, prototypes: int, buckets: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Centroids of embeddings clustered within score buckets, and the mean MOS of each.
 
@@ -109,7 +108,7 @@ def bucketed_kmeans(
         embeddings: ``[L, M]``.
         mos: ``[L]`` on [1, 5].
         prototypes: K, centroids in all.
-        buckets: N equal buckets on [1, 5]; ``None`` for plain k-means.
+        buckets: N equal buckets on [1, 5]; 1 is plain k-means.
         seed: of k-means.
 
     Returns:
@@ -118,9 +117,8 @@ def bucketed_kmeans(
     Raises:
         InputError: see :func:`bucket_counts`.
     """
-    count = buckets or 1
-    place = np.clip(((mos - LOW) / (HIGH - LOW) * count).astype(int), 0, count - 1)
-    shares = bucket_counts(np.bincount(place, minlength=count), prototypes)
+    place = np.clip(((mos - LOW) / (HIGH - LOW) * buckets).astype(int), 0, buckets - 1)
+    shares = bucket_counts(np.bincount(place, minlength=buckets), prototypes)
     parts = [
         _kmeans(embeddings[place == n], mos[place == n], int(share), seed)
         for n, share in enumerate(shares)
@@ -147,20 +145,18 @@ def _kmeans(
     return fit.cluster_centers_, scores
 
 
-def principal_axes(embeddings: np.ndarray, dims: int | None) -> np.ndarray:
+def principal_axes(embeddings: np.ndarray, dims: int) -> np.ndarray:
     """The first ``dims`` principal axes of centred embeddings ``[L, D]``, as ``[D, M]``.
 
-    ``None`` gives the identity, so that the head has one form with and without PCA.
+    0 gives the identity, so that the head has one form with and without PCA.
     """
-    if dims is None:
+    if not dims:
         return np.eye(embeddings.shape[1])
-    # Of the covariance: as exact as an SVD of the embeddings, and several times faster.
-    _, vectors = np.linalg.eigh(embeddings.T @ embeddings)
-    axes = vectors[:, ::-1][:, :dims]
-    # An axis may point either way: here its largest part is positive, as in sklearn's PCA.
-    largest = axes[np.abs(axes).argmax(0), np.arange(dims)]
-    found: np.ndarray = axes * np.sign(largest)
-    return found
+    from sklearn.decomposition import PCA
+
+    # Of the covariance: as exact here as an SVD and several times faster. "auto" may take the
+    # randomised solver, which a rerun does not reproduce.
+    return np.asarray(PCA(dims, svd_solver="covariance_eigh").fit(embeddings).components_.T)
 
 
 def weighted_score(

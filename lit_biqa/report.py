@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lit_biqa.files import replacing
 from lit_biqa.metrics import Correlations, correlate, mean
 from lit_biqa.types import InputError, Prediction
 
@@ -112,28 +112,6 @@ def labels(results: Sequence[Result]) -> list[str]:
         )
         for result in results
     ]
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary sibling to write, which takes the place of ``path`` once it is whole.
-
-    Raises:
-        InputError: if it cannot be written, as on a full disk; what lay at ``path`` is untouched.
-    """
-    part = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield part
-        part.replace(path)
-    except OSError as error:
-        raise InputError(
-            f"cannot write {path}: {error.strerror or error}. Make room or choose another --run "
-            f"folder, then repeat the command; nothing else was changed."
-        ) from error
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
 
 
 def number(value: float) -> str:

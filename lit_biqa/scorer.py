@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 from lit_biqa.backbones.towers import build_tower
 from lit_biqa.backbones.transforms import CentreCrop, Frame
 from lit_biqa.data.images import ImageLike, open_image
+from lit_biqa.files import replacing
 from lit_biqa.prototypes import HeadSettings, PrototypeHead
 from lit_biqa.types import InputError
 
@@ -103,15 +103,8 @@ def write_scorer(
     tensors = {f"tower.{name}": value for name, value in tower.items()}
     tensors |= {f"head.{name}": value for name, value in head.state_dict().items()}
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(save(plain, metadata=notes))
-        beside.replace(path)
-    except OSError as error:
-        raise InputError(f"{path}: the scorer cannot be written: {error}") from error
-    finally:
-        beside.unlink(missing_ok=True)
+    with replacing(path) as part:
+        part.write_bytes(save(plain, metadata=notes))
 
 
 def load_scorer(path: str | Path, device: str | torch.device = "cpu") -> Scorer:

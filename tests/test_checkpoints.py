@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from lit_biqa.checkpoints import RunCheckpoint, WholeCheckpointIO, explaining_misfit, whole
+from lit_biqa.checkpoints import RunCheckpoint, WholeCheckpointIO, explaining_misfit
+from lit_biqa.files import whole
 from lit_biqa.types import InputError
 
 

@@ -51,7 +51,7 @@ def test_plain_kmeans_equals_sklearn() -> None:
     from sklearn.cluster import KMeans
 
     embeddings, mos = (x.double().numpy() for x in made_up())
-    centroids, scores = bucketed_kmeans(embeddings, mos, prototypes=7, buckets=None, seed=3)
+    centroids, scores = bucketed_kmeans(embeddings, mos, prototypes=7, buckets=1, seed=3)
     reference = KMeans(7, n_init=1, random_state=3).fit(embeddings)
     assert np.allclose(centroids, reference.cluster_centers_)
     for cluster in range(7):
@@ -77,7 +77,7 @@ def test_axes_are_those_of_a_singular_value_decomposition() -> None:
     axes = principal_axes(values, 4)
     _, _, reference = np.linalg.svd(values, full_matrices=False)
     assert np.allclose(np.abs(axes.T @ reference[:4].T), np.eye(4), atol=1e-8)
-    assert np.array_equal(principal_axes(values, None), np.eye(12))
+    assert np.array_equal(principal_axes(values, 0), np.eye(12))
 
 
 def test_weighted_score_by_hand_and_with_gradient() -> None:
@@ -116,7 +116,7 @@ def test_head_compresses_as_sklearn_does() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{}, {"pca": None}, {"buckets": None}, {"standardize": False}, {"finetune": False}],
+    [{}, {"pca": 0}, {"buckets": 1}, {"standardize": False}, {"finetune": False}],
     ids=["full", "no pca", "plain k-means", "not standardised", "no scoring fit"],
 )
 def test_every_ablation_learns_what_there_is(change: dict[str, object]) -> None:
@@ -140,7 +140,7 @@ def test_fit_is_reproducible_and_survives_a_state_dict() -> None:
 
 def test_finetuning_never_ends_worse_than_it_began_on_what_is_held_out() -> None:
     embeddings, mos = made_up()
-    wild = replace(SMALL, lr=50.0, steps=5, pca=None)
+    wild = replace(SMALL, lr=50.0, steps=5, pca=0)
     prototypes = embeddings[:20].clone()
     kept, scores, step = finetune(embeddings, mos, prototypes, mos[:20].clone(), wild)
     order = torch.randperm(200, generator=torch.Generator().manual_seed(0))[:20]

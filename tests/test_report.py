@@ -13,6 +13,7 @@ import pytest
 from scipy import stats
 
 from lit_biqa import report
+from lit_biqa.files import replacing
 from lit_biqa.metrics import Correlations
 from lit_biqa.report import Result
 from lit_biqa.types import InputError, Prediction
@@ -148,7 +149,7 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "results.csv"
     path.write_text("before")
 
-    with pytest.raises(InputError, match="No space left") as raised, report.replacing(path) as part:
+    with pytest.raises(InputError, match="No space left") as raised, replacing(path) as part:
         part.write_text("half")
         raise OSError(errno.ENOSPC, "No space left on device")
     assert str(path) in str(raised.value)
@@ -161,14 +162,14 @@ def test_a_full_disk_is_a_clear_error(tmp_path: Path) -> None:
     if not full.exists():
         pytest.skip("this system has no /dev/full, which fails as a full disk does")
     (tmp_path / ".results.csv.part").symlink_to(full)
-    with pytest.raises(InputError, match=r"results\.csv: No space left"):
+    with pytest.raises(InputError, match=r"results\.csv cannot be written: No space left"):
         report.write_results(tmp_path / "results.csv", report.evaluate(predictions("csiq", 9), 0))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_is_a_file_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "test").write_text("")
-    with pytest.raises(InputError, match="cannot write"):
+    with pytest.raises(InputError, match="cannot be written"):
         report.write_csv(tmp_path / "test" / "results.csv", ["a"], [[1]])
 
 

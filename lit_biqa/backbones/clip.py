@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import textwrap
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -59,7 +59,7 @@ class OpenClip(ImageTextEncoder):
         _check_weights(model, pretrained, self.config)
         self.dim = int(self.config["embed_dim"])
         self.frame = _frame(model, pretrained, self.config)
-        self.train_transform = RandomCrop(self.frame, crop_margin)
+        self.train_transform = RandomCrop(replace(self.frame, margin=crop_margin))
         self.eval_transform = CentreCrop(self.frame)
         self.clip: Any = None
 

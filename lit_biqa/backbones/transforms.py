@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -39,6 +39,8 @@ class Frame:
         mean: of each channel, on [0, 1].
         std: of each channel, on [0, 1].
         bicubic: otherwise bilinear.
+        margin: the image is scaled to ``1 + margin`` times what the crop needs. Training and
+            scoring should agree on it where nothing is pretrained: scale changes sharpness.
     """
 
     size: int
@@ -46,10 +48,12 @@ class Frame:
     mean: tuple[float, ...] = CLIP_MEAN
     std: tuple[float, ...] = CLIP_STD
     bicubic: bool = True
+    margin: float = 0.0
 
-    def scale(self, image: Image.Image, size: int) -> Image.Image:
-        """Scale so that a square of ``size`` fits tightly."""
+    def scale(self, image: Image.Image) -> Image.Image:
+        """Scale so that the crop fits, with its margin."""
         width, height = image.size
+        size = round(self.size * (1 + self.margin))
         # Whole numbers: a rounded ratio would lose a row of 3:2 images against torchvision's.
         shorter = min(width, height)
         target = (size * width // shorter, size * height // shorter)
@@ -68,14 +72,14 @@ class Frame:
 
 @dataclass(frozen=True)
 class CentreCrop:
-    """The whole of the shorter side, centred on the longer."""
+    """The centre of the image."""
 
     frame: Frame
 
     def __call__(self, image: Image.Image) -> Tensor:
         """Pixels of the image's centre."""
         size = self.frame.size
-        scaled = self.frame.scale(image, size)
+        scaled = self.frame.scale(image)
         # As torchvision's CenterCrop rounds, so that published weights see what they expect.
         left, top = (round((side - size) / 2) for side in scaled.size)
         return self.frame.tensor(scaled.crop((left, top, left + size, top + size)))
@@ -83,20 +87,14 @@ class CentreCrop:
 
 @dataclass(frozen=True)
 class RandomCrop:
-    """A square at a random place, mirrored half of the time; quality survives both.
-
-    Attributes:
-        frame: of the backbone.
-        margin: the shorter side is scaled to ``(1 + margin)`` times the crop.
-    """
+    """A square at a random place, mirrored half of the time; quality survives both."""
 
     frame: Frame
-    margin: float = field(default=0.0)
 
     def __call__(self, image: Image.Image, generator: torch.Generator) -> Tensor:
         """Pixels of a crop drawn with ``generator``."""
         size = self.frame.size
-        scaled = self.frame.scale(image, round(size * (1 + self.margin)))
+        scaled = self.frame.scale(image)
         draws = torch.rand(3, generator=generator).tolist()
         left, top = (
             int(draw * (side - size + 1)) for draw, side in zip(draws, scaled.size, strict=False)

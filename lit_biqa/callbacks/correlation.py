@@ -11,6 +11,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lit_biqa import report
 from lit_biqa.callbacks.scatter import scatter
 from lit_biqa.callbacks.tensorboard import log_test
+from lit_biqa.files import replacing
 from lit_biqa.hyperparameters import read_hyperparameters
 from lit_biqa.parallel import gather_rows
 from lit_biqa.types import Prediction
@@ -106,7 +107,7 @@ class CorrelationReport(pl.Callback):
             if result.dataset != report.MEAN:
                 figure = scatter(groups[result.dataset, result.split, result.condition], result)
                 figures[f"test/{label}"] = figure
-                with report.replacing(folder / f"{label.replace('/', '-')}.png") as part:
+                with replacing(folder / f"{label.replace('/', '-')}.png") as part:
                     figure.savefig(part, format="png")
         for logger in trainer.loggers:
             if not isinstance(logger, TensorBoardLogger):

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -14,6 +12,7 @@ from typing import Literal
 import torch
 from torch import Generator, Tensor
 
+from lit_biqa.files import replacing
 from lit_biqa.types import InputError, Sample
 
 Role = Literal["train", "val", "test"]
@@ -80,15 +79,8 @@ def write_embeddings(path: Path, embeddings: Embeddings) -> None:
         "source": json.dumps(dict(embeddings.source)),
     }
     vectors = embeddings.vectors.detach().to("cpu", torch.float32).contiguous()
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(save({"embedding": vectors}, metadata=notes))
-        beside.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            beside.unlink()
-        raise InputError(f"{path}: embeddings cannot be written: {error}") from error
+    with replacing(path) as part:
+        part.write_bytes(save({"embedding": vectors}, metadata=notes))
 
 
 def read_embeddings(path: Path) -> Embeddings:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from lit_biqa.methods.evaluation import Evaluator
-from lit_biqa.types import Batch
+from lit_biqa.types import Batch, InputError
 
 Decay = Literal["none", "linear", "cosine"]
 
@@ -86,8 +86,10 @@ class Method(Evaluator):
         if not trained:
             return None
         optimizer = self.make_optimizer(trained)
-        steps = int(self.trainer.estimated_stepping_batches)
-        scheduler = LambdaLR(optimizer, lambda n: schedule(n, steps, self.warmup, self.decay))
+        steps = self.trainer.estimated_stepping_batches
+        if math.isinf(steps):
+            raise InputError("the schedule needs an end: set trainer.max_epochs or max_steps.")
+        scheduler = LambdaLR(optimizer, lambda n: schedule(n, int(steps), self.warmup, self.decay))
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
@@ -97,6 +99,7 @@ class Method(Evaluator):
         """The loss, logged with its parts."""
         loss, parts = self.compute_loss(batch)
         size = len(batch["index"])
-        self.log("train/loss", loss, prog_bar=True, batch_size=size)
-        self.log_dict({f"train/{name}": part for name, part in parts.items()}, batch_size=size)
+        self.log("train/loss", loss, prog_bar=True, batch_size=size, sync_dist=True)
+        named = {f"train/{name}": part for name, part in parts.items()}
+        self.log_dict(named, batch_size=size, sync_dist=True)
         return loss

@@ -31,8 +31,8 @@ class RALI(Method):
 
     Args:
         encoder: of images and texts.
-        head: PCA, prototypes and their fit to MOS.
         optimizer: of the alignment.
+        head: PCA, prototypes and their fit to MOS.
         warmup: share of the steps over which the learning rate rises.
         decay: how it falls afterwards.
         scorer: a scorer whose encoder gave the cached embeddings; needed with them alone, since
@@ -42,8 +42,8 @@ class RALI(Method):
     def __init__(
         self,
         encoder: ImageTextEncoder,
+        optimizer: OptimizerCallable,
         head: HeadSettings = HeadSettings(),
-        optimizer: OptimizerCallable = lambda p: torch.optim.AdamW(p, lr=1e-5),
         warmup: float = 0.0,
         decay: Decay = "none",
         scorer: str | None = None,
