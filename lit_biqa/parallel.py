@@ -39,7 +39,7 @@ class GlobalBatchSampler:
         ranks: number of processes; ``None`` likewise.
 
     Raises:
-        InputError: if the batch cannot be divided among the ranks.
+        InputError: if a batch cannot be divided among the ranks.
     """
 
     def __init__(
@@ -60,6 +60,12 @@ class GlobalBatchSampler:
                 f"batch_size={batch_size} cannot be divided among {self.ranks} processes: "
                 f"it counts the samples of one step over all of them; take a multiple of "
                 f"{self.ranks}."
+            )
+        if drop_last and size < batch_size and size % self.ranks:
+            raise InputError(
+                f"{size} rows to train on are fewer than batch_size={batch_size} and cannot be "
+                f"divided among {self.ranks} processes without one being counted twice: set "
+                f"batch_size to at most {size - size % self.ranks}."
             )
         self.size, self.batch_size, self.shuffle, self.seed = size, batch_size, shuffle, seed
         self.drop_last = drop_last and size >= batch_size
