@@ -1,0 +1,211 @@
+"""Likelihood of what a language model should write, and of the quality levels it names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from lit_biqa.types import InputError
+
+IGNORED = -100  # label of tokens that are not learned: prompt, image and padding
+_TINY = 1e-8  # keeps square roots differentiable at 0, as in DeQA-Score's code
+
+
+def smoothed_likelihood(
+    hidden: Tensor,
+    weight: Tensor,
+    labels: Tensor,
+    smoothing: float = 0.0,
+    reduction: Literal["mean", "sum"] = "mean",
+    logits_at_once: int = 2**24,
+) -> Tensor:
+    """Label-smoothed negative log-likelihood over the vocabulary, on response tokens alone.
+
+    Equals ``torch.nn.CrossEntropyLoss(label_smoothing=smoothing)`` of ``hidden @ weight.T``. The
+    logits never stand in memory as a whole: they are made for a few tokens at a time, and their
+    gradients are taken on the spot, so that the backward pass only scales them. Against
+    recomputation in the backward pass this spares one of four matrix products.
+
+    Args:
+        hidden: last hidden states ``[..., D]``; each predicts the label at its own place, so a
+            caller shifts: ``hidden[:, :-1]`` with ``labels[:, 1:]``.
+        weight: of the language model's head ``[C, D]``, whole (not sharded), without bias.
+        labels: token ids ``[...]``, -100 where nothing is to be learned.
+        smoothing: ε on [0, 1], the share of probability spread evenly over the vocabulary.
+        reduction: ``mean`` over response tokens, or their ``sum``, for a caller that divides by
+            a count over several ranks or batches.
+        logits_at_once: how many logits may be held, tokens times vocabulary.
+
+    Returns:
+        A scalar in nats, in float32 or wider. It can be differentiated once.
+
+    Raises:
+        InputError: if the mean is asked for and no token is a response token, or for a smoothing
+            outside [0, 1].
+
+    Source: Building Reasonable Inference for VLMs in BIQA, equation 2.
+    """
+    if not 0 <= smoothing <= 1:
+        raise InputError(f"smoothing={smoothing}: label smoothing lies on [0, 1]")
+    learned = labels != IGNORED
+    hidden, labels = hidden[learned], labels[learned]
+    if reduction == "mean" and not len(labels):
+        raise InputError(
+            "no token of the batch is a response token: every answer is empty or was cut off; "
+            "allow longer texts or drop such samples"
+        )
+    device = hidden.device.type
+    if torch.is_autocast_enabled(device):
+        dtype = torch.get_autocast_dtype(device)
+        hidden, weight = hidden.to(dtype), weight.to(dtype)
+    tokens = max(1, logits_at_once // len(weight))
+    with torch.autocast(device, enabled=False):
+        total: Tensor = _SmoothedLikelihood.apply(  # type: ignore[no-untyped-call]
+            hidden, weight, labels, smoothing, tokens, torch.is_grad_enabled()
+        )
+    return total / len(labels) if reduction == "mean" else total
+
+
+class _SmoothedLikelihood(torch.autograd.Function):
+    """Sum over tokens; gradients are made in the forward pass, where the logits are at hand."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        labels: Tensor,
+        smoothing: float,
+        tokens: int,
+        differentiate: bool,
+    ) -> Tensor:
+        wide = torch.promote_types(hidden.dtype, torch.float32)
+        total = hidden.new_zeros((), dtype=torch.float64)
+        to_hidden, to_weight = (differentiate and needed for needed in ctx.needs_input_grad[:2])
+        by_hidden = torch.empty_like(hidden) if to_hidden else None
+        by_weight = torch.zeros_like(weight, dtype=wide) if to_weight else None
+        for start in range(0, len(labels), tokens):
+            rows = slice(start, start + tokens)
+            logits = (hidden[rows] @ weight.T).to(wide)
+            total += _loss_leaving_gradient(logits, labels[rows, None], smoothing)
+            gradient = logits.to(hidden.dtype)
+            if by_hidden is not None:
+                by_hidden[rows] = gradient @ weight
+            if by_weight is not None and gradient.dtype is wide:
+                by_weight.addmm_(gradient.T, hidden[rows])
+            elif by_weight is not None:  # summed in float32: bfloat16 would lose small terms
+                by_weight += gradient.T @ hidden[rows]
+        ctx.save_for_backward(by_hidden, None if by_weight is None else by_weight.to(weight.dtype))
+        return total.to(wide)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, scale: Tensor) -> tuple[Tensor | None, ...]:
+        by_input = (None if g is None else g * scale.to(g.dtype) for g in ctx.saved_tensors)
+        return *by_input, None, None, None, None
+
+
+def _loss_leaving_gradient(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+    """Summed loss of ``logits [N, C]`` and ``labels [N, 1]``; the logits become its gradient."""
+    normaliser = logits.logsumexp(1, keepdim=True)
+    target = (1 - smoothing) * logits.gather(1, labels) + smoothing * logits.mean(1, keepdim=True)
+    loss = (normaliser - target).sum(dtype=torch.float64)
+    logits.sub_(normaliser).exp_().sub_(smoothing / logits.shape[1])
+    logits.scatter_add_(1, labels, torch.full_like(target, smoothing - 1))
+    return loss
+
+
+def level_probabilities(logits: Tensor, level_ids: Sequence[int]) -> Tensor:
+    """Softmax over the level words alone, as if the model had no other word.
+
+    Args:
+        logits: over the vocabulary ``[..., C]``, where the level word is predicted.
+        level_ids: token of each of the K levels.
+
+    Returns:
+        Probabilities ``[..., K]``, in float32 or wider.
+
+    Source: Q-Align (Wu et al., 2024), the conversion of level logits in inference.
+    """
+    chosen = logits[..., list(level_ids)]
+    return chosen.to(torch.promote_types(chosen.dtype, torch.float32)).softmax(-1)
+
+
+def level_divergence(logits: Tensor, level_ids: Sequence[int], targets: Tensor) -> Tensor:
+    """Kullback-Leibler divergence from soft labels to the model's word for the level.
+
+    The softmax runs over the whole vocabulary, so that probability on words that are no level
+    counts as wrong.
+
+    Args:
+        logits: over the vocabulary ``[B, C]``, where the level word is predicted.
+        level_ids: token of each of the K levels.
+        targets: soft labels ``[B, K]``, levels in the same order.
+
+    Returns:
+        The mean over the batch of ``sum_k t_k (log t_k - log p_k)``, in nats.
+
+    Source: DeQA-Score (You et al., 2025), the loss for soft labels.
+    """
+    log_p = F.log_softmax(logits, -1, dtype=torch.promote_types(logits.dtype, torch.float32))
+    chosen = log_p[:, list(level_ids)]
+    return (torch.xlogy(targets, targets) - targets * chosen).sum(1).mean()
+
+
+def thurstone(first: Tensor, second: Tensor, variance: Tensor | float) -> Tensor:
+    """Probability that the first image is judged better than the second (Thurstone, case V).
+
+    Args:
+        first: mean scores, of any shape.
+        second: mean scores of the others.
+        variance: of the difference of two judgements, the sum of their variances; above 0.
+
+    Returns:
+        ``Phi((first - second) / sqrt(variance))``, of the common shape.
+    """
+    preferred: Tensor = torch.special.ndtr((first - second) / torch.as_tensor(variance).sqrt())
+    return preferred
+
+
+def fidelity(predicted: Tensor, target: Tensor) -> Tensor:
+    """Fidelity loss between probabilities of a preference; 0 where they agree, 1 at the most.
+
+    Args:
+        predicted: probabilities of any shape.
+        target: probabilities of the same shape; no gradient is taken.
+
+    Returns:
+        The mean of ``1 - sqrt(p g) - sqrt((1 - p)(1 - g))``.
+
+    Source: Tsai et al. (2007, FRank), as used by LIQE and DeQA-Score.
+    """
+    target = target.detach()
+    agree = (predicted * target + _TINY).sqrt()
+    differ = ((1 - predicted) * (1 - target) + _TINY).sqrt()
+    return (1 - agree - differ).mean()
+
+
+def pairwise_fidelity(
+    scores: tuple[Tensor, Tensor], mos: tuple[Tensor, Tensor], std: tuple[Tensor, Tensor]
+) -> Tensor:
+    """Fidelity of the order that a model gives pairs of images to the order that people give them.
+
+    Args:
+        scores: predicted scores of the first and the second images, ``[B]`` each; each is taken
+            to have a variance of 1, as DeQA-Score fixes it.
+        mos: their mean opinion scores, on the same scale within a pair.
+        std: standard deviations of single ratings on that scale; must be known.
+
+    Returns:
+        The mean loss, a scalar on [0, 1].
+
+    Source: DeQA-Score (You et al., 2025), the fidelity loss between images of one data set.
+    """
+    predicted = thurstone(*scores, 2.0)
+    people = thurstone(*mos, std[0] ** 2 + std[1] ** 2 + _TINY)
+    return fidelity(predicted, people)
