@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -123,10 +124,13 @@ class Run:
         assert self.wait() == 0, self.printed
 
     def kill(self) -> None:
-        """End the processes as a crash would: nothing is cleaned up."""
+        """End the processes as a crash would: nothing is cleaned up. No worker is left behind."""
         for process in self.processes:
             process.kill()
             process.join()
+            assert process.pid
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
     @property
     def running(self) -> bool:
@@ -161,6 +165,7 @@ def start(args: Sequence[object], log: Path, ranks: int = 1) -> Run:
 def _command(args: list[str], log: Path, environment: dict[str, str]) -> None:
     from lit_biqa.__main__ import main
 
+    os.setsid()
     # As in a plain command: workers are forked, not started through another server.
     multiprocessing.set_start_method("fork", force=True)
     with log.open("ab", buffering=0) as file:
