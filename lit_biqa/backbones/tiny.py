@@ -23,8 +23,9 @@ class TinyClip(ImageTextEncoder):
     Args:
         dim: dimensions D of the shared space.
         width: channels of the first image layer; each of the three stages doubles them.
-        size: pixels of the square that an image is cropped to.
-        crop_margin: crops are taken from an image scaled to this much more.
+        size: pixels of the square that is scored; images are scaled to it.
+        crop: side of the random squares that are trained on, as a share of that side. The network
+            takes any size, so scoring sees all that there is.
         context: tokens of a text that are read; longer texts are cut.
         temperature: of the contrastive softmax at the start; it is trained.
         seed: of the weights.
@@ -34,8 +35,8 @@ class TinyClip(ImageTextEncoder):
         self,
         dim: int = 128,
         width: int = 16,
-        size: int = 192,
-        crop_margin: float = 0.33,
+        size: int = 256,
+        crop: float = 0.5,
         context: int = 160,
         temperature: float = 0.07,
         seed: int = 0,
@@ -43,8 +44,9 @@ class TinyClip(ImageTextEncoder):
         super().__init__()
         self.dim, self.width, self.seed = dim, width, seed
         self.context, self.temperature = context, temperature
-        self.frame = Frame(size, margin=crop_margin)
-        self.train_transform = RandomCrop(self.frame)
+        self.frame = Frame(size)
+        side = round(crop * size)
+        self.train_transform = RandomCrop(Frame(side, margin=size / side - 1))
         self.eval_transform = CentreCrop(self.frame)
         self.images: nn.Module | None = None
 

@@ -23,7 +23,6 @@ from lit_biqa.data.distortions import DISTORTIONS, LEVELS, Bytes, grey
 BEST = 4.85
 CONTENT = 0.25
 RATERS = 24
-HUES = ("red", "yellow", "green", "cyan", "blue", "purple")  # 60 degrees each, red about 0
 
 
 @dataclass(frozen=True)
@@ -33,12 +32,10 @@ class Content:
     Attributes:
         detail: local contrast, 0 plain to 1 busy.
         colour: saturation, 0 grey to 1 vivid.
-        hue: word for the prevailing colour; ``grey`` where there is hardly any.
     """
 
     detail: float
     colour: float
-    hue: str
 
 
 def measure(image: Bytes) -> Content:
@@ -51,14 +48,7 @@ def measure(image: Bytes) -> Content:
     variance = ndimage.uniform_filter(luma**2, 7) - ndimage.uniform_filter(luma, 7) ** 2
     detail = float(np.sqrt(np.maximum(variance, 0)).mean()) / 50
     colour = float(np.ptp(image, axis=2).mean()) / 100
-    return Content(min(detail, 1.0), min(colour, 1.0), _hue(image) if colour > 0.12 else "grey")
-
-
-def _hue(image: Bytes) -> str:
-    """Name of the angle of the mean colour in the plane of hues."""
-    red, green, blue = (float(value) for value in image.reshape(-1, 3).mean(axis=0))
-    angle = np.degrees(np.arctan2(np.sqrt(3) * (green - blue), 2 * red - green - blue))
-    return HUES[round(float(angle) / 60) % len(HUES)]
+    return Content(min(detail, 1.0), min(colour, 1.0))
 
 
 def quality(kind: str, level: int, content: Content) -> float:

@@ -27,7 +27,7 @@ def pixels(count: int = 2) -> Tensor:
 
 
 def test_building_is_free_and_tells_dim_and_frame() -> None:
-    encoder = TinyClip(dim=48, size=64, crop_margin=0.5)
+    encoder = TinyClip(dim=48, size=64, crop=0.75)
     assert not encoder.loaded
     assert not list(encoder.parameters())
     assert (encoder.dim, encoder.frame.size) == (48, 64)

@@ -1,0 +1,96 @@
+"""Every shipped configuration is run, at a reduced size."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import runs
+from conftest import REPOSITORY
+
+CONFIGS = REPOSITORY / "configs"
+RECIPES = sorted(CONFIGS.glob("rali/*.yaml")) + [CONFIGS / "quickstart.yaml"]
+OVERLAYS = sorted(CONFIGS.glob("trainer/*.yaml"))
+HEAD = "--model.init_args.head."
+SMALL_HEAD = [f"{HEAD}pca=4", f"{HEAD}prototypes=8", f"{HEAD}buckets=4", f"{HEAD}steps=5"]
+SHORT = ["--trainer.max_epochs=1", "--data.num_workers=0", "--report.bootstrap=0"]
+ENCODER = "--model.init_args.encoder.init_args."
+SMALL = [f"{ENCODER}size=32", f"{ENCODER}dim=16", *SMALL_HEAD, *SHORT]
+
+
+def own_data(folder: Path) -> list[str]:
+    """A little data set in the place of the recipe's."""
+    data = [runs.write_images(folder, name, 24, seed) for seed, name in enumerate(("train", "test"))]
+    named = [f"--data.train=['{data[0]}']", f"--data.test=['{data[1]}']", "--data.texts=null"]
+    return [*named, "--data.batch_size=8"]
+
+
+def fit(recipe: Path, folder: Path, *args: str) -> Path:
+    run = folder / "run"
+    runs.start(["fit", "--config", recipe, "--run", run, *args], folder / "log").succeed()
+    assert (run / "test" / "results.csv").read_text().count("\n") >= 3
+    return run
+
+
+def test_every_configuration_is_among_these_tests() -> None:
+    files = {str(file.relative_to(CONFIGS)) for file in CONFIGS.rglob("*.yaml")}
+    rali = {"tiny_agiqa3k", "clip_vit_l_14_336", "refit_head", "score"}
+    trainer = {"cpu", "gpu", "ddp", "fsdp2_8gpu", "nodes"}
+    expected = {f"rali/{name}.yaml" for name in rali} | {f"trainer/{name}.yaml" for name in trainer}
+    assert files == expected | {"quickstart.yaml"}
+
+
+def test_quickstart(tmp_path: Path) -> None:
+    made = ["--data.synthetic.sources=12", "--data.synthetic.size=48"]
+    place = [f"--data.root={tmp_path}", "--data.batch_size=16"]
+    run = fit(CONFIGS / "quickstart.yaml", tmp_path, *SMALL, *made, *place)
+    assert (run / "scorer.safetensors").exists()
+
+
+def test_tiny_agiqa3k(tmp_path: Path, shared: Path) -> None:
+    limits = ["--trainer.limit_train_batches=2", "--trainer.limit_test_batches=1"]
+    fit(CONFIGS / "rali/tiny_agiqa3k.yaml", tmp_path, *SMALL, *limits, f"--data.root={shared}/data")
+
+
+def test_clip_vit_l_14_336(tmp_path: Path) -> None:
+    """The paper's recipe with an architecture a thousand times smaller, from a local folder."""
+    tower = {"image_size": 28, "patch_size": 14, "width": 32, "head_width": 16, "layers": 1}
+    text = {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
+    model = {"embed_dim": 16, "quick_gelu": True, "vision_cfg": tower, "text_cfg": text}
+    folder = tmp_path / "clip"
+    folder.mkdir()
+    described = {"model_cfg": model, "preprocess_cfg": {"size": 28}}
+    (folder / "open_clip_config.json").write_text(json.dumps(described))
+    import open_clip
+
+    built = open_clip.CLIP(16, tower, text, quick_gelu=True)
+    runs.torch.save(built.state_dict(), folder / "open_clip_pytorch_model.bin")
+    encoder = [f"{ENCODER}model=local-dir:{folder}", f"{ENCODER}pretrained=null"]
+    data = own_data(tmp_path / "data")
+    recipe = CONFIGS / "rali/clip_vit_l_14_336.yaml"
+    run = fit(recipe, tmp_path, *SMALL_HEAD, *SHORT, *encoder, *data, "--trainer.accelerator=cpu")
+    refit = [CONFIGS / "rali/refit_head.yaml", "--data.embeddings", run / "embeddings.safetensors"]
+    refit += ["--model.init_args.scorer", run / "scorer.safetensors", f"{HEAD}prototypes=6"]
+    again = tmp_path / "again"
+    command = ["fit", "--config", run / "config.yaml", "--config", *refit, "--run", again]
+    runs.start(command, tmp_path / "refit.log").succeed()
+    score = ["test", "--config", CONFIGS / "rali/score.yaml", *data[1:2], "--run", tmp_path / "s"]
+    score += ["--model.path", again / "scorer.safetensors", "--data.num_workers=0"]
+    runs.start(score, tmp_path / "score.log").succeed()
+    assert (tmp_path / "s/test/results.csv").read_text() == (
+        again / "test/results.csv"
+    ).read_text()
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.stem)
+def test_overlays_fit_every_recipe(overlay: Path, tmp_path: Path) -> None:
+    """Merged and checked against the Trainer; what one CPU cannot run is printed."""
+    for recipe in (CONFIGS / "quickstart.yaml", CONFIGS / "rali/clip_vit_l_14_336.yaml"):
+        args = ["fit", "--config", recipe, "--config", overlay, "--print_config"]
+        run = runs.start(args, tmp_path / recipe.stem)
+        run.succeed()
+        assert "use_distributed_sampler: false" in run.printed
+        for line in overlay.read_text().splitlines():
+            if line.startswith("  ") and ":" in line and not line.strip().startswith("#"):
+                assert line.split(":")[0].strip() in run.printed
