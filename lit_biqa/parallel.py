@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from lit_biqa.types import InputError
 
@@ -120,3 +121,35 @@ def gather_rows(rows: Sequence[Row], key: Callable[[Row], Hashable]) -> list[Row
         shares = [share for share in gathered if share is not None]
     unique = {key(row): row for share in shares for row in share}
     return [unique[k] for k in sorted(unique)]  # type: ignore[type-var]
+
+
+class _Everyone(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        rows = rows.contiguous()
+        parts = [torch.empty_like(rows) for _ in range(world()[1])]
+        dist.all_gather(parts, rows)
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        rank, ranks = world()
+        total = grads[0].clone()
+        dist.all_reduce(total)
+        return total.chunk(ranks)[rank]
+
+
+def everyone(rows: Tensor) -> Tensor:
+    """Rows of all ranks, one rank after another: ``[B, ...] -> [ranks * B, ...]``.
+
+    Gradients flow back to the rank that each row came from, summed over ranks. Where all ranks
+    compute the same loss, the mean of their gradients, which DDP and FSDP take, is therefore that
+    of one process.
+
+    Args:
+        rows: as many on every rank.
+    """
+    if world()[1] == 1:
+        return rows
+    gathered: Tensor = _Everyone.apply(rows)  # type: ignore[no-untyped-call]
+    return gathered

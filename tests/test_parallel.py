@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
 from torch.multiprocessing.spawn import start_processes
 
-from lit_biqa.parallel import GlobalBatchSampler, gather_rows, world
+from lit_biqa.parallel import GlobalBatchSampler, everyone, gather_rows, world
 from lit_biqa.types import InputError
 
 Keys = list[list[tuple[int, int]]]
@@ -109,19 +110,39 @@ def _gather(rank: int, port: int, folder: str) -> None:
     rows = rows[:-1] if rank else rows  # uneven, and the repeat is rank one's
     found = gather_rows(rows, lambda row: row[0])
     nothing = gather_rows(rows if rank else [], lambda row: row[0])
-    torch.save((rows, found, nothing), Path(folder) / f"{rank}.pt")
+    own = torch.tensor([[1.0, 2.0], [3.0, 4.0]]).mul(10**rank).T.requires_grad_()
+    gathered = everyone(own)
+    (gathered * (torch.arange(8).view(4, 2) + rank)).sum().backward()  # type: ignore[no-untyped-call]
+    torch.save((rows, found, nothing, gathered, own.grad), Path(folder) / f"{rank}.pt")
     dist.destroy_process_group()
 
 
-def test_uneven_rows_of_two_processes_come_together(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def shares(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+    """What each of two processes made of its own rows and of all."""
+    folder = tmp_path_factory.mktemp("shares")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     # Forked, since a spawned process would take seconds to import torch again.
-    arguments = (port, str(tmp_path))
+    arguments = (port, str(folder))
     start_processes(_gather, arguments, 2, start_method="fork")  # type: ignore[no-untyped-call]
-    shares = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
-    assert [len(rows) for rows, _, _ in shares] == [3, 2]
-    for _, found, nothing in shares:
+    return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
+
+
+def test_uneven_rows_of_two_processes_come_together(shares: list[Any]) -> None:
+    assert [len(rows) for rows, *_ in shares] == [3, 2]
+    for _, found, nothing, *_ in shares:
         assert found == [(i, f"row {i}") for i in range(5)]
         assert nothing == shares[1][0]
+
+
+def test_gradients_of_gathered_rows_go_back_to_their_rank(shares: list[Any]) -> None:
+    rows = torch.arange(3.0, requires_grad=True)
+    assert everyone(rows) is rows
+    expected = torch.tensor([[1.0, 3.0], [2.0, 4.0], [10.0, 30.0], [20.0, 40.0]])
+    # One rank weighs row i, column j by 2 i + j, the other by one more.
+    weights = torch.arange(8).view(4, 2).mul(2) + 1.0
+    for rank, (*_, gathered, grad) in enumerate(shares):
+        assert torch.equal(gathered, expected)
+        assert torch.equal(grad, weights[2 * rank : 2 * rank + 2])

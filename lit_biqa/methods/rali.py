@@ -15,6 +15,7 @@ from lit_biqa.data.datamodule import BIQADataModule
 from lit_biqa.methods.base import Decay, Method
 from lit_biqa.methods.gallery import Gallery
 from lit_biqa.objectives.alignment import contrastive_loss
+from lit_biqa.parallel import everyone
 from lit_biqa.prototypes import HeadSettings, PrototypeHead
 from lit_biqa.scorer import load_scorer, write_scorer
 from lit_biqa.types import Batch, InputError
@@ -120,18 +121,10 @@ class RALI(Method):
         self.head_is_current = False
         images, texts, scale = self.encoder(batch["pixels"], batch["text"])
         ids = image_ids(batch).to(images.device)
-        # Every rank computes the loss of the whole batch: its gradient, averaged over ranks, is
-        # that of one process.
-        images, texts = self.everyone(images), self.everyone(texts)
-        loss = contrastive_loss(images, texts, scale, self.everyone(ids))
+        # Every rank computes the loss of the whole batch.
+        images, texts = everyone(images), everyone(texts)
+        loss = contrastive_loss(images, texts, scale, everyone(ids))
         return loss, {"scale": scale.detach().squeeze()}
-
-    def everyone(self, rows: Tensor) -> Tensor:
-        """Rows of all ranks, ``[B, ...]`` each, as ``[ranks * B, ...]``; gradients flow back."""
-        if self.trainer.world_size == 1:
-            return rows
-        gathered = self.all_gather(rows, sync_grads=rows.requires_grad)
-        return torch.as_tensor(gathered).flatten(0, 1)
 
     def embed(self, batch: Batch) -> Tensor:
         """Embeddings ``[B, D]`` of a batch, or the cached ones that it holds."""
@@ -162,7 +155,9 @@ class RALI(Method):
         """Within a fit, give the encoder as it now is a head to be validated with."""
         if self.trainer.state.fn == TrainerFn.FITTING:
             report = self.fit_head()
-            self.log_dict({f"head/{name}": value for name, value in report.items()})
+            named = {f"head/{name}": value for name, value in report.items()}
+            # Equal on every rank already; without sync_dist Lightning would doubt it.
+            self.log_dict(named, sync_dist=True)
 
     def on_train_epoch_end(self) -> None:
         """Where nothing was validated the checkpoint still gets a head of its own."""
