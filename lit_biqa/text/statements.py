@@ -1,0 +1,167 @@
+"""Where a sentence states the quality of an image, in words people choose freely."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+# Free words for quality by the level they mean. "Very" moves good and poor one level outward.
+_WORDS = {
+    "bad": "bad terrible awful horrible dreadful worst lowest",
+    "poor": "poor low inferior subpar unsatisfactory unacceptable below-average",
+    "fair": "fair average medium moderate acceptable mediocre ordinary normal passable decent "
+    "satisfactory adequate reasonable middling so-so tolerable",
+    "good": "good great high nice above-average",
+    "excellent": "excellent outstanding superb perfect exceptional superior best highest",
+}
+_LEVEL_OF = {word: level for level, words in _WORDS.items() for word in words.split()}
+_VERY = "very extremely exceptionally incredibly remarkably really highly severely truly"
+_QUITE = (
+    "quite rather relatively fairly pretty somewhat slightly moderately generally just only merely "
+    "still also overall too so particularly barely"
+)
+_STRONGER = {"good": "excellent", "poor": "bad"}
+_NEGATED = {"good": "poor", "fair": "poor", "poor": "fair", "bad": "fair"}
+_SIZES = {"high", "low"}  # of quality, but a picture that is low or high is no verdict
+
+
+def _any(words: str) -> str:
+    return f"(?:{'|'.join(words.split())})".replace("-", r"[-\s]")
+
+
+_IMAGE = r"(?:image|picture|photo(?:graph)?|shot)"
+_ADJECTIVE = _any(" ".join(_WORDS.values()))
+# A range, "average to good", is no level.
+_LEVEL = (
+    rf"(?P<words>(?:(?:{_any(_VERY)}|{_any(_QUITE)}|a (?:bit|little))\s+)*"
+    rf"(?P<adjective>{_ADJECTIVE})\b(?!(?:\s+|-)(?:to|or)\b|/))"
+)
+_OF = rf"(?:\s+(?:of|for)\s+(?:(?:this|the|that|whole|entire|overall)\s+)+{_IMAGE}\b)"
+_KIND = rf"(?:overall|general|visual|total|final|whole|perceptual|perceived|{_IMAGE}(?:['’]s)?)"
+_QUALITY = (
+    rf"(?:(?:the|its|this)\s+(?:{_KIND}\s+)*|(?:\b{_KIND}\s+)+|^|[,;:]\s*)quality{_OF}?"
+    r"(?:\s+(?:as a whole|overall|itself))?"
+)
+_JUDGED = (
+    r"(?:\s+(?:considered|rated|regarded|judged|deemed|described|evaluated|classified|assessed|"
+    r"graded|seen)(?:\s+(?:as|to\s+be))*)"
+)
+_IS = (
+    r"(?:\s*:|(?:['’]s|\s+(?:is|was|appears|seems|looks|remains|has\s+been))(?:\s+not|n['’]t)?"
+    r"(?:\s+to\s+be)?(?:\s+(?:also|still|only|just|thus|therefore|generally|overall))*"
+    rf"{_JUDGED}?|\s+(?:can|could|may|might|should|must)(?:\s+not|n['’]t)?\s+be{_JUDGED})"
+)
+_HAS = r"(?:\s+(?:has|shows|presents|exhibits|possesses|displays|demonstrates))"
+_QUALITY_NOUN = rf"(?:\s+{_KIND})*[-\s]+quality(?:\s+{_IMAGE}\b|{_OF})?"
+_THIS = (
+    rf"(?:(?:this|the|that|overall|whole)\s+)*(?:{_IMAGE}|it|this)(?:\s+(?:as a whole|overall))?"
+)
+_SO = (
+    rf"(?:(?:which\s+)?(?:result(?:s|ed|ing)?\s+in|lead(?:s|ing)?\s+to|led\s+to|mak(?:es|ing)\s+(?:it|"
+    rf"this|the\s+{_IMAGE}|for)|giv(?:es?|ing)\s+(?:it|this|the\s+{_IMAGE})|caus(?:es?|ing)|"
+    r"produc(?:es?|ing)|yield(?:s|ing)?|indicat(?:es?|ing)|suggest(?:s|ing)?|mean(?:s|ing)))"
+)
+_A = r"(?:\s+(?:an?|the))?(?:\s+overall)?"
+_END = r"(?=\s*(?:[.,;:!?]|$|overall\b|because\b|due\b|but\b|with\b|as\b))"
+
+_FORMS = {
+    # The overall quality of this image is considered poor.
+    "quality": rf"{_QUALITY}{_IS}(?:\s+(?:of|at))?{_A}\s+{_LEVEL}(?:{_QUALITY_NOUN}|\s+level\b)?",
+    # This is a picture of poor quality. The image has poor quality.
+    "has": rf"\b{_THIS}(?:{_IS}|{_HAS})(?:{_A}\s+{_IMAGE})?(?:\s+(?:of|with))?{_A}\s+{_LEVEL}"
+    rf"(?:{_QUALITY_NOUN}|\s+in\s+(?:{_KIND}\s+)*quality)",
+    # It is a poor picture. The picture is poor.
+    "is": rf"\b{_THIS}{_IS}{_A}\s+{_LEVEL}(?:\s+{_IMAGE}\b|{_END})",
+    # ..., resulting in poor image quality
+    "so": rf"\b{_SO}{_A}\s+{_LEVEL}(?:{_QUALITY_NOUN}|\s+{_IMAGE}\b)",
+    # this poor-quality image
+    "mentioned": rf"\b{_LEVEL}(?:(?:\s+{_KIND})+[-\s]+quality|"
+    rf"[-\s]+quality(?:\s+{_IMAGE}\b|{_OF}))",
+}
+_CANDIDATE = re.compile(rf"\b{_ADJECTIVE}\b", re.IGNORECASE)
+_PATTERNS = {name: re.compile(form, re.IGNORECASE) for name, form in _FORMS.items()}
+
+_OPENER = (
+    r"and|but|so|yet|thus|hence|therefore|overall|however|consequently|accordingly|finally|"
+    r"generally|as a result|in (?:conclusion|summary|general|short|all|my opinion)|"
+    r"to (?:sum up|conclude)|all in all|on the whole|generally speaking|i (?:think|believe)|"
+    r"it can be (?:said|seen)|that|because of this|for (?:this|these) reasons?|"
+    r"based on (?:this|these|the above)"
+)
+_OPENER_AT_END = re.compile(rf"(?<!\w)(?:{_OPENER})$", re.IGNORECASE)
+_NOT = re.compile(r"\b(?:not|never)\b|n['’]t\b", re.IGNORECASE)
+_UNREAL = re.compile(
+    r"\b(?:no|not|none|nor|never|without|lacks?|would|could|might|may|if|whether|expect\w*|usually|"
+    r"typical\w*|normally|difficult)\b|n['’]t\b",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Statement:
+    """Where a sentence states the quality of the image, and as what.
+
+    Attributes:
+        start: of the statement in its sentence.
+        end: likewise.
+        form: ``quality``, ``has``, ``is`` and ``so`` are statements of different shape;
+            ``mentioned`` only names the quality in passing.
+        words: what the quality is called, such as ``very poor``.
+        level: the level these words mean.
+    """
+
+    start: int
+    end: int
+    form: str
+    words: str
+    level: str
+
+
+def statements(sentence: str) -> Iterator[Statement]:
+    """Every place where a sentence states or mentions the quality of the whole image."""
+    if not _CANDIDATE.search(sentence):  # as most of a description, at a fraction of the cost
+        return
+    for form, pattern in _PATTERNS.items():
+        for found in pattern.finditer(sentence):
+            head = sentence[: found.start()]
+            negated = _NOT.search(sentence, found.start(), found.start("words")) is not None
+            level = level_of_words(found["words"], negated)
+            size = "quality" not in found[0].lower() and found["adjective"].lower() in _SIZES
+            # "The light of the image is good" is not about the image.
+            elsewhere = form in ("has", "is") and not opens_clause(head)
+            unreal = form == "so" and _UNREAL.search(head)
+            if level and not (size or elsewhere or unreal):
+                words = f"not {found['words']}" if negated else found["words"]
+                yield Statement(found.start(), found.end(), form, words, level)
+
+
+def level_of_words(words: str, negated: bool = False) -> str | None:
+    """The level that free words for quality mean, ``None`` where they mean none.
+
+    Args:
+        words: an adjective, with or without adverbs, such as ``quite good``.
+        negated: whether ``not`` stands before them.
+    """
+    adjective = re.search(rf"\b{_ADJECTIVE}$", words, re.IGNORECASE)
+    if not adjective:
+        return None
+    level = _LEVEL_OF[re.sub(r"\s", "-", adjective[0].lower())]
+    if negated:
+        return _NEGATED.get(level)
+    very = set(words.lower().split()) & set(_VERY.split())
+    return _STRONGER.get(level, level) if very else level
+
+
+def without_opener(head: str) -> str:
+    """What stands before a statement, less the comma, conjunction or "overall" that leads to it."""
+    rest = head.rstrip(" \t,;:–—-")
+    while opener := _OPENER_AT_END.search(rest):
+        rest = rest[: opener.start()].rstrip(" \t,;:–—-")
+    return rest
+
+
+def opens_clause(head: str) -> bool:
+    """Whether what follows ``head`` begins a clause: after nothing, a comma or a conjunction."""
+    rest = without_opener(head)
+    return not rest or head[len(rest) :].strip() != ""
