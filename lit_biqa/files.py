@@ -46,6 +46,6 @@ def replacing(path: Path) -> Iterator[Path]:
             yield part
     except OSError as error:
         raise InputError(
-            f"{path} cannot be written: {error.strerror or error}. Make room or choose another --run "
-            f"folder, then repeat the command; nothing else was changed."
+            f"{path} cannot be written: {error.strerror or error}. Make room or choose another "
+            f"--run folder, then repeat the command; nothing else was changed."
         ) from error

@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 
 from lit_biqa.data import synthetic as embedded
-from lit_biqa.data.catalog import load_split
+from lit_biqa.data.catalog import entry_of, load_split, parse
 from lit_biqa.data.dataset import (
     EvaluateReader,
     EvaluateTransform,
@@ -115,8 +115,11 @@ class BIQADataModule(LightningDataModule):
 
     def prepare_data(self) -> None:
         """Make the data set ``synthetic`` where it is asked for and absent."""
-        asked = [spec for specs in self.specs.values() for spec in specs or []] + self.predict
-        if any(_is_synthetic(spec) for spec in asked):
+        named = [spec for specs in self.specs.values() for spec in specs or []]
+        for spec in named:
+            # A wrong name is said now, not after the images were made.
+            entry_of(parse(spec, "train")[0], self.root)
+        if any(_is_synthetic(spec) for spec in named + self.predict):
             embedded.generate(self.root, self.synthetic)
 
     def setup(self, stage: str) -> None:

@@ -350,3 +350,10 @@ def test_the_real_images_and_texts(shared: Path, caplog: pytest.LogCaptureFixtur
     assert [r.getMessage() for r in caplog.records] == [
         "livew/all: 507 images of part test are not on disk"
     ]
+
+
+def test_a_wrong_name_is_said_before_anything_is_made(tmp_path: Path) -> None:
+    data = BIQADataModule(root=str(tmp_path), train=["synthetic"], test=["konik"])
+    with pytest.raises(InputError, match="koniq10k"):
+        data.prepare_data()
+    assert list(tmp_path.iterdir()) == []
