@@ -61,19 +61,27 @@ def read_records(file: Path) -> Iterator[tuple[str, Record]]:
     Raises:
         InputError: if the file is absent, or a line or record is broken; names file and place.
     """
+    for place, record in json_items(file):
+        if not isinstance(record, dict) or not isinstance(record.get("image"), str):
+            raise InputError(
+                f'{place}: expected a record with "image", a file name: {record!s:.80}'
+            )
+        yield place, record
+
+
+def json_items(file: Path) -> Iterator[tuple[str, Any]]:
+    """Items of a JSON Lines file or of a JSON list, of whatever type, each with its place.
+
+    Raises:
+        InputError: if the file is absent or is not JSON; names file and line.
+    """
     try:
         content = file.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise InputError(f"{file}: no such file of texts; check data.texts") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{file}: cannot be read as UTF-8 text: {error}") from error
-    parts = _list_items(file, content) if content.lstrip()[:1] == "[" else _lines(file, content)
-    for place, record in parts:
-        if not isinstance(record, dict) or not isinstance(record.get("image"), str):
-            raise InputError(
-                f'{place}: expected a record with "image", a file name: {record!s:.80}'
-            )
-        yield place, record
+    return _list_items(file, content) if content.lstrip()[:1] == "[" else _lines(file, content)
 
 
 def _lines(file: Path, content: str) -> Iterator[tuple[str, Any]]:

@@ -1,0 +1,157 @@
+"""Conversations about images, as instruction tuning keeps them: LLaVA's list of records."""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from lit_biqa.data.texts import json_items
+from lit_biqa.types import InputError, nearest
+
+log = logging.getLogger(__name__)
+
+PLACEHOLDER = "<|image|>"  # where the image stands, whichever way the file spells it
+
+_SPELLINGS = re.compile(r"<image>|<\|image\|>")
+
+Role = Literal["user", "assistant"]
+_ROLES: dict[str, Role] = {"human": "user", "gpt": "assistant"}
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one side says.
+
+    Attributes:
+        role: ``user`` or ``assistant``.
+        text: ends stripped; holds `PLACEHOLDER` where the image stands.
+    """
+
+    role: Role
+    text: str
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """One record of a file.
+
+    Attributes:
+        place: file and record, for messages.
+        id: as the file has it, empty where it has none.
+        image: its path as the file writes it; ``None`` for a conversation of text alone.
+        turns: user and assistant by turns, an assistant at the end. With an image, exactly one
+            user turn holds `PLACEHOLDER`, once; without, none does.
+    """
+
+    place: str
+    id: str
+    image: str | None
+    turns: tuple[Turn, ...]
+
+
+@dataclass(frozen=True)
+class Conversations:
+    """The conversations of a file.
+
+    Attributes:
+        rows: in the order of the file.
+        skipped: why a record is not among them, one message for each, with its place.
+    """
+
+    rows: tuple[Conversation, ...]
+    skipped: tuple[str, ...]
+
+
+def read_conversations(
+    file: Path, folder: Path | None = None, on_bad_record: Literal["error", "skip"] = "error"
+) -> Conversations:
+    """Read a JSON list, or JSON Lines, of LLaVA's records.
+
+    A record is ``{"id": ..., "image": "a.jpg", "conversations": [{"from": "human", "value":
+    "<image> How sharp is it?"}, {"from": "gpt", "value": "Very."}]}``, as in Q-Instruct, Q-Align
+    and DeQA-Score. ``<image>`` and ``<|image|>`` mean the same; other fields are left alone.
+
+    Args:
+        file: to read.
+        folder: that image paths start from; each image must then be there. ``None`` looks for
+            none, for files that are joined to a data set by name.
+        on_bad_record: ``skip`` leaves broken records out, counts them and says why. A file that
+            is no JSON is an error in either case.
+
+    Returns:
+        The conversations and the reasons of those left out.
+
+    Raises:
+        InputError: names file and record: not JSON; a record without conversation, with fields of
+            the wrong type or turns out of order; an image without placeholder or the reverse; an
+            image that is not there. Also if no record is left.
+    """
+    rows, skipped = list[Conversation](), list[str]()
+    for place, record in json_items(file):
+        try:
+            rows.append(_conversation(place, record, folder))
+        except InputError as error:
+            if on_bad_record == "error":
+                raise
+            skipped.append(str(error))
+    if skipped:
+        some = "; ".join(skipped[:3]) + ("; ..." if len(skipped) > 3 else "")
+        total = len(rows) + len(skipped)
+        log.warning("%s: %d of %d records skipped: %s", file, len(skipped), total, some)
+    if not rows:
+        why = f", the first: {skipped[0]}" if skipped else ""
+        raise InputError(f"{file}: no conversation in it ({len(skipped)} records skipped{why})")
+    return Conversations(tuple(rows), tuple(skipped))
+
+
+def _conversation(place: str, record: Any, folder: Path | None) -> Conversation:
+    if not isinstance(record, dict) or not isinstance(record.get("conversations"), list):
+        raise InputError(f'{place}: expected a record with "conversations", a list: {record!s:.80}')
+    image, identity = record.get("image"), record.get("id", "")
+    if image is not None and (not isinstance(image, str) or not image):
+        raise InputError(f'{place}: "image" must be one file name, or be left out: {image!s:.80}')
+    if isinstance(identity, bool) or not isinstance(identity, str | int):
+        raise InputError(f'{place}: "id" must be text or a whole number: {identity!s:.80}')
+    turns = tuple(_turn(place, turn) for turn in record["conversations"])
+    _check_order(place, turns)
+    _check_placeholders(place, turns, image)
+    if folder is not None and image is not None and not (folder / image).is_file():
+        raise InputError(f"{place}: no image at {folder / image}; check the folder of images")
+    return Conversation(place, str(identity), image, turns)
+
+
+def _turn(place: str, turn: Any) -> Turn:
+    speaker, text = (turn.get("from"), turn.get("value")) if isinstance(turn, dict) else (0, 0)
+    if not isinstance(speaker, str) or not isinstance(text, str):
+        raise InputError(f'{place}: a turn needs "from" and "value", both text: {turn!s:.80}')
+    if speaker not in _ROLES:
+        raise InputError(f"{place}: unknown speaker {speaker!r}{nearest(speaker, _ROLES)}")
+    if not text.strip():
+        raise InputError(f"{place}: a turn of {speaker} is empty")
+    return Turn(_ROLES[speaker], _SPELLINGS.sub(PLACEHOLDER, text).strip())
+
+
+def _check_order(place: str, turns: tuple[Turn, ...]) -> None:
+    roles = [turn.role for turn in turns]
+    if not roles or roles != ["user", "assistant"] * (len(roles) // 2):
+        found = ", ".join(name for turn in turns for name in _ROLES if _ROLES[name] == turn.role)
+        raise InputError(
+            f"{place}: turns must be human, gpt, and so on by turns, gpt at the end; "
+            f"found {found or 'none'}"
+        )
+
+
+def _check_placeholders(place: str, turns: tuple[Turn, ...], image: str | None) -> None:
+    if any(PLACEHOLDER in turn.text for turn in turns if turn.role == "assistant"):
+        raise InputError(f"{place}: an answer of gpt holds the placeholder of an image")
+    count = sum(turn.text.count(PLACEHOLDER) for turn in turns)
+    if image is None and count:
+        raise InputError(f'{place}: {count} placeholder of an image, but no "image" in the record')
+    if image is not None and count != 1:
+        raise InputError(
+            f"{place}: {count} placeholders for one image; write <image> once, in the question "
+            "that the image belongs to: without it the model never sees the image"
+        )
