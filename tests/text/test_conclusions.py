@@ -83,6 +83,12 @@ from lit_biqa.text.parsing import tagged
             "and that means low image quality.",
             "poor",
         ),
+        (
+            "The grass is smeared, which clearly leads to poor image quality.",
+            "The grass is smeared.",
+            "which clearly leads to poor image quality.",
+            "poor",
+        ),
         ("The picture is dim. Overall, it's a decent photo.", "The picture is dim.", None, "fair"),
         ("Sharp. Overall quality: good.", "Sharp.", "Overall quality: good.", "good"),
         ("Soft. The quality isn’t bad.", "Soft.", "The quality isn’t bad.", "fair"),
