@@ -172,7 +172,7 @@ DISTORTIONS: dict[str, Distortion] = {
     "motion_blur": Distortion(_motion_blur, (3, 5, 8, 12, 18), 3.4, "detail"),
     "white_noise": Distortion(_white_noise, (7, 14, 24, 38, 60), 3.3, "flatness"),
     "impulse_noise": Distortion(_impulse_noise, (0.005, 0.02, 0.05, 0.1, 0.2), 3.6, "flatness"),
-    "jpeg": Distortion(_jpeg, (24, 14, 10, 7, 5), 3.3, "flatness"),
+    "jpeg": Distortion(_jpeg, (30, 16, 9, 5, 3), 3.3, "flatness"),
     "jpeg2000": Distortion(_jpeg2000, (10, 18, 30, 50, 90), 3.5, "detail"),
     "contrast_loss": Distortion(_contrast_loss, (0.75, 0.57, 0.42, 0.28, 0.16), 2.9, "any"),
     "over_saturation": Distortion(_over_saturation, (1.4, 1.9, 2.5, 3.3, 4.5), 2.4, "colour"),

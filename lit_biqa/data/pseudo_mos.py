@@ -21,7 +21,7 @@ from scipy import ndimage
 from lit_biqa.data.distortions import DISTORTIONS, LEVELS, Bytes, grey
 
 BEST = 4.85
-CONTENT = 0.25
+CONTENT = 0.15
 RATERS = 24
 
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import os
 import shutil
 import uuid
 import zlib
 from dataclasses import asdict, dataclass
 from functools import partial
+from multiprocessing import Pool
 from pathlib import Path
 from typing import Any
 
@@ -188,8 +190,11 @@ def _write(draft: Path, settings: SyntheticSettings) -> None:
     with (draft / "labels.csv").open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)
         table.writerow(COLUMNS)
-        for rows in track(map(make, range(count)), "Making synthetic images", total=count):
-            table.writerows(rows)
+        # What is made does not depend on how many make it.
+        with Pool(min(os.cpu_count() or 1, count)) as pool:
+            made = pool.imap(make, range(count))
+            for rows in track(made, "Making synthetic images", count, unit="sources"):
+                table.writerows(rows)
 
 
 def _make_source(
