@@ -166,7 +166,7 @@ class RALI(Method):
 
     def on_fit_end(self) -> None:
         """Fit the head if no epoch did; have the test that follows cache all embeddings."""
-        if not self.head_is_current and not self.head.fitted:
+        if not self.head.fitted:
             self.fit_head()
         if not self.cached:
             self.gallery.cache_to = Path(self.trainer.default_root_dir) / "embeddings.safetensors"
