@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 from torch import Tensor
 
@@ -44,6 +44,81 @@ class Sample:
     std: float = math.nan
     reference: str | None = None
     texts: tuple[str, ...] = ()
+
+
+IMAGE = "<|image|>"
+"""Where the image stands in a message, whichever way a file or a model spells it."""
+
+Role = Literal["system", "user", "assistant"]
+
+
+@dataclass(frozen=True)
+class Message:
+    """What one side of a conversation says.
+
+    Attributes:
+        role: ``system``, ``user`` or ``assistant``.
+        text: ends stripped; holds `IMAGE` where the image stands.
+    """
+
+    role: Role
+    text: str
+
+
+@dataclass(frozen=True, eq=False)
+class Chat:
+    """A conversation up to where the model is to speak; what backbones encode.
+
+    Attributes:
+        messages: by turns, the last one the user's. One user message holds `IMAGE` once if there
+            are pixels, else none does.
+        pixels: of the image, as the backbone's transform made them; ``None`` for text alone.
+        opening: the beginning of the answer, given to the model, such as "The quality is".
+
+    Raises:
+        ValueError: if the user does not speak last, or image and placeholder do not pair up.
+    """
+
+    messages: tuple[Message, ...]
+    pixels: Tensor | None = None
+    opening: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.messages or self.messages[-1].role != "user":
+            raise ValueError("the last message of a chat is the user's")
+        places = sum(message.text.count(IMAGE) for message in self.messages)
+        if places != (self.pixels is not None):
+            raise ValueError(f"{places} placeholders for {int(self.pixels is not None)} images")
+
+
+def ask(question: str, pixels: Tensor | None = None, system: str = "", opening: str = "") -> Chat:
+    """A chat of one question, its image before the text unless the question places it.
+
+    Args:
+        question: what the user says.
+        pixels: of the image, ``None`` for text alone.
+        system: instruction that stands before; empty for none.
+        opening: beginning of the answer, given to the model.
+    """
+    if pixels is not None and IMAGE not in question:
+        question = f"{IMAGE}{question}"
+    instruction = (Message("system", system),) if system else ()
+    return Chat((*instruction, Message("user", question)), pixels, opening)
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What a model said after a chat.
+
+    Attributes:
+        ids: its tokens, the end token included where the model ended by itself.
+        text: the same as text, without end token and without the chat's opening.
+        finished: whether the model ended by itself, before its budget of tokens was spent.
+    """
+
+    ids: tuple[int, ...]
+    text: str
+    finished: bool = True
 
 
 class Batch(TypedDict):

@@ -9,29 +9,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lit_biqa.data.texts import json_items
-from lit_biqa.types import InputError, nearest
+from lit_biqa.types import IMAGE, InputError, Message, Role, nearest
 
 log = logging.getLogger(__name__)
 
-PLACEHOLDER = "<|image|>"  # where the image stands, whichever way the file spells it
-
 _SPELLINGS = re.compile(r"<image>|<\|image\|>")
 
-Role = Literal["user", "assistant"]
 _ROLES: dict[str, Role] = {"human": "user", "gpt": "assistant"}
-
-
-@dataclass(frozen=True)
-class Turn:
-    """What one side says.
-
-    Attributes:
-        role: ``user`` or ``assistant``.
-        text: ends stripped; holds `PLACEHOLDER` where the image stands.
-    """
-
-    role: Role
-    text: str
 
 
 @dataclass(frozen=True)
@@ -43,13 +27,13 @@ class Conversation:
         id: as the file has it, empty where it has none.
         image: its path as the file writes it; ``None`` for a conversation of text alone.
         turns: user and assistant by turns, an assistant at the end. With an image, exactly one
-            user turn holds `PLACEHOLDER`, once; without, none does.
+            user turn holds `IMAGE`, once; without, none does.
     """
 
     place: str
     id: str
     image: str | None
-    turns: tuple[Turn, ...]
+    turns: tuple[Message, ...]
 
 
 @dataclass(frozen=True)
@@ -123,7 +107,7 @@ def _conversation(place: str, record: Any, folder: Path | None) -> Conversation:
     return Conversation(place, str(identity), image, turns)
 
 
-def _turn(place: str, turn: Any) -> Turn:
+def _turn(place: str, turn: Any) -> Message:
     speaker, text = (turn.get("from"), turn.get("value")) if isinstance(turn, dict) else (0, 0)
     if not isinstance(speaker, str) or not isinstance(text, str):
         raise InputError(f'{place}: a turn needs "from" and "value", both text: {turn!s:.80}')
@@ -131,10 +115,10 @@ def _turn(place: str, turn: Any) -> Turn:
         raise InputError(f"{place}: unknown speaker {speaker!r}{nearest(speaker, _ROLES)}")
     if not text.strip():
         raise InputError(f"{place}: a turn of {speaker} is empty")
-    return Turn(_ROLES[speaker], _SPELLINGS.sub(PLACEHOLDER, text).strip())
+    return Message(_ROLES[speaker], _SPELLINGS.sub(IMAGE, text).strip())
 
 
-def _check_order(place: str, turns: tuple[Turn, ...]) -> None:
+def _check_order(place: str, turns: tuple[Message, ...]) -> None:
     roles = [turn.role for turn in turns]
     if not roles or roles != ["user", "assistant"] * (len(roles) // 2):
         found = ", ".join(name for turn in turns for name in _ROLES if _ROLES[name] == turn.role)
@@ -144,10 +128,10 @@ def _check_order(place: str, turns: tuple[Turn, ...]) -> None:
         )
 
 
-def _check_placeholders(place: str, turns: tuple[Turn, ...], image: str | None) -> None:
-    if any(PLACEHOLDER in turn.text for turn in turns if turn.role == "assistant"):
+def _check_placeholders(place: str, turns: tuple[Message, ...], image: str | None) -> None:
+    if any(IMAGE in turn.text for turn in turns if turn.role == "assistant"):
         raise InputError(f"{place}: an answer of gpt holds the placeholder of an image")
-    count = sum(turn.text.count(PLACEHOLDER) for turn in turns)
+    count = sum(turn.text.count(IMAGE) for turn in turns)
     if image is None and count:
         raise InputError(f'{place}: {count} placeholder of an image, but no "image" in the record')
     if image is not None and count != 1:

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from lit_biqa.data.conversations import PLACEHOLDER, Conversation, Turn, read_conversations
-from lit_biqa.types import InputError
+from lit_biqa.data.conversations import Conversation, read_conversations
+from lit_biqa.types import IMAGE, InputError, Message
 
 QUESTION = {"from": "human", "value": "How sharp is it?\n<image>"}
 ANSWER = {"from": "gpt", "value": "Very sharp."}
@@ -32,7 +32,7 @@ def test_both_spellings_and_both_forms_of_file_read_the_same(tmp_path: Path) -> 
     records = [record(id="x"), record(other, ANSWER, id=7, gt_score=3.2)]
     lines = tmp_path / "records.jsonl"
     lines.write_text("\n".join(map(json.dumps, records)) + "\n\n")
-    turns = Turn("user", f"How sharp is it?\n{PLACEHOLDER}"), Turn("assistant", "Very sharp.")
+    turns = Message("user", f"How sharp is it?\n{IMAGE}"), Message("assistant", "Very sharp.")
     path = listed(tmp_path, *records)
     assert read_conversations(path).rows == (
         Conversation(f"{path} record 1", "x", "a.jpg", turns),
@@ -136,7 +136,7 @@ def test_real_training_files(name: str, shared: Path) -> None:
     assert (len(found.rows), found.skipped) == (200, ())
     for row in found.rows:
         question, answer = row.turns
-        assert question.text.count(PLACEHOLDER) == 1
+        assert question.text.count(IMAGE) == 1
         assert "<image>" not in question.text
         assert answer.text.startswith("The quality of the image is ")
         assert row.image == f"koniq/{row.id.partition('->')[0]}"

@@ -21,12 +21,11 @@ from transformers.image_utils import load_image
 from lit_biqa.backbones.mplug_owl2.configuration import IMAGE_TOKEN_INDEX
 from lit_biqa.backbones.mplug_owl2.splicing import check_placeholders
 from lit_biqa.backbones.mplug_owl2.tokenization import (
-    IMAGE_PLACEHOLDER,
     encode_with_images,
     find_file,
     load_tokenizer,
 )
-from lit_biqa.types import InputError
+from lit_biqa.types import IMAGE, InputError
 
 Aspect = Literal["resize", "pad", "plain"]
 Side = Literal["left", "right"]
@@ -44,7 +43,7 @@ CHAT_TEMPLATE = (
     "{{ raise_exception('roles are system, user and assistant') }}{% endif %}"
     "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
     "{% for part in message['content'] %}"
-    "{% if part['type'] == 'image' %}" + IMAGE_PLACEHOLDER + "{% else %}"
+    "{% if part['type'] == 'image' %}" + IMAGE + "{% else %}"
     "{{ part['text'] }}{% endif %}{% endfor %}{% endif %}"
     "{% if message['role'] == 'assistant' %}</s>{% else %} {% endif %}"
     "{% endfor %}"

@@ -16,9 +16,8 @@ from transformers.utils import cached_file
 
 from lit_biqa.backbones.mplug_owl2.configuration import IMAGE_TOKEN_INDEX
 from lit_biqa.backbones.mplug_owl2.sentencepiece import merges_of, read_pieces
-from lit_biqa.types import InputError
+from lit_biqa.types import IMAGE, InputError
 
-IMAGE_PLACEHOLDER = "<|image|>"
 _UNKNOWN, _BEGIN, _END = "<unk>", "<s>", "</s>"
 _SPACE = "▁"
 _BYTES = [f"<0x{value:02X}>" for value in range(256)]
@@ -162,8 +161,7 @@ def encode_with_images(
     """
     begin = tokenizer.bos_token_id
     parts = [
-        [begin, *encode(tokenizer, part, legacy)] if part else []
-        for part in prompt.split(IMAGE_PLACEHOLDER)
+        [begin, *encode(tokenizer, part, legacy)] if part else [] for part in prompt.split(IMAGE)
     ]
     hoisted = 1 if parts[0] else 0
     ids = parts[0]
