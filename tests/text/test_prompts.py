@@ -1,0 +1,61 @@
+"""Prompts hold what is put into them, and those that are verbatim are so."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lit_biqa.text import prompts
+from lit_biqa.types import IMAGE, ask
+
+AWKWARD = 'sharp {R}, "{MOS}"\n\\1 %s'
+
+
+@pytest.mark.parametrize("prompt", [prompts.second_pass, prompts.conclude])
+def test_the_second_pass_holds_the_description_word_for_word(
+    prompt: Callable[[str], str],
+) -> None:
+    assert AWKWARD in prompt(AWKWARD)
+    # A model may write the placeholder; the text-only question must stay without image.
+    assert ask(prompt(f"a {IMAGE}cat")).messages[-1].text.count("a cat") == 1
+
+
+def test_the_score_stands_in_the_explanation_unless_masked() -> None:
+    assert "rated as 4.069082066870276. " in prompts.explain(4.069082066870276)
+    assert "rated as 3.0. " in prompts.explain(3)
+    masked = prompts.explain(None)
+    assert "rated as some score. " in masked
+    assert re.findall(r"\d", masked) == ["1", "5"]
+
+
+def test_paper_prompts_are_those_of_the_released_conversations(shared: Path) -> None:
+    for model in ("v11", "v13", "v14"):
+        first, second = json.loads((shared / f"data/texts/case_study_{model}.json").read_text())
+        _, system, user, _ = re.split(r"(?:^|\n)(?:system|user|assistant)\n", first[0], maxsplit=3)
+        assert (system, user) == (prompts.TEST_SYSTEM, prompts.TEST_SCORE)
+        _, system, user, _ = re.split(r"(?:^|\n)(?:system|user|assistant)\n", second[0], maxsplit=3)
+        assert system == prompts.R1_SYSTEM
+        description = user.removeprefix("If there is an image described as ").split(", what is")[0]
+        assert user == prompts.second_pass(description)
+
+
+def test_prompts_of_table_a4_are_as_printed(shared: Path) -> None:
+    paper = (shared / "papers/reasoning_as_representation_rali_ract.txt").read_text()
+    for prompt in (prompts.SCORE, prompts.RACT):
+        assert prompt in paper
+    printed = re.sub(r"<\s*(/?)\s*(\w+)\s*>", r"<\1\2>", paper.replace("`", ""))
+    assert "".join(prompts.R1_SYSTEM.split()) in "".join(printed.split())
+
+
+def test_every_system_that_names_a_tag_opens_and_closes_it() -> None:
+    systems = [value for name, value in vars(prompts).items() if name.endswith("_SYSTEM")]
+    assert len(systems) == 6
+    for system in systems:
+        tags = re.findall(r"<(/?)(\w+)>", system)
+        assert tags
+        for tag in {name for _, name in tags}:
+            assert tags.count(("", tag)) == tags.count(("/", tag)) == 2
