@@ -1,0 +1,196 @@
+"""Group-relative policy optimisation: rewards to advantages, log-probabilities to a loss.
+
+Source: DeepSeekMath (Shao et al., 2024) as Q-Insight, VisualQuality-R1 and *Understanding Pure
+Textual Reasoning* have it in their code; where equation 6 of the last draws the KL term into the
+minimum, the code adds it outside, and so does this.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from lit_biqa.types import InputError
+
+Scale = Literal["group", "none"]
+Aggregation = Literal["grpo", "dr_grpo", "dapo"]
+
+_LEAST_SPREAD = 1e-4
+
+
+def advantages(rewards: Tensor, scale: Scale = "group") -> Tensor:
+    """How much better each completion of a group is than the group's mean.
+
+    Args:
+        rewards: ``[P, G]``, the G completions of each of P prompts.
+        scale: ``group`` divides by the group's unbiased standard deviation + 1e-4; ``none`` leaves
+            the difference as it is, as Dr. GRPO does (Liu et al., 2025).
+
+    Returns:
+        ``[P, G]`` in float32 or wider; exactly zero in a group whose rewards are all equal.
+
+    Raises:
+        InputError: for a group of one, which has nothing to be compared with.
+        ValueError: if a reward is not finite.
+    """
+    if rewards.shape[1] < 2:
+        raise InputError(
+            f"a group of {rewards.shape[1]} completion has no advantages: sample 2 or more for "
+            "each prompt"
+        )
+    if not rewards.isfinite().all():
+        raise ValueError("a reward is not finite")
+    rewards = rewards.to(torch.promote_types(rewards.dtype, torch.float32))
+    centred = rewards - rewards.mean(1, keepdim=True)
+    # Rounding of the mean, divided by 1e-4, would be an advantage.
+    centred = centred.masked_fill((rewards == rewards[:, :1]).all(1, keepdim=True), 0.0)
+    if scale == "none":
+        return centred
+    return centred / (rewards.std(1, keepdim=True) + _LEAST_SPREAD)
+
+
+def policy_loss(
+    log_probs: Tensor,
+    old_log_probs: Tensor,
+    reference_log_probs: Tensor | None,
+    advantages: Tensor,
+    mask: Tensor,
+    clip: float = 0.2,
+    beta: float = 0.001,
+    aggregation: Aggregation = "grpo",
+    denominator: float | None = None,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Clipped policy-gradient loss with a KL penalty against a reference model.
+
+    Args:
+        log_probs: of the tokens under the policy ``[N, T]``, with gradient.
+        old_log_probs: under the policy that sampled them ``[N, T]``; no gradient is taken. In the
+            first update after a rollout these are ``log_probs`` themselves.
+        reference_log_probs: under the reference model ``[N, T]``; ``None`` for no penalty.
+        advantages: of each completion ``[N]``, or of each token ``[N, T]``.
+        mask: ``[N, T]``, true for tokens that count: to the end token, which is included.
+        clip: ε; the ratio is cut off at 1 ± ε.
+        beta: weight of the penalty.
+        aggregation: ``grpo``, the mean over the tokens of each completion, then over completions;
+            ``dr_grpo``, the sum over tokens by a constant (Liu et al., 2025); ``dapo``, the mean
+            over all tokens (Yu et al., 2025).
+        denominator: what the sum is divided by, where these rows are part of a larger batch. In
+            terms of that batch: its completions (``grpo``), its tokens (``dapo``), its completions
+            times the token budget (``dr_grpo``). ``None`` takes N, the tokens here, and N T.
+
+    Returns:
+        The loss, a scalar, and, detached, means over the tokens that count: ``ratio``; ``clipped``,
+        the share in which clipping stops the gradient; and ``kl``, where there is a reference.
+    """
+    mask = mask.bool()
+    if advantages.ndim == 1:
+        advantages = advantages[:, None]
+    # Tokens that do not count may hold anything; infinity times zero would be nan.
+    ratio = (log_probs - old_log_probs.detach()).masked_fill(~mask, 0.0).exp()
+    gain = torch.minimum(ratio * advantages, ratio.clamp(1 - clip, 1 + clip) * advantages)
+    loss, stats = -gain, {"ratio": ratio, "clipped": _stopped(ratio, advantages, clip)}
+    if reference_log_probs is not None:
+        kl = _divergence(log_probs, reference_log_probs.detach(), mask)
+        loss, stats["kl"] = loss + beta * kl, kl
+    loss = loss.masked_fill(~mask, 0.0)
+    tokens = mask.sum().clamp(min=1)
+    means = {name: (v.detach() * mask).sum() / tokens for name, v in stats.items()}
+    if aggregation == "grpo":
+        loss = loss / mask.sum(1, keepdim=True).clamp(min=1)
+    if denominator is None:
+        counts = {"grpo": len(mask), "dr_grpo": mask.numel(), "dapo": int(tokens)}
+        denominator = max(1, counts[aggregation])
+    return loss.sum() / denominator, means
+
+
+def _stopped(ratio: Tensor, advantages: Tensor, clip: float) -> Tensor:
+    above, below = ratio > 1 + clip, ratio < 1 - clip
+    return ((above & (advantages > 0)) | (below & (advantages < 0))).to(ratio.dtype)
+
+
+def _divergence(log_probs: Tensor, reference: Tensor, mask: Tensor) -> Tensor:
+    """Schulman's k3: an unbiased estimate of KL(policy || reference), never negative."""
+    difference = (reference - log_probs).masked_fill(~mask, 0.0)
+    return difference.exp() - difference - 1
+
+
+def token_log_probs(
+    hidden: Tensor,
+    weight: Tensor,
+    labels: Tensor,
+    temperature: float = 1.0,
+    logits_at_once: int = 2**24,
+) -> Tensor:
+    """Log-probability of each token under the softmax over the vocabulary.
+
+    Equals ``log_softmax(hidden @ weight.T / temperature)`` at the labels. The logits are made for
+    a few tokens at a time, and again in the backward pass, so that they never stand in memory as a
+    whole.
+
+    Args:
+        hidden: last hidden states ``[N, D]``, each at the place that predicts its label.
+        weight: of the language model's head ``[C, D]``, whole (not sharded), without bias.
+        labels: token ids ``[N]``.
+        temperature: by which logits are divided, that of the sampling or 1.
+        logits_at_once: how many logits may be held, tokens times vocabulary.
+
+    Returns:
+        ``[N]`` in nats, in float32 or wider. It can be differentiated once.
+
+    Raises:
+        InputError: for a temperature that is not above 0.
+    """
+    if not temperature > 0:
+        raise InputError(f"temperature={temperature}: it must be above 0")
+    device = hidden.device.type
+    if torch.is_autocast_enabled(device):
+        dtype = torch.get_autocast_dtype(device)
+        hidden, weight = hidden.to(dtype), weight.to(dtype)
+    tokens = max(1, logits_at_once // len(weight))
+    with torch.autocast(device, enabled=False):
+        log_probs: Tensor = _TokenLogProbs.apply(  # type: ignore[no-untyped-call]
+            hidden, weight, labels, temperature, tokens
+        )
+    return log_probs
+
+
+class _TokenLogProbs(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, temperature: float, tokens: int
+    ) -> Tensor:
+        wide = torch.promote_types(hidden.dtype, torch.float32)
+        log_probs = hidden.new_empty(len(labels), dtype=wide)
+        normaliser = torch.empty_like(log_probs)
+        for start in range(0, len(labels), tokens):
+            rows = slice(start, start + tokens)
+            logits = (hidden[rows] @ weight.T).to(wide).div_(temperature)
+            normaliser[rows] = logits.logsumexp(1)
+            log_probs[rows] = logits.gather(1, labels[rows, None])[:, 0] - normaliser[rows]
+        ctx.save_for_backward(hidden, weight, labels, normaliser)
+        ctx.temperature, ctx.tokens = temperature, tokens
+        return log_probs
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, above: Tensor) -> tuple[Tensor | None, ...]:
+        hidden, weight, labels, normaliser = ctx.saved_tensors
+        wide, above = normaliser.dtype, above[:, None]
+        to_hidden, to_weight = ctx.needs_input_grad[:2]
+        by_hidden = torch.empty_like(hidden) if to_hidden else None
+        by_weight = torch.zeros_like(weight, dtype=wide) if to_weight else None
+        for start in range(0, len(labels), ctx.tokens):
+            rows = slice(start, start + ctx.tokens)
+            logits = (hidden[rows] @ weight.T).to(wide).div_(ctx.temperature)
+            share = logits.sub_(normaliser[rows, None]).exp_().mul_(-above[rows])
+            share.scatter_add_(1, labels[rows, None], above[rows]).div_(ctx.temperature)
+            gradient = share.to(hidden.dtype)
+            if by_hidden is not None:
+                by_hidden[rows] = gradient @ weight
+            if by_weight is not None:  # summed in float32: bfloat16 would lose small terms
+                by_weight += gradient.T @ hidden[rows]
+        by_weight = None if by_weight is None else by_weight.to(weight.dtype)
+        return by_hidden, by_weight, None, None, None
