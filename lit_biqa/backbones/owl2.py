@@ -1,0 +1,169 @@
+"""mPLUG-Owl2 as a backbone: the modelling code behind the contract."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from lit_biqa.backbones.tuning import Part, Tuning
+from lit_biqa.backbones.vision_language import Row, VisionLanguageModel
+from lit_biqa.backbones.weights import save_weights
+from lit_biqa.types import Chat
+
+if TYPE_CHECKING:
+    from lit_biqa.backbones.mplug_owl2 import MplugOwl2ForConditionalGeneration, MplugOwl2Processor
+
+CONTEXT = 2048  # positions that LLaMA-2 was tuned on here; the configuration knows no limit
+
+
+class MplugOwl2(VisionLanguageModel):
+    """mPLUG-Owl2 (Ye et al., arXiv 2311.04257), 8.2 billion parameters.
+
+    Args:
+        pretrained: a folder in the official layout or one that `save` wrote, or a name that
+            transformers can resolve.
+        tuning: what is trained, and how.
+        aspect: what happens to an image that is not square: ``pad`` (official training, Q-Align),
+            ``resize`` (official evaluation) or ``plain`` (a central crop, Q-Instruct).
+        context: positions that a chat and its answer may take.
+    """
+
+    model: MplugOwl2ForConditionalGeneration
+    processor: MplugOwl2Processor
+
+    def __init__(
+        self,
+        pretrained: str = "MAGAer13/mplug-owl2-llama2-7b",
+        tuning: Tuning = Tuning(),
+        aspect: Literal["resize", "pad", "plain"] = "pad",
+        context: int = CONTEXT,
+    ) -> None:
+        super().__init__(tuning)
+        self.pretrained, self.aspect, self.context = pretrained, aspect, context
+
+    def prepare(self) -> None:
+        """Read tokenizer and image settings."""
+        if "processor" in self.__dict__:
+            return
+        from lit_biqa.backbones.mplug_owl2 import MplugOwl2Config, MplugOwl2Processor
+
+        self.processor = MplugOwl2Processor.from_pretrained(self.pretrained, self.aspect)
+        self._settle(MplugOwl2Config.from_pretrained(self.pretrained).positions_per_image)
+
+    def _settle(self, positions_per_image: int) -> None:
+        self.positions_per_image = positions_per_image
+        self.end = (self.processor.tokenizer.eos_token_id,)
+
+    def load(self) -> None:
+        """Read the weights."""
+        self.prepare()
+        self._adopt(self._read())
+
+    def _read(self) -> MplugOwl2ForConditionalGeneration:
+        from lit_biqa.backbones.mplug_owl2 import MplugOwl2ForConditionalGeneration
+
+        kept = ["model.vision_model", "model.visual_abstractor", "lm_head"]
+        model: MplugOwl2ForConditionalGeneration
+        model = MplugOwl2ForConditionalGeneration.from_pretrained(
+            self.pretrained, **self.tuning.loading(kept)
+        )
+        return model
+
+    def _adopt(self, model: MplugOwl2ForConditionalGeneration) -> None:
+        self.model = model
+        self.tuning.apply(model, self.parts, self.head)
+        if self.tuning.checkpointing:
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+
+    @property
+    def image_transform(self) -> Transform:
+        """From an image to ``[3, S, S]``."""
+        self.prepare()
+        return Transform(self.processor)
+
+    def tokenize(self, text: str) -> list[int]:
+        """Tokens of what the assistant says, without an end token."""
+        return self.processor.tokenize(text)[1:]
+
+    def text(self, ids: Sequence[int]) -> str:
+        """Text of tokens that the assistant said."""
+        return self.processor.decode(ids, skip_special_tokens=True).strip()
+
+    def row(self, chat: Chat) -> Row:
+        """A chat in the official conversation, up to ``ASSISTANT:``."""
+        messages = [{"role": m.role, "content": m.text} for m in chat.messages]
+        prompt = self.processor.apply_chat_template(messages, add_generation_prompt=True)
+        compact = torch.tensor(self.processor.tokenize(prompt))
+        # Image positions come to no token; the decoder tells them by the mask.
+        placed = compact < 0
+        widths = torch.where(placed, self.positions_per_image, 1)
+        image = placed.repeat_interleave(widths)
+        ids = compact.clamp_min(0).repeat_interleave(widths)
+        return Row(ids, image, torch.arange(len(ids))[None])
+
+    def see(self, pixels: Sequence[Tensor]) -> Tensor:
+        """``[3, S, S]`` each to ``[n * positions, D]``."""
+        return self.model.model.encode_images(torch.stack(list(pixels))).flatten(0, 1)
+
+    def decode(self, embeds: Tensor, mask: Tensor | None, positions: Tensor, **more: Any) -> Any:
+        """See `VisionLanguageModel.decode`."""
+        image = more.pop("image", None)
+        return self.model.model(
+            inputs_embeds=embeds,
+            attention_mask=mask,
+            position_ids=positions[0],
+            image_positions=image,
+            use_cache="past_key_values" in more,
+            **more,
+        )
+
+    @property
+    def parts(self) -> dict[Part, list[nn.Module]]:
+        """Modules of each part."""
+        owl = self.model.model
+        return {
+            "vision": [owl.vision_model],
+            "bridge": [owl.visual_abstractor],
+            "language": [owl.embed_tokens, owl.layers, owl.norm, self.model.lm_head],
+        }
+
+    @property
+    def words(self) -> nn.Embedding:
+        """Of tokens."""
+        return self.model.model.embed_tokens
+
+    @property
+    def head(self) -> nn.Linear:
+        """From hidden states to logits."""
+        return self.model.lm_head
+
+    @property
+    def final_norm(self) -> nn.Module:
+        """Before the head."""
+        return self.model.model.norm
+
+    def blocks(self) -> list[nn.Module]:
+        """Layers of decoder, tower and abstractor."""
+        names = {"DecoderLayer", "VisionLayer", "AbstractorLayer"}
+        return [module for module in self.model.modules() if type(module).__name__ in names]
+
+    def save(self, folder: Path, state: dict[str, Tensor]) -> None:
+        """Write weights, configuration, tokenizer and image settings."""
+        save_weights(folder, self.model, state, self.tuning, self.processor)
+
+
+@dataclass(frozen=True)
+class Transform:
+    """An image to ``[3, S, S]``; picklable, for workers."""
+
+    processor: MplugOwl2Processor
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        """Square it, scale it, normalise it."""
+        return self.processor.process_images([image])[0]

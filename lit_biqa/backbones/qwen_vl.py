@@ -1,0 +1,236 @@
+"""Qwen2.5-VL as a backbone, through transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from lit_biqa.backbones.tuning import Part, Tuning
+from lit_biqa.backbones.vision_language import Row, VisionLanguageModel
+from lit_biqa.backbones.weights import save_weights
+from lit_biqa.types import IMAGE, Chat, InputError
+
+IMAGE_PAD = "<|image_pad|>"
+MIN_SIDE = 28  # pixels: one position of the decoder is 28 x 28
+
+
+class QwenVL(VisionLanguageModel):
+    """Qwen2.5-VL (Bai et al., arXiv 2502.13923), of 3 or 7 billion parameters.
+
+    Args:
+        pretrained: a folder, or a name that transformers can resolve.
+        tuning: what is trained, and how.
+        min_pixels: smaller images are enlarged to it.
+        max_pixels: larger ones are scaled down to it; 28 x 28 pixels are one position.
+        context: positions that a chat and its answer may take.
+    """
+
+    model: Any
+
+    def __init__(
+        self,
+        pretrained: str = "Qwen/Qwen2.5-VL-7B-Instruct",
+        tuning: Tuning = Tuning(),
+        min_pixels: int = 3136,
+        max_pixels: int = 12_845_056,
+        context: int = 32_768,
+    ) -> None:
+        super().__init__(tuning)
+        self.pretrained, self.context = pretrained, context
+        self.min_pixels, self.max_pixels = min_pixels, max_pixels
+
+    def prepare(self) -> None:
+        """Read tokenizer and image settings."""
+        if "tokenizer" in self.__dict__:
+            return
+        from transformers import AutoTokenizer, Qwen2VLImageProcessorPil
+
+        try:
+            self.tokenizer = AutoTokenizer.from_pretrained(self.pretrained)
+            self.image_processor = Qwen2VLImageProcessorPil.from_pretrained(self.pretrained)
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"{self.pretrained}: no tokenizer or image settings of Qwen2.5-VL: {error}"
+            ) from error
+        self.image_processor.size = {
+            "shortest_edge": self.min_pixels,
+            "longest_edge": self.max_pixels,
+        }
+        self._settle()
+
+    def _settle(self) -> None:
+        if IMAGE_PAD not in str(self.tokenizer.chat_template):
+            raise InputError(
+                f"{self.pretrained}: its chat template knows no image; take the tokenizer files "
+                "of a Qwen2.5-VL-Instruct checkpoint"
+            )
+        self.image_id = self.tokenizer.convert_tokens_to_ids(IMAGE_PAD)
+        self.end = (self.tokenizer.eos_token_id, self.tokenizer.pad_token_id)
+
+    def load(self) -> None:
+        """Read the weights."""
+        self.prepare()
+        self._adopt(self._read())
+
+    def _read(self) -> nn.Module:
+        from transformers import Qwen2_5_VLForConditionalGeneration
+
+        model: nn.Module
+        model, found = Qwen2_5_VLForConditionalGeneration.from_pretrained(
+            self.pretrained,
+            output_loading_info=True,
+            **self.tuning.loading(["model.visual", "lm_head"]),
+        )
+        faults = {name: sorted(map(str, found[name])) for name in found if found[name]}
+        if faults:
+            listed = "; ".join(f"{name}: {', '.join(keys[:5])}" for name, keys in faults.items())
+            raise InputError(f"{self.pretrained}: the weights do not fit Qwen2.5-VL: {listed}")
+        return model
+
+    def _adopt(self, model: nn.Module) -> None:
+        self.model = model
+        self.tuning.apply(model, self.parts, self.head)
+        if self.tuning.checkpointing:
+            self.model.gradient_checkpointing_enable({"use_reentrant": False})
+
+    @property
+    def image_transform(self) -> Transform:
+        """From an image to its patches ``[height, width, values]``, as the tower takes them."""
+        self.prepare()
+        return Transform(self.image_processor)
+
+    def tokenize(self, text: str) -> list[int]:
+        """Tokens of what the assistant says, without an end token."""
+        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
+        return ids
+
+    def text(self, ids: Sequence[int]) -> str:
+        """Text of tokens that the assistant said."""
+        said: str = self.tokenizer.decode(list(ids), skip_special_tokens=True)
+        return said
+
+    def row(self, chat: Chat) -> Row:
+        """A chat by the checkpoint's template, its image as wide as it is shown."""
+        messages = [{"role": m.role, "content": _content(m.text)} for m in chat.messages]
+        prompt = self.tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=True
+        )
+        ids = torch.tensor(self.tokenize(prompt))
+        if chat.pixels is None:
+            return Row(ids, torch.zeros_like(ids).bool(), torch.arange(len(ids)).repeat(3, 1))
+        height, width = (side // 2 for side in chat.pixels.shape[:2])
+        before = int((ids == self.image_id).nonzero()[0])
+        shown = torch.full((height * width,), self.image_id)
+        ids = torch.cat([ids[:before], shown, ids[before + 1 :]])
+        image = torch.zeros_like(ids).bool()
+        image[before : before + len(shown)] = True
+        return Row(ids, image, grid_positions(before, height, width, len(ids)))
+
+    def see(self, pixels: Sequence[Tensor]) -> Tensor:
+        """Patches ``[height, width, values]`` each to ``[height * width / 4 of all, D]``."""
+        grids = torch.tensor([(1, *image.shape[:2]) for image in pixels])
+        patches = torch.cat([image.flatten(0, 1) for image in pixels])
+        visual = self.model.model.visual
+        seen: Tensor = visual(
+            patches.to(visual.dtype), grid_thw=grids.to(patches.device)
+        ).pooler_output
+        return seen
+
+    def decode(self, embeds: Tensor, mask: Tensor | None, positions: Tensor, **more: Any) -> Any:
+        """See `VisionLanguageModel.decode`; image positions need no care of their own."""
+        more.pop("image", None)
+        return self.model.model.language_model(
+            inputs_embeds=embeds,
+            attention_mask=mask,
+            position_ids=positions,
+            use_cache="past_key_values" in more,
+            **more,
+        )
+
+    @property
+    def parts(self) -> dict[Part, list[nn.Module]]:
+        """Modules of each part; the merger is the bridge."""
+        visual = self.model.model.visual
+        return {
+            "vision": [visual.patch_embed, visual.blocks],
+            "bridge": [visual.merger],
+            "language": [self.model.model.language_model, self.model.lm_head],
+        }
+
+    @property
+    def words(self) -> nn.Embedding:
+        """Of tokens."""
+        words: nn.Embedding = self.model.model.language_model.embed_tokens
+        return words
+
+    @property
+    def head(self) -> nn.Linear:
+        """From hidden states to logits; in the 3B the word embeddings themselves."""
+        head: nn.Linear = self.model.lm_head
+        return head
+
+    @property
+    def final_norm(self) -> nn.Module:
+        """Before the head."""
+        norm: nn.Module = self.model.model.language_model.norm
+        return norm
+
+    def blocks(self) -> list[nn.Module]:
+        """Layers of decoder and tower."""
+        return [*self.model.model.language_model.layers, *self.model.model.visual.blocks]
+
+    def save(self, folder: Path, state: dict[str, Tensor]) -> None:
+        """Write weights, configuration, tokenizer and image settings."""
+        save_weights(folder, self.model, state, self.tuning, self.tokenizer, self.image_processor)
+
+
+@dataclass(frozen=True)
+class Transform:
+    """An image to patches ``[height, width, values]``; picklable, for workers."""
+
+    processor: Any
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        """Enlarge what is narrower than one position, scale to the pixels allowed, cut up."""
+        shortest = min(image.size)
+        if shortest < MIN_SIDE:
+            scale = MIN_SIDE / shortest
+            size = [max(MIN_SIDE, round(side * scale)) for side in image.size]
+            image = image.resize((size[0], size[1]), Image.Resampling.LANCZOS)
+        made = self.processor(images=image, return_tensors="pt")
+        _, height, width = made["image_grid_thw"][0].tolist()
+        patches: Tensor = made["pixel_values"].view(height, width, -1)
+        return patches
+
+
+def grid_positions(before: int, height: int, width: int, length: int) -> Tensor:
+    """Positions ``[3, length]`` along time, height and width of a row that holds one image.
+
+    Args:
+        before: text tokens before the image.
+        height: of the image in positions.
+        width: likewise.
+        length: of the row.
+
+    Source: Qwen2-VL (Wang et al., arXiv 2409.12191), multimodal rotary positions.
+    """
+    after = length - before - height * width
+    rows = torch.arange(height).repeat_interleave(width)
+    columns = torch.arange(width).repeat(height)
+    image = before + torch.stack([torch.zeros_like(rows), rows, columns])
+    tail = before + max(height, width) + torch.arange(after)
+    return torch.cat([torch.arange(before).repeat(3, 1), image, tail.repeat(3, 1)], 1)
+
+
+def _content(text: str) -> list[dict[str, str]]:
+    parts: list[dict[str, str]] = []
+    for index, piece in enumerate(text.split(IMAGE)):
+        parts += [{"type": "image"}] * (index > 0)
+        parts += [{"type": "text", "text": piece}] * bool(piece)
+    return parts

@@ -1,0 +1,252 @@
+"""Small vision-language models with random weights, built offline: for CPUs, tests, first steps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from lit_biqa.backbones.owl2 import MplugOwl2
+from lit_biqa.backbones.qwen_vl import QwenVL
+from lit_biqa.backbones.tuning import Tuning
+from lit_biqa.types import InputError
+
+# What tokenizers learn their words from where no texts are named: the words of prompts.
+TEXTS = (
+    "Describe the quality of this image, then conclude with an overall evaluation.",
+    "The quality of the image is bad, poor, fair, average, good, excellent, low, medium or high.",
+    "The image is sharp, clear and bright, with rich details and vivid colors.",
+    "The image is blurry, noisy and dark; the lighting, focus, contrast and texture are poor.",
+    "What is your overall rating on the quality of this picture? The rating should be a float "
+    "between 1 and 5, rounded to two decimal places, with 1 representing very poor quality and 5 "
+    "representing excellent quality. Return the final answer in JSON format.",
+    '<think>\nThe image is sharp.\n</think>\n<answer>\n{"rating": 3.25}\n</answer>',
+)
+_SPECIAL = (
+    *("<|endoftext|>", "<|im_start|>", "<|im_end|>"),
+    *("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"),
+)
+# ChatML as Qwen2.5 speaks it.
+_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+    "{% for part in message['content'] %}{% if part['type'] == 'image' %}"
+    "<|vision_start|><|image_pad|><|vision_end|>{% else %}{{ part['text'] }}{% endif %}"
+    "{% endfor %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+class TinyMplugOwl2(MplugOwl2):
+    """mPLUG-Owl2 at a size that a CPU trains.
+
+    Args:
+        texts: files whose text the tokenizer learns its words from, JSON or plain; the words of
+            prompts where there are none.
+        vocabulary: tokens, at most.
+        width: of every part, a multiple of 16.
+        layers: of the decoder.
+        image_size: side of the square that images become, a multiple of 14.
+        seed: of the weights.
+        tuning: what is trained, and how.
+        context: positions that a chat and its answer may take.
+    """
+
+    def __init__(
+        self,
+        texts: Sequence[str] = (),
+        vocabulary: int = 512,
+        width: int = 64,
+        layers: int = 4,
+        image_size: int = 56,
+        seed: int = 0,
+        tuning: Tuning = Tuning(),
+        context: int = 1024,
+    ) -> None:
+        _refuse_qlora(tuning)
+        super().__init__("a tiny mPLUG-Owl2", tuning, context=context)
+        self.texts, self.vocabulary, self.seed = texts, vocabulary, seed
+        self.width, self.layers, self.image_size = width, layers, image_size
+
+    def prepare(self) -> None:
+        """Make the tokenizer, and the model with it."""
+        if "processor" in self.__dict__:
+            return
+        from lit_biqa.backbones.mplug_owl2 import tiny_mplug_owl2
+
+        made, self.processor = tiny_mplug_owl2(
+            self.seed,
+            words_of(self.texts),
+            self.vocabulary,
+            self.width,
+            self.layers,
+            self.image_size,
+        )
+        self.processor.aspect = self.aspect
+        self._settle(made.config.positions_per_image)
+        self._made = [made]  # in a list, for it is no part of this module before `load`
+
+    def _read(self) -> Any:
+        return self._made.pop()
+
+
+class TinyQwenVL(QwenVL):
+    """Qwen2.5-VL at a size that a CPU trains.
+
+    Args:
+        texts: see `TinyMplugOwl2`.
+        vocabulary: tokens, at most.
+        width: of decoder and tower, a multiple of 32.
+        layers: of the decoder; the tower has 2.
+        heads: of the decoder, each 8 wide or more; keys and values have half as many.
+        seed: of the weights.
+        tuning: what is trained, and how.
+        min_pixels: see `QwenVL`.
+        max_pixels: likewise.
+        context: positions that a chat and its answer may take.
+    """
+
+    def __init__(
+        self,
+        texts: Sequence[str] = (),
+        vocabulary: int = 512,
+        width: int = 64,
+        layers: int = 4,
+        heads: int = 4,
+        seed: int = 0,
+        tuning: Tuning = Tuning(),
+        min_pixels: int = 3136,
+        max_pixels: int = 112 * 112,
+        context: int = 2048,
+    ) -> None:
+        _refuse_qlora(tuning)
+        super().__init__("a tiny Qwen2.5-VL", tuning, min_pixels, max_pixels, context)
+        self.texts, self.vocabulary, self.seed = texts, vocabulary, seed
+        self.width, self.layers, self.heads = width, layers, heads
+
+    def prepare(self) -> None:
+        """Make tokenizer and image settings."""
+        if "tokenizer" in self.__dict__:
+            return
+        from transformers import Qwen2VLImageProcessorPil
+
+        self.tokenizer = byte_level_tokenizer(words_of(self.texts), self.vocabulary)
+        size = {"shortest_edge": self.min_pixels, "longest_edge": self.max_pixels}
+        self.image_processor = Qwen2VLImageProcessorPil(size=size)
+        self._settle()
+
+    def _read(self) -> nn.Module:
+        from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+        ids = {
+            f"{name}_token_id": self.tokenizer.convert_tokens_to_ids(f"<|{token}|>")
+            for name, token in (
+                *(("image", "image_pad"), ("video", "video_pad")),
+                *(("vision_start", "vision_start"), ("vision_end", "vision_end")),
+            )
+        }
+        config = Qwen2_5_VLConfig(text_config=self._text(), vision_config=self._vision(), **ids)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            model: nn.Module = Qwen2_5_VLForConditionalGeneration(config).eval()
+        return model.to(self.tuning.dtype)
+
+    def _text(self) -> dict[str, Any]:
+        half = self.width // self.heads // 2
+        sections = [half - 2 * (half * 3 // 8), half * 3 // 8, half * 3 // 8]
+        return {
+            "vocab_size": len(self.tokenizer),
+            "hidden_size": self.width,
+            "intermediate_size": 2 * self.width,
+            "num_hidden_layers": self.layers,
+            "num_attention_heads": self.heads,
+            "num_key_value_heads": self.heads // 2,
+            "max_position_embeddings": self.context,
+            "tie_word_embeddings": False,
+            "bos_token_id": None,
+            "eos_token_id": self.end[0],
+            "pad_token_id": self.end[1],
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 10_000.0,
+                "mrope_section": sections,
+            },
+        }
+
+    def _vision(self) -> dict[str, Any]:
+        return {
+            "depth": 2,
+            "hidden_size": self.width,
+            "intermediate_size": 2 * self.width,
+            "num_heads": 4,
+            "out_hidden_size": self.width,
+            "fullatt_block_indexes": [1],
+            "window_size": 56,
+        }
+
+
+def byte_level_tokenizer(texts: Sequence[str], vocabulary: int) -> Any:
+    """A tokenizer of Qwen's kind, learned from texts.
+
+    Raises:
+        InputError: for fewer tokens than the special ones and all bytes take.
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    if vocabulary < 256 + len(_SPECIAL):
+        raise InputError(f"vocabulary={vocabulary}: give at least {256 + len(_SPECIAL)} tokens")
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
+    )
+    made.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=list(_SPECIAL),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    made.train_from_iterator(texts, trainer)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=made, eos_token="<|im_end|>", pad_token="<|endoftext|>"
+    )
+    tokenizer.chat_template = _TEMPLATE
+    return tokenizer
+
+
+def words_of(files: Sequence[str]) -> Sequence[str]:
+    """Prompts, and every string in the files.
+
+    Raises:
+        InputError: if a file cannot be read.
+    """
+    found = list(TEXTS)
+    for file in map(Path, files):
+        try:
+            content = file.read_text(encoding="utf-8")
+            found += _strings(json.loads(content)) if file.suffix == ".json" else [content]
+        except (OSError, ValueError) as error:
+            raise InputError(f"{file}: no text to learn words from: {error}") from error
+    return found
+
+
+def _strings(value: Any) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
+    return [text for each in inner for text in _strings(each)]
+
+
+def _refuse_qlora(tuning: Tuning) -> None:
+    if tuning.how == "qlora":
+        raise InputError(
+            "tuning.how=qlora reads weights from a checkpoint; a tiny model has none: save it and "
+            "name its folder as `pretrained` of the family it belongs to"
+        )

@@ -1,0 +1,149 @@
+"""What of a vision-language model is trained, and how: whole weights, LoRA, QLoRA."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+from torch import nn
+
+from lit_biqa.types import InputError, nearest
+
+Part = Literal["vision", "bridge", "language"]
+How = Literal["full", "lora", "qlora"]
+Precision = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What is trained.
+
+    Attributes:
+        how: ``full`` trains the weights themselves, ``lora`` low-rank updates beside every linear
+            layer of the parts (Hu et al., arXiv 2106.09685), ``qlora`` the same beside a decoder
+            held in 4 bits (Dettmers et al., arXiv 2305.14314).
+        parts: ``vision`` tower; ``bridge``, which is the abstractor or merger behind it;
+            ``language``, the decoder. What is not named is frozen.
+        precision: in which the weights are held. LoRA's own are float32 always.
+        checkpointing: compute activations twice and keep few of them.
+        rank: of the updates.
+        alpha: their scale, divided by the rank.
+
+    Raises:
+        InputError: for an unknown part, no part, or a rank below 1.
+    """
+
+    how: How = "full"
+    parts: Sequence[Part] = ("vision", "bridge", "language")
+    precision: Precision = "float32"
+    checkpointing: bool = False
+    rank: int = 64
+    alpha: float = 128.0
+
+    def __post_init__(self) -> None:
+        known = get_args(Part)
+        for part in self.parts:
+            if part not in known:
+                raise InputError(f"tuning.parts: no part {part!r}{nearest(part, known)}")
+        if not self.parts or self.rank < 1:
+            raise InputError("tuning: name at least one of the parts, and a rank of at least 1")
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """In which the weights are held."""
+        return torch.float32 if self.precision == "float32" else torch.bfloat16
+
+    def loading(self, linear_kept: Sequence[str]) -> dict[str, Any]:
+        """Options of ``from_pretrained``.
+
+        Args:
+            linear_kept: modules whose linear layers are never quantised.
+        """
+        options: dict[str, Any] = {"dtype": self.dtype}
+        if self.how == "qlora":
+            from transformers import BitsAndBytesConfig
+
+            options["quantization_config"] = BitsAndBytesConfig(
+                load_in_4bit=True,
+                bnb_4bit_quant_type="nf4",
+                bnb_4bit_use_double_quant=True,
+                bnb_4bit_compute_dtype=self.dtype,
+                llm_int8_skip_modules=list(linear_kept),
+            )
+        return options
+
+    def apply(self, model: nn.Module, parts: dict[Part, list[nn.Module]], head: nn.Module) -> None:
+        """Freeze and, for LoRA, widen a loaded model in place.
+
+        Args:
+            model: of transformers.
+            parts: modules of each part, none within another.
+            head: of the language model; LoRA leaves it alone.
+        """
+        model.requires_grad_(False)
+        trained = [module for part in self.parts for module in parts[part]]
+        if self.how == "full":
+            for module in trained:
+                module.requires_grad_(True)
+            return
+        within = {id(m) for module in trained for m in module.modules()} - {id(head)}
+        linear = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.Linear)]
+        _add_lora(model, [name for name, m in linear if id(m) in within], self.rank, self.alpha)
+
+
+def _add_lora(model: nn.Module, names: list[str], rank: int, alpha: float) -> None:
+    from peft import LoraConfig, inject_adapter_in_model
+
+    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=names, lora_dropout=0.0)
+    inject_adapter_in_model(config, model)
+    for name, parameter in model.named_parameters():
+        if "lora_" in name:
+            parameter.data = parameter.data.float()
+
+
+def adapters_off(model: nn.Module) -> AbstractContextManager[None]:
+    """A context in which LoRA's updates are left out: the model as it was before training.
+
+    It does nothing for a model without them.
+    """
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    layers = [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
+    return _Off(layers) if layers else nullcontext()
+
+
+class _Off(AbstractContextManager[None]):
+    def __init__(self, layers: list[Any]) -> None:
+        self.layers = layers
+
+    def __enter__(self) -> None:
+        # The switch that forward reads; `enable_adapters` would thaw and freeze weights too.
+        for layer in self.layers:
+            layer._disable_adapters = True
+
+    def __exit__(self, *_: object) -> None:
+        for layer in self.layers:
+            layer._disable_adapters = False
+
+
+def counted(model: nn.Module) -> dict[str, str]:
+    """Parameters of a model and the memory that training takes, as lines to print.
+
+    Memory counts weights, gradients and the two moments of AdamW, and no activations.
+    """
+    parameters = list(model.parameters())
+    # Weights in 4 bits lie packed, two in a byte.
+    total = sum(p.numel() * (2 if p.dtype == torch.uint8 else 1) for p in parameters)
+    trained = [p for p in parameters if p.requires_grad]
+    count = sum(p.numel() for p in trained)
+    weights = sum(p.numel() * p.element_size() for p in parameters)
+    training = sum(3 * p.numel() * p.element_size() for p in trained)
+    return {
+        "parameters": f"{total:,}",
+        "trained": f"{count:,} ({count / max(1, total):.2%})",
+        "weights": f"{weights / 2**30:.2f} GiB",
+        "gradients and AdamW": f"{training / 2**30:.2f} GiB",
+    }

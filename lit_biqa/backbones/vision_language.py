@@ -1,0 +1,348 @@
+"""The contract of backbones that read chats with images and write text."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from PIL import Image
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+
+from lit_biqa.backbones.transforms import Evaluate
+from lit_biqa.backbones.tuning import Part, Tuning
+from lit_biqa.types import Chat, InputError
+
+T = TypeVar("T")
+IGNORED = -100
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One chat as the decoder takes it.
+
+    Attributes:
+        ids: token ids ``[L]``, an image already as wide as its positions.
+        image: ``[L]``, true at image positions.
+        positions: ``[A, L]``, rotary positions along A axes.
+    """
+
+    ids: Tensor
+    image: Tensor
+    positions: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """A batch of chats as the decoder takes it; who is no backbone passes it on unread.
+
+    Attributes:
+        ids: ``[B, L]``.
+        mask: ``[B, L]``, true at tokens.
+        image: ``[B, L]``, true at image positions.
+        positions: ``[A, B, L]``, rotary positions along A axes.
+        labels: ``[B, L]``, the token itself where it is part of an answer, else -100; ``None``
+            for chats without answers.
+        pixels: for each row its image, or ``None``.
+    """
+
+    ids: Tensor
+    mask: Tensor
+    image: Tensor
+    positions: Tensor
+    labels: Tensor | None
+    pixels: tuple[Tensor | None, ...]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def lengths(self) -> Tensor:
+        """Tokens of each row, ``[B]``."""
+        return self.mask.sum(1)
+
+    @property
+    def next_positions(self) -> Tensor:
+        """The position of what comes after each row, ``[B]``."""
+        return self.positions.masked_fill(~self.mask, -1).amax((0, 2)) + 1
+
+    def rows(self, chosen: slice) -> Inputs:
+        """Some of the rows, as wide as before."""
+        return Inputs(
+            self.ids[chosen],
+            self.mask[chosen],
+            self.image[chosen],
+            self.positions[:, chosen],
+            None if self.labels is None else self.labels[chosen],
+            self.pixels[chosen],
+        )
+
+    def to(self, device: torch.device) -> Inputs:
+        """The same on another device."""
+        return replace(
+            self,
+            ids=self.ids.to(device),
+            mask=self.mask.to(device),
+            image=self.image.to(device),
+            positions=self.positions.to(device),
+            labels=None if self.labels is None else self.labels.to(device),
+            pixels=tuple(None if p is None else p.to(device) for p in self.pixels),
+        )
+
+
+class VisionLanguageModel(nn.Module, ABC):
+    """Reads chats, each with or without an image, and says how probable what follows is.
+
+    Building one is cheap: :meth:`prepare` reads tokenizer and image settings, :meth:`load` the
+    weights, so that every other setting is checked before.
+
+    Weights may be sharded. They are whole only within ``model(work, ...)``, which calls
+    ``work(model, ...)``; whatever reads a weight, attention or hidden state goes in that way.
+    Tensors that carry gradients leave it in tuples, lists or dictionaries, or alone.
+
+    Args:
+        tuning: what is trained, and how.
+
+    Attributes:
+        model: of transformers; there after :meth:`load`.
+        context: positions that the decoder can take, known after :meth:`prepare`.
+        end: tokens that end an answer; the first is the one that is learned.
+    """
+
+    model: nn.Module
+    context: int
+    end: tuple[int, ...]
+
+    def __init__(self, tuning: Tuning) -> None:
+        super().__init__()
+        self.tuning = tuning
+        self.together: dist.ProcessGroup | None = None  # ranks that share the weights
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Read tokenizer, image settings and configuration; cheap, and called again for nothing.
+
+        Raises:
+            InputError: if a file is missing or broken.
+        """
+
+    @abstractmethod
+    def load(self) -> None:
+        """Read the weights; freeze and widen them as `tuning` says.
+
+        Raises:
+            InputError: if weights are missing, unknown or of another shape.
+        """
+
+    @property
+    @abstractmethod
+    def image_transform(self) -> Evaluate:
+        """From an image to the pixels of a chat, for workers."""
+
+    @abstractmethod
+    def tokenize(self, text: str) -> list[int]:
+        """Tokens of what the assistant says from its start, without an end token."""
+
+    @abstractmethod
+    def row(self, chat: Chat) -> Row:
+        """A chat up to where the assistant speaks; its opening is not in it."""
+
+    @abstractmethod
+    def text(self, ids: Sequence[int]) -> str:
+        """Text of tokens that the assistant said, without end token."""
+
+    @abstractmethod
+    def see(self, pixels: Sequence[Tensor]) -> Tensor:
+        """What the decoder is shown of images: ``[positions of all images, D]``."""
+
+    @abstractmethod
+    def decode(self, embeds: Tensor, mask: Tensor | None, positions: Tensor, **more: Any) -> Any:
+        """Run the decoder.
+
+        Args:
+            embeds: ``[B, L, D]``.
+            mask: ``[B, cached + L]``, true at tokens; ``None`` where all are, or where padding
+                stands on the right only and is seen by no token.
+            positions: ``[A, B, L]``.
+            more: ``image [B, L]`` (true at image positions), and what transformers' decoders take:
+                ``past_key_values``, ``output_hidden_states``, ``output_attentions``.
+
+        Returns:
+            transformers' output, its ``last_hidden_state [B, L, D]`` after the final norm.
+        """
+
+    @property
+    @abstractmethod
+    def parts(self) -> dict[Part, list[nn.Module]]:
+        """Modules of each part."""
+
+    @property
+    @abstractmethod
+    def words(self) -> nn.Embedding:
+        """Of tokens, ``[V, D]``."""
+
+    @property
+    @abstractmethod
+    def head(self) -> nn.Linear:
+        """From hidden states to logits, ``[V, D]``, without bias."""
+
+    @property
+    @abstractmethod
+    def final_norm(self) -> nn.Module:
+        """What stands between the last layer and the head."""
+
+    @abstractmethod
+    def blocks(self) -> list[nn.Module]:
+        """The repeated parts of decoder and vision, each of which is sharded by itself."""
+
+    @abstractmethod
+    def save(self, folder: Path, state: dict[str, Tensor]) -> None:
+        """Write a folder that ``pretrained`` takes.
+
+        Args:
+            folder: is made.
+            state: weights of this module, whole; updates of LoRA are merged into them.
+        """
+
+    def forward(self, work: Callable[..., T], *args: Any) -> T:
+        """Call ``work(self, *args)``, within which weights are whole."""
+        return work(self, *args)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    def answer(self, chat: Chat, text: str) -> list[int]:
+        """Tokens of an answer that goes on from the chat's opening, without an end token."""
+        if not chat.opening:
+            return self.tokenize(text)
+        return self.tokenize(f"{chat.opening} {text}")[len(self.tokenize(chat.opening)) :]
+
+    def encode(self, chats: Sequence[Chat], answers: Sequence[str] | None = None) -> Inputs:
+        """Chats as rows.
+
+        Args:
+            chats: of one batch.
+            answers: what is to be learned, one for each chat. Rows are then padded on the right;
+                without them on the left, so that each ends where the assistant goes on.
+
+        Raises:
+            InputError: if a row is longer than the context; nothing is ever cut off.
+        """
+        rows, labels = [], []
+        for index, chat in enumerate(chats):
+            row = self.row(chat)
+            given = self.tokenize(chat.opening) if chat.opening else []
+            said = [] if answers is None else [*self.answer(chat, answers[index]), self.end[0]]
+            rows.append(extended(row, given + said))
+            labels.append([IGNORED] * (len(rows[-1].ids) - len(said)) + said)
+        self.check_length(max(len(row.ids) for row in rows), 0)
+        pixels = tuple(chat.pixels for chat in chats)
+        inputs = _padded(rows, labels, pixels, left=answers is None)
+        return inputs if answers is not None else replace(inputs, labels=None)
+
+    def check_length(self, prompt: int, budget: int) -> None:
+        """Refuse what does not fit the context.
+
+        Raises:
+            InputError: with all three numbers.
+        """
+        if prompt + budget > self.context:
+            raise InputError(
+                f"a chat of {prompt} tokens (image included) and {budget} to be written need "
+                f"{prompt + budget} positions, the context has {self.context}: shorten the text, "
+                "allow fewer tokens to be written, or fewer pixels"
+            )
+
+    def embed(self, inputs: Inputs) -> Tensor:
+        """Tokens and images in their places, ``[B, L, D]``; no image costs nothing."""
+        embeds: Tensor = self.words(inputs.ids)
+        seen = [pixels for pixels in inputs.pixels if pixels is not None]
+        if not self._anyone(bool(seen)):
+            return embeds
+        if not seen:
+            # The others wait for this rank's share of the tower, forward and backward.
+            blank = self.image_transform(Image.new("RGB", (56, 56)))
+            return embeds + 0 * self.see([blank.to(embeds.device)]).sum()
+        return embeds.masked_scatter(inputs.image[..., None], self.see(seen).to(embeds.dtype))
+
+    def _anyone(self, sees: bool) -> bool:
+        """Whether any of the ranks that step together sees an image."""
+        if self.together is None:
+            return sees
+        flag = torch.tensor(int(sees), device=self.device)
+        dist.all_reduce(flag, dist.ReduceOp.MAX, self.together)
+        return bool(flag)
+
+    def hidden(self, inputs: Inputs, **more: Any) -> Any:
+        """Embed and decode; see :meth:`decode`."""
+        image = inputs.image if any(pixels is not None for pixels in inputs.pixels) else None
+        # On the right, padding is seen by no token; without a mask attention is faster.
+        padded_left = not bool(inputs.mask[:, 0].all())
+        mask = inputs.mask if padded_left or "past_key_values" in more else None
+        return self.decode(self.embed(inputs), mask, inputs.positions, image=image, **more)
+
+    def shard(self, mesh: DeviceMesh) -> None:
+        """Shard the parameters over a device mesh with FSDP2, block by block."""
+        for block in self.blocks():
+            fully_shard(block, mesh=mesh)
+        fully_shard(self, mesh=mesh)
+        self.together = mesh.get_group()
+
+    @contextmanager
+    def gathered(self) -> Iterator[None]:
+        """Weights of all blocks brought together once, for many calls of one rollout.
+
+        Within it ranks need not keep step with each other. It does nothing where nothing is
+        sharded.
+        """
+        root: nn.Module = self
+        sharded = [module for module in root.modules() if isinstance(module, FSDPModule)]
+        together, self.together = self.together, None
+        for module in sharded:
+            module.set_reshard_after_forward(False, recurse=False)
+            module.unshard()
+        try:
+            yield
+        finally:
+            self.together = together
+            for module in sharded:
+                module.set_reshard_after_forward(module is not root, recurse=False)
+                module.reshard()
+
+
+def extended(row: Row, ids: Sequence[int]) -> Row:
+    """A row with text tokens behind it."""
+    start = int(row.positions.max()) + 1 if len(row.ids) else 0
+    after = torch.arange(start, start + len(ids)).expand(len(row.positions), -1)
+    return Row(
+        torch.cat([row.ids, torch.tensor(ids, dtype=torch.int64)]),
+        torch.cat([row.image, torch.zeros(len(ids), dtype=torch.bool)]),
+        torch.cat([row.positions, after], 1),
+    )
+
+
+def _padded(
+    rows: Sequence[Row],
+    labels: Sequence[Sequence[int]],
+    pixels: tuple[Tensor | None, ...],
+    left: bool,
+) -> Inputs:
+    shape = (len(rows), max(len(row.ids) for row in rows))
+    ids, mask = torch.zeros(shape, dtype=torch.int64), torch.zeros(shape, dtype=torch.bool)
+    image, learned = torch.zeros_like(mask), torch.full(shape, IGNORED)
+    positions = torch.zeros(len(rows[0].positions), *shape, dtype=torch.int64)
+    for index, (row, label) in enumerate(zip(rows, labels, strict=True)):
+        at = slice(shape[1] - len(row.ids), None) if left else slice(len(row.ids))
+        ids[index, at], mask[index, at], image[index, at] = row.ids, True, row.image
+        learned[index, at] = torch.tensor(label)
+        positions[:, index, at] = row.positions
+    return Inputs(ids, mask, image, positions, learned, pixels)
