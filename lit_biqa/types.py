@@ -121,6 +121,32 @@ class Completion:
     finished: bool = True
 
 
+@dataclass(frozen=True)
+class Group:
+    """What a model said of one image, time after time: what rewards are given within.
+
+    Attributes:
+        mos: mean opinion score on [1, 5]; ``nan`` where the task is another.
+        std: standard deviation of single ratings on the same scale; ``nan`` where unknown.
+        dataset: catalogue name of the data set.
+        index: row in the data set.
+        completions: the G completions of one prompt.
+        second: for each of them, what was said in a second pass that saw only its text: M
+            completions, none where it had no text to hand on. Empty where there is no such pass.
+        references: what people wrote about the image.
+        degradation: class and severity of its distortion, where that is the task.
+    """
+
+    mos: float
+    std: float
+    dataset: str
+    index: int
+    completions: tuple[Completion, ...]
+    second: tuple[tuple[Completion, ...], ...] = ()
+    references: tuple[str, ...] = ()
+    degradation: tuple[str, str] | None = None
+
+
 class Batch(TypedDict):
     """What a DataLoader hands to a method; B samples, columns by name.
 

@@ -20,7 +20,7 @@ parallel files
 progress bootstrap hyperparameters
 text objectives metrics
 report
-data backbones prototypes
+data backbones prototypes rewards
 callbacks scorer
 methods
 run_folder config_files
