@@ -60,11 +60,6 @@ class MplugOwl2(VisionLanguageModel):
         self.positions_per_image = positions_per_image
         self.end = (self.processor.tokenizer.eos_token_id,)
 
-    def load(self) -> None:
-        """Read the weights."""
-        self.prepare()
-        self._adopt(self._read())
-
     def _read(self) -> MplugOwl2ForConditionalGeneration:
         from lit_biqa.backbones.mplug_owl2 import MplugOwl2ForConditionalGeneration
 
@@ -74,12 +69,6 @@ class MplugOwl2(VisionLanguageModel):
             self.pretrained, **self.tuning.loading(kept)
         )
         return model
-
-    def _adopt(self, model: MplugOwl2ForConditionalGeneration) -> None:
-        self.model = model
-        self.tuning.apply(model, self.parts, self.head)
-        if self.tuning.checkpointing:
-            model.gradient_checkpointing_enable({"use_reentrant": False})
 
     @property
     def image_transform(self) -> Transform:
@@ -134,24 +123,9 @@ class MplugOwl2(VisionLanguageModel):
         }
 
     @property
-    def words(self) -> nn.Embedding:
-        """Of tokens."""
-        return self.model.model.embed_tokens
-
-    @property
-    def head(self) -> nn.Linear:
-        """From hidden states to logits."""
-        return self.model.lm_head
-
-    @property
     def final_norm(self) -> nn.Module:
         """Before the head."""
         return self.model.model.norm
-
-    def blocks(self) -> list[nn.Module]:
-        """Layers of decoder, tower and abstractor."""
-        names = {"DecoderLayer", "VisionLayer", "AbstractorLayer"}
-        return [module for module in self.model.modules() if type(module).__name__ in names]
 
     def save(self, folder: Path, state: dict[str, Tensor]) -> None:
         """Write weights, configuration, tokenizer and image settings."""

@@ -73,11 +73,6 @@ class QwenVL(VisionLanguageModel):
         self.image_id = self.tokenizer.convert_tokens_to_ids(IMAGE_PAD)
         self.end = (self.tokenizer.eos_token_id, self.tokenizer.pad_token_id)
 
-    def load(self) -> None:
-        """Read the weights."""
-        self.prepare()
-        self._adopt(self._read())
-
     def _read(self) -> nn.Module:
         from transformers import Qwen2_5_VLForConditionalGeneration
 
@@ -92,12 +87,6 @@ class QwenVL(VisionLanguageModel):
             listed = "; ".join(f"{name}: {', '.join(keys[:5])}" for name, keys in faults.items())
             raise InputError(f"{self.pretrained}: the weights do not fit Qwen2.5-VL: {listed}")
         return model
-
-    def _adopt(self, model: nn.Module) -> None:
-        self.model = model
-        self.tuning.apply(model, self.parts, self.head)
-        if self.tuning.checkpointing:
-            self.model.gradient_checkpointing_enable({"use_reentrant": False})
 
     @property
     def image_transform(self) -> Transform:
@@ -164,26 +153,10 @@ class QwenVL(VisionLanguageModel):
         }
 
     @property
-    def words(self) -> nn.Embedding:
-        """Of tokens."""
-        words: nn.Embedding = self.model.model.language_model.embed_tokens
-        return words
-
-    @property
-    def head(self) -> nn.Linear:
-        """From hidden states to logits; in the 3B the word embeddings themselves."""
-        head: nn.Linear = self.model.lm_head
-        return head
-
-    @property
     def final_norm(self) -> nn.Module:
         """Before the head."""
         norm: nn.Module = self.model.model.language_model.norm
         return norm
-
-    def blocks(self) -> list[nn.Module]:
-        """Layers of decoder and tower."""
-        return [*self.model.model.language_model.layers, *self.model.model.visual.blocks]
 
     def save(self, folder: Path, state: dict[str, Tensor]) -> None:
         """Write weights, configuration, tokenizer and image settings."""

@@ -105,18 +105,19 @@ class VisionLanguageModel(nn.Module, ABC):
 
     Weights may be sharded. They are whole only within ``model(work, ...)``, which calls
     ``work(model, ...)``; whatever reads a weight, attention or hidden state goes in that way.
-    Tensors that carry gradients leave it in tuples, lists or dictionaries, or alone.
+    Tensors that carry gradients leave it in tuples, lists or dictionaries, or alone. Activations
+    are recomputed, where `tuning` says so, in what goes in that way with gradients.
 
     Args:
         tuning: what is trained, and how.
 
     Attributes:
-        model: of transformers; there after :meth:`load`.
+        model: of transformers, with its head; there after :meth:`load`.
         context: positions that the decoder can take, known after :meth:`prepare`.
         end: tokens that end an answer; the first is the one that is learned.
     """
 
-    model: nn.Module
+    model: Any
     context: int
     end: tuple[int, ...]
 
@@ -134,12 +135,23 @@ class VisionLanguageModel(nn.Module, ABC):
         """
 
     @abstractmethod
+    def _read(self) -> Any:
+        """The model of transformers with its weights; see :meth:`load`."""
+
     def load(self) -> None:
         """Read the weights; freeze and widen them as `tuning` says.
 
         Raises:
             InputError: if weights are missing, unknown or of another shape.
         """
+        self.prepare()
+        self._adopt(self._read())
+
+    def _adopt(self, model: Any) -> None:
+        self.model = model
+        self.tuning.apply(model, self.parts, self.head)
+        if self.tuning.checkpointing:
+            model.activation_checkpointing_enable({"use_reentrant": False})
 
     @property
     @abstractmethod
@@ -185,22 +197,8 @@ class VisionLanguageModel(nn.Module, ABC):
 
     @property
     @abstractmethod
-    def words(self) -> nn.Embedding:
-        """Of tokens, ``[V, D]``."""
-
-    @property
-    @abstractmethod
-    def head(self) -> nn.Linear:
-        """From hidden states to logits, ``[V, D]``, without bias."""
-
-    @property
-    @abstractmethod
     def final_norm(self) -> nn.Module:
         """What stands between the last layer and the head."""
-
-    @abstractmethod
-    def blocks(self) -> list[nn.Module]:
-        """The repeated parts of decoder and vision, each of which is sharded by itself."""
 
     @abstractmethod
     def save(self, folder: Path, state: dict[str, Tensor]) -> None:
@@ -211,8 +209,29 @@ class VisionLanguageModel(nn.Module, ABC):
             state: weights of this module, whole; updates of LoRA are merged into them.
         """
 
+    @property
+    def words(self) -> nn.Embedding:
+        """Of tokens, ``[V, D]``."""
+        words: nn.Embedding = self.model.get_input_embeddings()
+        return words
+
+    @property
+    def head(self) -> nn.Linear:
+        """From hidden states to logits, ``[V, D]``, without bias; may be the words themselves."""
+        head: nn.Linear = self.model.get_output_embeddings()
+        return head
+
+    def blocks(self) -> list[nn.Module]:
+        """The repeated parts of decoder and vision, each of which is sharded by itself."""
+        from transformers.modeling_layers import GradientCheckpointingLayer
+
+        return [m for m in self.model.modules() if isinstance(m, GradientCheckpointingLayer)]
+
     def forward(self, work: Callable[..., T], *args: Any) -> T:
         """Call ``work(self, *args)``, within which weights are whole."""
+        # Layers recompute while they are in training mode, and then drop every cache. Trainers
+        # leave a model in the mode it was loaded in, and rollouts come between training steps.
+        self.model.train(self.tuning.checkpointing and torch.is_grad_enabled())
         return work(self, *args)
 
     @property
@@ -221,10 +240,24 @@ class VisionLanguageModel(nn.Module, ABC):
         return next(self.parameters()).device
 
     def answer(self, chat: Chat, text: str) -> list[int]:
-        """Tokens of an answer that goes on from the chat's opening, without an end token."""
-        if not chat.opening:
+        """Tokens of an answer that goes on from the chat's opening, without an end token.
+
+        A space stands between, unless the opening ends with a line.
+
+        Raises:
+            InputError: if the last token of the opening would swallow a part of the answer.
+        """
+        opening = chat.opening
+        if not opening:
             return self.tokenize(text)
-        return self.tokenize(f"{chat.opening} {text}")[len(self.tokenize(chat.opening)) :]
+        given = self.tokenize(opening)
+        whole = self.tokenize(opening + ("" if opening[-1].isspace() else " ") + text)
+        if whole[: len(given)] != given:
+            raise InputError(
+                f"the opening {opening!r} does not end where a token of {text!r} begins: end it "
+                "with a whole word, without a space behind it"
+            )
+        return whole[len(given) :]
 
     def encode(self, chats: Sequence[Chat], answers: Sequence[str] | None = None) -> Inputs:
         """Chats as rows.
@@ -262,17 +295,22 @@ class VisionLanguageModel(nn.Module, ABC):
                 "allow fewer tokens to be written, or fewer pixels"
             )
 
-    def embed(self, inputs: Inputs) -> Tensor:
-        """Tokens and images in their places, ``[B, L, D]``; no image costs nothing."""
+    def embed(self, inputs: Inputs) -> tuple[Tensor, Tensor | None]:
+        """Tokens and images in their places; no image costs nothing.
+
+        Returns:
+            ``[B, L, D]``, and ``[B, L]``, true at image positions: ``None`` where no rank has any.
+        """
         embeds: Tensor = self.words(inputs.ids)
         seen = [pixels for pixels in inputs.pixels if pixels is not None]
         if not self._anyone(bool(seen)):
-            return embeds
+            return embeds, None
         if not seen:
             # The others wait for this rank's share of the tower, forward and backward.
             blank = self.image_transform(Image.new("RGB", (56, 56)))
-            return embeds + 0 * self.see([blank.to(embeds.device)]).sum()
-        return embeds.masked_scatter(inputs.image[..., None], self.see(seen).to(embeds.dtype))
+            return embeds + 0 * self.see([blank.to(embeds.device)]).sum(), inputs.image
+        places = inputs.image[..., None]
+        return embeds.masked_scatter(places, self.see(seen).to(embeds.dtype)), inputs.image
 
     def _anyone(self, sees: bool) -> bool:
         """Whether any of the ranks that step together sees an image."""
@@ -284,11 +322,11 @@ class VisionLanguageModel(nn.Module, ABC):
 
     def hidden(self, inputs: Inputs, **more: Any) -> Any:
         """Embed and decode; see :meth:`decode`."""
-        image = inputs.image if any(pixels is not None for pixels in inputs.pixels) else None
+        embeds, image = self.embed(inputs)
         # On the right, padding is seen by no token; without a mask attention is faster.
         padded_left = not bool(inputs.mask[:, 0].all())
         mask = inputs.mask if padded_left or "past_key_values" in more else None
-        return self.decode(self.embed(inputs), mask, inputs.positions, image=image, **more)
+        return self.decode(embeds, mask, inputs.positions, image=image, **more)
 
     def shard(self, mesh: DeviceMesh) -> None:
         """Shard the parameters over a device mesh with FSDP2, block by block."""
