@@ -21,6 +21,8 @@ progress bootstrap hyperparameters
 text objectives metrics
 report
 data backbones prototypes rewards
+rollout tasks
+paradigms readouts analysis
 callbacks scorer
 methods
 run_folder config_files

@@ -1,0 +1,159 @@
+"""What methods on vision-language models share: loading, reading scores, shipping weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from lightning.pytorch.cli import OptimizerCallable
+from PIL import Image
+from torch import Tensor
+
+from lit_biqa import report
+from lit_biqa.backbones.transforms import Evaluate
+from lit_biqa.backbones.tuning import counted
+from lit_biqa.backbones.vision_language import VisionLanguageModel
+from lit_biqa.data.datamodule import BIQADataModule
+from lit_biqa.methods.base import Decay, Method
+from lit_biqa.readouts.base import Readout
+from lit_biqa.types import Batch, InputError, Prediction
+
+
+@dataclass(frozen=True)
+class TextPrediction(Prediction):
+    """A scored image with what the model said of it.
+
+    Attributes:
+        level: the level word that was read, empty where none was.
+        text: what the model said on the way.
+    """
+
+    level: str = ""
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Untouched:
+    """A training transform that augments nothing: where quality is judged, a crop is another image.
+
+    Attributes:
+        transform: of evaluation.
+    """
+
+    transform: Evaluate
+
+    def __call__(self, image: Image.Image, generator: torch.Generator) -> Tensor:
+        """See `Train`."""
+        return self.transform(image)
+
+
+class ChatMethod(Method):
+    """A method whose scores are read out of what a model says.
+
+    Args:
+        backbone: that speaks.
+        optimizer: of what is trained.
+        readouts: how scores are read in a test, one row per image and readout; the first also in
+            validation. None reads nothing: for stages that learn to describe.
+        warmup: share of the steps over which the learning rate rises.
+        decay: how it falls afterwards.
+    """
+
+    sees_image: bool = True
+
+    def __init__(
+        self,
+        backbone: VisionLanguageModel,
+        optimizer: OptimizerCallable,
+        readouts: Sequence[Readout],
+        warmup: float,
+        decay: Decay,
+    ) -> None:
+        super().__init__(optimizer, warmup, decay)
+        self.backbone, self.readouts = backbone, list(readouts)
+        names = [name for readout in self.readouts for name in readout.conditions]
+        if len(set(names)) < len(names):
+            raise InputError(f"readouts need conditions that differ, these are {', '.join(names)}")
+
+    @property
+    def data(self) -> BIQADataModule:
+        """The DataModule of the run."""
+        data: BIQADataModule = self.trainer.datamodule  # type: ignore[attr-defined]
+        return data
+
+    @property
+    def opens_images(self) -> bool:
+        """Whether training or any readout looks at images."""
+        return self.sees_image or any(readout.sees_image for readout in self.readouts)
+
+    def setup(self, stage: str) -> None:
+        """Check all that can be checked before weights are loaded; hand over the transform.
+
+        Raises:
+            InputError: for a readout that cannot work with the backbone.
+        """
+        self.backbone.prepare()
+        for readout in self.readouts:
+            readout.check(self.backbone)
+        if stage == "test" and not self.readouts:
+            raise InputError("nothing reads a score: name readouts in model.readouts")
+        transform = self.backbone.image_transform if self.opens_images else None
+        self.data.use_transforms(transform and Untouched(transform), transform)
+
+    def load(self) -> None:
+        """Read the weights."""
+        self.backbone.load()
+
+    def shard(self) -> None:
+        """Shard the backbone."""
+        assert self.device_mesh is not None
+        self.backbone.shard(self.device_mesh["data_parallel"])
+
+    def on_fit_start(self) -> None:
+        """Say what is trained and what memory it takes, before it is."""
+        self.print(report.pairs("Model", counted(self.backbone)))
+
+    def score(self, batch: Batch) -> Tensor:
+        """Scores ``[B]`` of the first readout."""
+        verdicts = next(iter(self.readouts[0].read(self.backbone, batch).values()))
+        return torch.tensor([verdict.score for verdict in verdicts])
+
+    def validation_step(  # type: ignore[override]
+        self, batch: Batch, batch_idx: int
+    ) -> list[Prediction]:
+        """Rows of the first readout."""
+        return self.read(batch, self.readouts[:1])
+
+    @torch.no_grad()
+    def predict(self, batch: Batch) -> list[Prediction]:
+        """Rows of every readout."""
+        return self.read(batch, self.readouts)
+
+    def read(self, batch: Batch, readouts: Sequence[Readout]) -> list[Prediction]:
+        """A row for each image and readout; one that could not be read has no score."""
+        return [
+            TextPrediction(
+                dataset=batch["dataset"][row],
+                split=batch["split"][row],
+                index=int(batch["index"][row]),
+                name=batch["name"][row],
+                mos=float(batch["mos"][row]),
+                score=verdict.score if batch["status"][row] == "ok" else math.nan,
+                condition=condition,
+                status=verdict.status if batch["status"][row] == "ok" else batch["status"][row],
+                level=verdict.level,
+                text=verdict.text,
+            )
+            for readout in readouts
+            for condition, verdicts in readout.read(self.backbone, batch).items()
+            for row, verdict in enumerate(verdicts)
+        ]
+
+    def ship(self, folder: Path, state: dict[str, Tensor]) -> None:
+        """Write ``weights/``, a folder that a backbone's ``pretrained`` takes."""
+        prefix = "backbone."
+        held = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+        self.backbone.save(folder / "weights", held)

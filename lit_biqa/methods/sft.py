@@ -1,0 +1,125 @@
+"""Supervised fine-tuning: label-smoothed answers, in one stage or two."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import torch
+from lightning.pytorch.cli import OptimizerCallable
+from torch import Tensor
+
+from lit_biqa.backbones.vision_language import Inputs, VisionLanguageModel
+from lit_biqa.methods.base import Decay
+from lit_biqa.methods.chat import ChatMethod
+from lit_biqa.methods.soft_levels import SoftLevels
+from lit_biqa.objectives.likelihood import smoothed_likelihood
+from lit_biqa.parallel import everyone, world
+from lit_biqa.readouts.base import Readout
+from lit_biqa.tasks import Example, Task
+from lit_biqa.types import Batch, InputError, Prediction
+
+log = logging.getLogger(__name__)
+
+
+class SFT(ChatMethod):
+    """Supervised fine-tuning (*Building Reasonable Inference*, equation 2).
+
+    The loss is the label-smoothed likelihood of answers, a mean over the answer tokens of the
+    whole batch on all ranks. Two-stage tuning is two runs: ``Describe``, whose ``weights/`` are
+    the ``pretrained`` of the second run, ``Conclude``.
+
+    Args:
+        backbone: that is tuned.
+        task: what is learned of each row.
+        optimizer: of what is trained.
+        readouts: how scores are read in a test; the first also in validation.
+        smoothing: ε on [0, 1]; the paper gives none.
+        soft_levels: DeQA-Score's soft labels in the place of one level word; for tasks that name
+            a level.
+        warmup: share of the steps over which the learning rate rises.
+        decay: how it falls afterwards.
+    """
+
+    def __init__(
+        self,
+        backbone: VisionLanguageModel,
+        task: Task,
+        optimizer: OptimizerCallable,
+        readouts: Sequence[Readout] = (),
+        smoothing: float = 0.1,
+        soft_levels: SoftLevels | None = None,
+        warmup: float = 0.03,
+        decay: Decay = "cosine",
+    ) -> None:
+        super().__init__(backbone, optimizer, readouts, warmup, decay)
+        self.task, self.smoothing, self.soft_levels = task, smoothing, soft_levels
+        self.sees_image = task.sees_image
+
+    def setup(self, stage: str) -> None:
+        """Keep the samples that suit the task; check the rest before weights are loaded.
+
+        Raises:
+            InputError: if nothing suits the task.
+        """
+        super().setup(stage)
+        if self.soft_levels is not None:
+            self.soft_levels.words.tokens(self.backbone)
+        if stage != "fit":
+            return
+        for part in ("train", "val"):
+            samples = self.data.samples[part]
+            kept = [sample for sample in samples if self.task.suits(sample)]
+            left = len(samples) - len(kept)
+            if left:
+                name = type(self.task).__name__
+                log.warning("%d of %d %s samples do not suit %s", left, len(samples), part, name)
+            if samples and not kept:
+                raise InputError(
+                    f"none of {len(samples)} {part} samples suits {type(self.task).__name__}: it "
+                    "needs texts (data.texts, data.conversations), a known quality, or both"
+                )
+            self.data.samples[part] = kept
+
+    def compute_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Equation 2, or DeQA-Score's losses."""
+        examples = self.task.examples(batch, self.global_step)
+        inputs = self.encode(examples)
+        if self.soft_levels is not None:
+            return self.soft_levels(self.backbone, inputs, examples, batch)
+        total: Tensor = self.backbone(likelihood, inputs, self.smoothing)
+        return total * share(inputs), {}
+
+    def encode(self, examples: Sequence[Example]) -> Inputs:
+        """Examples as rows, on the device."""
+        chats, answers = [e.chat for e in examples], [e.answer for e in examples]
+        return self.backbone.encode(chats, answers).to(self.device)
+
+    def validation_step(  # type: ignore[override]
+        self, batch: Batch, batch_idx: int
+    ) -> list[Prediction]:
+        """The loss without smoothing, logged as ``val/loss``; rows of the first readout."""
+        inputs = self.encode(self.task.examples(batch))
+        total: Tensor = self.backbone(likelihood, inputs, 0.0)
+        count = int((inputs.labels[:, 1:] >= 0).sum()) if inputs.labels is not None else 0
+        self.log("val/loss", total / count, batch_size=count, sync_dist=True, prog_bar=True)
+        return super().validation_step(batch, batch_idx)
+
+
+def likelihood(model: VisionLanguageModel, inputs: Inputs, smoothing: float) -> Tensor:
+    """Smoothed likelihood of the answers in a batch, summed over their tokens."""
+    assert inputs.labels is not None
+    hidden = model.hidden(inputs).last_hidden_state
+    return smoothed_likelihood(
+        hidden[:, :-1], model.head.weight, inputs.labels[:, 1:], smoothing, reduction="sum"
+    )
+
+
+def share(inputs: Inputs) -> Tensor:
+    """What a sum over this rank's answer tokens is multiplied by to give the mean over all ranks.
+
+    Ranks' gradients are averaged afterwards, so their number is multiplied in.
+    """
+    assert inputs.labels is not None
+    count = (inputs.labels[:, 1:] >= 0).sum()[None]
+    return world()[1] / everyone(count).sum().clamp_min(1).to(torch.float32)

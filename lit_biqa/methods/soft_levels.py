@@ -1,0 +1,111 @@
+"""DeQA-Score's objective: soft labels over level words, and the order of pairs of images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lit_biqa.backbones.vision_language import IGNORED, Inputs, VisionLanguageModel
+from lit_biqa.objectives.likelihood import (
+    level_divergence,
+    level_probabilities,
+    pairwise_fidelity,
+    smoothed_likelihood,
+)
+from lit_biqa.readouts.words import Words
+from lit_biqa.tasks import Example
+from lit_biqa.text.levels import Density, expected_score, soft_labels, two_point_labels
+from lit_biqa.types import Batch, InputError
+
+
+class SoftLevels:
+    """Fidelity between pairs, and for each image soft labels beside the other words' likelihood.
+
+    ``rank * fidelity + level * (cross-entropy of all words but the level + divergence)``. Each
+    image is paired with the next of its data set in the batch.
+
+    Args:
+        rank: weight of the fidelity between pairs; 0 leaves it out.
+        level: weight of the likelihood and the divergence.
+        density: how the soft labels are made of MOS and deviation; images whose deviation is not
+            known have labels of two points.
+
+    Source: DeQA-Score (You et al., 2025), equations 6 to 10.
+    """
+
+    def __init__(self, rank: float = 1.0, level: float = 0.05, density: Density = "pdf") -> None:
+        self.rank, self.level, self.density = rank, level, density
+        self.words = Words()
+
+    def __call__(
+        self,
+        model: VisionLanguageModel,
+        inputs: Inputs,
+        examples: Sequence[Example],
+        batch: Batch,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of a batch and its parts.
+
+        Raises:
+            InputError: if an example names no level.
+        """
+        if not all(example.level for example in examples):
+            raise InputError("soft levels need a task that names a level, such as NameLevel")
+        tokens = self.words.tokens(model)
+        mos, std = (batch[name].to(inputs.ids.device) for name in ("mos", "std"))
+        likelihood, logits = model(_parts, inputs, tokens)
+        labels = self.labels(mos, std)
+        divergence = level_divergence(logits, tokens, labels)
+        scores = expected_score(level_probabilities(logits, tokens))
+        fidelity = self._fidelity(scores, mos, std, batch["dataset"])
+        loss = self.rank * fidelity + self.level * (likelihood + divergence)
+        parts = {"likelihood": likelihood, "divergence": divergence, "fidelity": fidelity}
+        return loss, {name: part.detach() for name, part in parts.items()}
+
+    def labels(self, mos: Tensor, std: Tensor) -> Tensor:
+        """Soft labels ``[B, 5]``."""
+        known = std.isfinite()
+        labels = two_point_labels(mos)
+        if known.any():
+            labels[known] = soft_labels(mos[known], std[known], self.density)
+        return labels
+
+    def _fidelity(self, scores: Tensor, mos: Tensor, std: Tensor, names: list[str]) -> Tensor:
+        first, second = pairs(names)
+        if not self.rank or not first:
+            return 0 * scores.sum()
+        # Where no deviation is known the ratings of an image are taken to be all alike.
+        std = std.nan_to_num(0.0)
+        return pairwise_fidelity(
+            (scores[first], scores[second]), (mos[first], mos[second]), (std[first], std[second])
+        )
+
+
+def pairs(names: Sequence[str]) -> tuple[list[int], list[int]]:
+    """Rows paired with the next row of the same data set, the last with the first."""
+    rows: dict[str, list[int]] = {}
+    for row, name in enumerate(names):
+        rows.setdefault(name, []).append(row)
+    several = [group for group in rows.values() if len(group) > 1]
+    first = [row for group in several for row in group]
+    second = [row for group in several for row in (*group[1:], group[0])]
+    return first, second
+
+
+def _parts(model: VisionLanguageModel, inputs: Inputs, tokens: list[int]) -> tuple[Tensor, Tensor]:
+    """Mean likelihood of all answer tokens but the levels, and logits at the levels ``[B, V]``."""
+    assert inputs.labels is not None
+    hidden: Any = model.hidden(inputs).last_hidden_state[:, :-1]
+    labels = inputs.labels[:, 1:]
+    named = torch.isin(labels, torch.tensor(tokens, device=labels.device))
+    # The last of them: an opening may hold the same word.
+    places = named.long() * torch.arange(1, labels.shape[1] + 1, device=labels.device)
+    at = places.argmax(1)
+    rows = torch.arange(len(at), device=at.device)
+    others = labels.clone()
+    others[rows, at] = IGNORED
+    likelihood = smoothed_likelihood(hidden, model.head.weight, others, 0.0)
+    return likelihood, model.head(hidden[rows, at])

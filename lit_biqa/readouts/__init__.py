@@ -1,0 +1,1 @@
+"""How scores are read out of models that speak."""

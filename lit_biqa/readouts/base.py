@@ -1,0 +1,80 @@
+"""The contract of readouts: how a score is read out of a model that speaks."""
+
+from __future__ import annotations
+
+import zlib
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from lit_biqa.backbones.vision_language import VisionLanguageModel
+from lit_biqa.rollout.engine import Sampling, generate
+from lit_biqa.tasks import pixels_of
+from lit_biqa.types import Batch, ask
+
+GREEDY = Sampling(temperature=0.0)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was read for one row.
+
+    Attributes:
+        score: on [1, 5]; ``nan`` where there is none.
+        text: what the model said on the way, empty where it said nothing.
+        level: the word it chose, empty where it chose none.
+        status: ``ok``, or why there is no score.
+    """
+
+    score: float
+    text: str = ""
+    level: str = ""
+    status: str = "ok"
+
+
+class Readout(ABC):
+    """Reads verdicts for the rows of a batch, under one condition or several.
+
+    Attributes:
+        conditions: under which it reads, as results name them.
+        sees_image: whether images are opened for it.
+    """
+
+    conditions: tuple[str, ...]
+    sees_image: bool = True
+
+    @abstractmethod
+    def read(self, model: VisionLanguageModel, batch: Batch) -> dict[str, list[Verdict]]:
+        """For each condition one verdict for each row."""
+
+    @abstractmethod
+    def check(self, model: VisionLanguageModel) -> None:
+        """Refuse what cannot work with a backbone, before its weights are loaded.
+
+        Raises:
+            InputError: with what and why.
+        """
+
+
+def said(
+    model: VisionLanguageModel,
+    batch: Batch,
+    question: str,
+    sampling: Sampling,
+    at_once: int,
+    seed: int,
+) -> list[str]:
+    """What the model answers to a question about each image of a batch."""
+    chats = [ask(question, pixels_of(batch, row)) for row in range(len(batch["index"]))]
+    seeds = seeds_of(batch, seed)
+    texts: list[str] = []
+    for start in range(0, len(chats), at_once):
+        some = slice(start, start + at_once)
+        answers = generate(model, chats[some], 1, sampling, seeds[some])
+        texts += [answer[0].text.strip() for answer in answers]
+    return texts
+
+
+def seeds_of(batch: Batch, seed: int) -> list[int]:
+    """A seed for each image, the same in whichever batch and process it is read."""
+    pairs = zip(batch["dataset"], batch["index"].tolist(), strict=True)
+    return [zlib.crc32(f"{seed}/{dataset}/{index}".encode()) for dataset, index in pairs]

@@ -1,0 +1,93 @@
+"""Reading how probable the words of a set are, as if a model knew no others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from lit_biqa.backbones.vision_language import Inputs, VisionLanguageModel
+from lit_biqa.objectives.likelihood import level_probabilities
+from lit_biqa.readouts.base import Verdict
+from lit_biqa.text import prompts
+from lit_biqa.text.levels import LEVELS, SCORES, expected_score
+from lit_biqa.types import Chat, InputError, ask
+
+FIVE = dict(zip(LEVELS, SCORES, strict=True))
+
+
+@dataclass(frozen=True)
+class Words:
+    """A set of words with the scores they stand for; what is read is how probable each is.
+
+    Attributes:
+        scores: of the words, on [1, 5]. Q-Align: the five levels. Q-Instruct: good 5, poor 1, or
+            good 5, average 3, poor 1.
+        opening: beginning of the answer that the word goes on from.
+    """
+
+    scores: dict[str, float] = field(default_factory=lambda: dict(FIVE))
+    opening: str = prompts.QUALITY_OPENING
+
+    def tokens(self, model: VisionLanguageModel) -> list[int]:
+        """The token of each word.
+
+        Raises:
+            InputError: if a word is no single token, or two words share one.
+        """
+        chat = ask("", opening=self.opening)
+        ids = {word: model.answer(chat, word) for word in self.scores}
+        longer = [word for word, found in ids.items() if len(found) != 1]
+        if longer:
+            raise InputError(
+                f"{', '.join(longer)} of the word set {', '.join(self.scores)} are no single "
+                f"tokens after {self.opening!r}: choose words that this backbone knows whole"
+            )
+        tokens = [found[0] for found in ids.values()]
+        if len(set(tokens)) < len(tokens) or len(tokens) < 2:
+            raise InputError(f"the word set {', '.join(self.scores)} needs two different words")
+        return tokens
+
+    def judge(self, model: VisionLanguageModel, chats: Sequence[Chat], at_once: int) -> Tensor:
+        """Probabilities ``[B, K]`` of the words after each chat, as if there were no others."""
+        tokens = self.tokens(model)
+
+        def probabilities(inputs: Inputs) -> Tensor:
+            logits: Tensor = model(next_logits, inputs)
+            return level_probabilities(logits, tokens)
+
+        return in_chunks(model, chats, at_once, probabilities)
+
+    def verdicts(self, probabilities: Tensor, texts: Sequence[str] = ()) -> list[Verdict]:
+        """Expected scores and the likeliest words."""
+        scores = expected_score(probabilities, list(self.scores.values())).tolist()
+        best = probabilities.argmax(1).tolist()
+        names = list(self.scores)
+        said = texts or [""] * len(scores)
+        return [Verdict(s, t, names[b]) for s, t, b in zip(scores, said, best, strict=True)]
+
+
+def next_logits(model: VisionLanguageModel, inputs: Inputs) -> Tensor:
+    """Logits ``[B, V]`` of the token after each row; rows are padded on the left."""
+    logits: Tensor = model.head(model.hidden(inputs).last_hidden_state[:, -1])
+    return logits
+
+
+def in_chunks(
+    model: VisionLanguageModel,
+    chats: Sequence[Chat],
+    at_once: int,
+    work: Callable[[Inputs], Tensor],
+) -> Tensor:
+    """Work on chats some at a time, those of like length together; results in their order."""
+    order = sorted(range(len(chats)), key=lambda i: sum(len(m.text) for m in chats[i].messages))
+    parts = [
+        work(model.encode([chats[i] for i in order[start : start + at_once]]).to(model.device))
+        for start in range(0, len(order), at_once)
+    ]
+    found = torch.cat(parts)
+    back = torch.empty_like(found)
+    back[torch.tensor(order, device=found.device)] = found
+    return back
