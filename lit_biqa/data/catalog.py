@@ -38,6 +38,8 @@ ENTRIES = (
 )
 NAMES = tuple(entry.name for entry in ENTRIES)
 
+Missing = Literal["error", "skip", "keep"]
+
 SPEC = re.compile(r"(?P<name>.+\.csv|[^/:]+)(?:/(?P<split>[^/:]+))?(?::(?P<part>[^/:]+))?")
 
 
@@ -68,9 +70,7 @@ def entry_of(name: str, root: Path) -> tuple[Entry, Path]:
     return find(name), root
 
 
-def load_split(
-    spec: str, part: str, root: str | Path, missing: Literal["error", "skip"] = "error"
-) -> Split:
+def load_split(spec: str, part: str, root: str | Path, missing: Missing = "error") -> Split:
     """Samples of one part of a split.
 
     Args:
@@ -78,7 +78,8 @@ def load_split(
             of a CSV of one's own (`lit_biqa.data.readers.own`).
         part: ``train``, ``val`` or ``test``; a part named in the spec goes before it.
         root: folder under which the data sets lie; of ``synthetic`` also the set's own folder.
-        missing: whether labelled images that the disk lacks are an error or are left out.
+        missing: whether labelled images that the disk lacks are an error, are left out, or are
+            kept with the path at which they would lie, for runs that open no image.
 
     Raises:
         InputError: if the spec, the label file or the images on disk are not as they should be.
@@ -92,6 +93,8 @@ def load_split(
         raise InputError(f"{entry.name}/{split}:{part} holds no image. Take another split.")
     # Looked up over all labels, so that every part takes its images from the same folder.
     found = locate(entry, folder, labels)
+    if missing == "keep":
+        found = [path or folder / label.name for path, label in zip(found, labels, strict=True)]
     present = {row: path for row in rows if (path := found[row]) is not None}
     absent = [labels[row].name for row in rows if row not in present]
     if absent and (missing == "error" or not present):
@@ -126,7 +129,7 @@ def _absence(spec: str, entry: Entry, folder: Path, absent: list[str], total: in
     return InputError(
         f"{spec}: {len(absent)} of {total} images are not under {folder} (looked in {versions}): "
         f"{', '.join(absent[:5])}{more}. Obtain them at {entry.source}, or set missing: skip to "
-        "go on with those that are there."
+        "go on with those that are there (keep, where none is opened)."
     )
 
 

@@ -38,7 +38,7 @@ def leaks(text: str) -> bool:
 
 
 def level_words(text: str) -> tuple[str, ...]:
-    """Words for a level of quality, in lower case and in their order: `SCORE_WORDS` and `LEVELS`."""
+    """Words for a level, `SCORE_WORDS` and `LEVELS`, in lower case and in their order."""
     return tuple(found.lower() for found in _LEVEL.findall(text))
 
 

@@ -94,6 +94,18 @@ def test_the_version_does_not_depend_on_the_part(tmp_path: Path) -> None:
         load_split("koniq10k", "train", tmp_path)
 
 
+def test_missing_images_are_kept_for_runs_that_open_none(tmp_path: Path) -> None:
+    koniq(tmp_path, ["a.jpg", "b.jpg"], {"512x384": ["b.jpg"]})
+    split = load_split("koniq10k", "test", tmp_path, missing="keep")
+    assert [(s.name, s.path and s.path.exists()) for s in split.samples] == [
+        ("a.jpg", False),
+        ("b.jpg", True),
+    ]
+    assert split.skipped == 0
+    (tmp_path / "KonIQ-10k/512x384/b.jpg").unlink()
+    assert len(load_split("koniq10k", "test", tmp_path, missing="keep").samples) == 2
+
+
 def test_missing_images_are_counted_and_named(tmp_path: Path) -> None:
     names = [f"{i}.jpg" for i in range(8)]
     koniq(tmp_path, names, {"512x384": ["3.jpg"]})
