@@ -85,10 +85,15 @@ class RunFolder:
                 "Make room or rights there, or name another with --run."
             ) from error
 
-    def discard_if_bare(self) -> None:
-        """Remove the folder of a run that failed before it began, so that none needs sweeping."""
+    def discard_if_bare(self, fitting: bool = False) -> None:
+        """Remove the folder of a run that failed before it began, so that none needs sweeping.
+
+        Args:
+            fitting: whether a fit that took no step has just saved its settings there.
+        """
         files = list(self.path.iterdir()) if self.path.is_dir() else []
-        if all(file.name.startswith("events.out.tfevents.") for file in files):
+        begun = [file for file in files if not file.name.startswith("events.out.tfevents.")]
+        if all(fitting and file == self.config for file in begun):
             shutil.rmtree(self.path, ignore_errors=True)
 
 

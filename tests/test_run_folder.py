@@ -162,3 +162,13 @@ def test_checkpoints_are_checked_for_what_they_are_wanted_for(tmp_path: Path) ->
     torch.save({"w": torch.zeros(1)}, file)
     with pytest.raises(InputError, match="state_dict"):
         check_checkpoint(file, resume=False)
+
+
+def test_a_fit_that_took_no_step_leaves_nothing(tmp_path: Path) -> None:
+    """Its settings were saved, then the data turned out to be wrong."""
+    started = finished(tmp_path / "started")
+    started.discard_if_bare(fitting=True)
+    assert not started.path.exists()
+    resumed = finished(tmp_path / "resumed", "last.ckpt")
+    resumed.discard_if_bare(fitting=True)
+    assert resumed.last.exists()
