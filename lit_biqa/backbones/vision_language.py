@@ -148,7 +148,10 @@ class VisionLanguageModel(nn.Module, ABC):
         self._adopt(self._read())
 
     def _adopt(self, model: Any) -> None:
+        from lit_biqa.backbones import shared_prefix
+
         self.model = model
+        model.set_attn_implementation(shared_prefix.NAME)
         self.tuning.apply(model, self.parts, self.head)
         if self.tuning.checkpointing:
             model.activation_checkpointing_enable({"use_reentrant": False})

@@ -22,6 +22,7 @@ def attend(
     key: Tensor,
     value: Tensor,
     mask: Tensor | None = None,
+    **more: Any,
 ) -> tuple[Tensor, Tensor | None]:
     """Scaled dot-product attention by the implementation that the model was set to.
 
@@ -32,13 +33,14 @@ def attend(
         key: ``[B, heads, S, d]``.
         value: ``[B, heads, S, d]``.
         mask: what transformers' mask functions made for this implementation.
+        more: what the implementation takes beside, such as a shared ``prefix``.
 
     Returns:
         The mixed values ``[B, L, heads * d]``, and the weights ``[B, heads, L, S]`` if eager.
     """
     function = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, _eager)
     scale = query.shape[-1] ** -0.5
-    mixed, weights = function(module, query, key, value, mask, scaling=scale, dropout=0.0)
+    mixed, weights = function(module, query, key, value, mask, scaling=scale, dropout=0.0, **more)
     return mixed.flatten(2), weights
 
 

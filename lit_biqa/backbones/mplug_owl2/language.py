@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -106,7 +106,7 @@ class DecoderAttention(nn.Module):
     def __init__(self, config: MplugOwl2Config, index: int) -> None:
         super().__init__()
         self.config = config
-        self.index = index
+        self.layer_idx = index
         self.heads = config.num_attention_heads
 
         def linear() -> nn.Linear:
@@ -124,15 +124,16 @@ class DecoderAttention(nn.Module):
         mask: Tensor | None,
         route: Route | None,
         past_key_values: Cache | None,
+        **more: Any,
     ) -> tuple[Tensor, Tensor | None]:
         """Attend over the cache and ``[B, L, D]``; also gives the weights if eager."""
         query = rotary.turn(split_heads(self.q_proj(hidden), self.heads))
         key = rotary.turn(split_heads(self.k_proj(hidden, route), self.heads))
         value = split_heads(self.v_proj(hidden, route), self.heads)
         if past_key_values is not None:
-            key, value = past_key_values.update(key, value, self.index)
+            key, value = past_key_values.update(key, value, self.layer_idx)
         implementation = self.config._attn_implementation
-        context, weights = attend(self, implementation, query, key, value, mask)
+        context, weights = attend(self, implementation, query, key, value, mask, **more)
         return self.o_proj(context), weights
 
 
@@ -175,10 +176,12 @@ class DecoderLayer(GradientCheckpointingLayer):  # type: ignore[misc]
         mask: Tensor | None,
         route: Route | None,
         past_key_values: Cache | None = None,
+        **more: Any,
     ) -> Tensor:
-        """Transform ``[B, L, D]``."""
+        """Transform ``[B, L, D]``; ``more`` goes to the attention function."""
         normed = self.input_layernorm(hidden, route)
-        hidden = hidden + self.self_attn(normed, rotary, mask, route, past_key_values)[0]
+        mixed, _ = self.self_attn(normed, rotary, mask, route, past_key_values, **more)
+        hidden = hidden + mixed
         normed = self.post_attention_layernorm(hidden, route)
         output: Tensor = hidden + self.mlp(normed)
         return output

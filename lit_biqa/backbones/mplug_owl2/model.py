@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -174,8 +174,12 @@ class MplugOwl2Model(MplugOwl2PreTrainedModel):
         use_cache: bool | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
+        **more: Any,
     ) -> MplugOwl2ModelOutput:
-        """Run the decoder; see `MplugOwl2ForConditionalGeneration.forward` for the arguments."""
+        """Run the decoder; see `MplugOwl2ForConditionalGeneration.forward` for the arguments.
+
+        What is named beside them goes to the attention function.
+        """
         if output_attentions and self.config._attn_implementation != "eager":
             raise InputError(
                 "attention maps need the eager implementation; call "
@@ -198,14 +202,18 @@ class MplugOwl2Model(MplugOwl2PreTrainedModel):
         if position_ids is None:
             position_ids = _positions(spliced, past)
         return MplugOwl2ModelOutput(
-            last_hidden_state=self._decode(spliced, position_ids, past_key_values),
+            last_hidden_state=self._decode(spliced, position_ids, past_key_values, **more),
             past_key_values=past_key_values,
             labels=spliced.labels,
             image_positions=spliced.image_positions,
         )
 
     def _decode(
-        self, spliced: Spliced, position_ids: Tensor, past_key_values: Cache | None
+        self,
+        spliced: Spliced,
+        position_ids: Tensor,
+        past_key_values: Cache | None,
+        **more: Any,
     ) -> Tensor:
         config, hidden = self.config, spliced.inputs_embeds
         mask = create_causal_mask(
@@ -219,7 +227,7 @@ class MplugOwl2Model(MplugOwl2PreTrainedModel):
         at_image = spliced.image_positions
         route = None if at_image is None else Route.of(at_image)
         for layer in self.layers:
-            hidden = layer(hidden, rotary, mask, route, past_key_values=past_key_values)
+            hidden = layer(hidden, rotary, mask, route, past_key_values=past_key_values, **more)
         normed: Tensor = self.norm(hidden)
         return normed
 

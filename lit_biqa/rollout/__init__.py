@@ -1,0 +1,1 @@
+"""What a model writes, many times over, and how probable it was."""

@@ -1,0 +1,220 @@
+"""Many completions of many chats, each chat read once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lit_biqa.backbones.shared_prefix import Growing
+from lit_biqa.backbones.vision_language import VisionLanguageModel
+from lit_biqa.rollout.prompts import go_on, read
+from lit_biqa.types import Chat, Completion, InputError
+
+# Rows that have ended are dropped once so small a share is left: moving the cache costs a step.
+_WORTH = 0.75
+# Steps between looks at which rows have ended: a look makes an accelerator wait.
+_PATIENCE = 8
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are chosen.
+
+    Attributes:
+        temperature: logits are divided by it; 0 takes the likeliest token always.
+        top_k: only so many of the likeliest tokens are drawn from; 0 for all.
+        top_p: of those, only the likeliest that together have this probability; 1 for all.
+        budget: tokens that are written at most, the end token included.
+
+    Raises:
+        InputError: for values out of range.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 50
+    top_p: float = 1.0
+    budget: int = 256
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.temperature < float("inf"):
+            raise InputError(f"temperature={self.temperature}: give 0 (greedy) or a finite number")
+        if self.top_k < 0 or not 0 < self.top_p <= 1:
+            raise InputError(
+                f"top_k={self.top_k}, top_p={self.top_p}: give 0 or more, and one on (0, 1]"
+            )
+        if self.budget < 1:
+            raise InputError(f"budget={self.budget}: allow at least one token")
+
+    def choose(self, logits: Tensor, uniforms: Tensor) -> Tensor:
+        """Draw a token from each row by the inverse of the cumulative distribution.
+
+        Args:
+            logits: ``[R, V]``.
+            uniforms: ``[R]`` on [0, 1); unread if greedy.
+
+        Returns:
+            Token ids ``[R]``.
+        """
+        if self.temperature == 0:
+            return logits.argmax(1)
+        logits = logits.float() / self.temperature
+        chosen = None
+        if 0 < self.top_k < logits.shape[1]:
+            logits, chosen = logits.topk(self.top_k)
+        elif self.top_p < 1:
+            logits, chosen = logits.sort(descending=True)
+        # In float64 a uniform below 1 stays below the sum of all, and some token is above it.
+        probability = logits.softmax(1).double()
+        if self.top_p < 1:
+            before = probability.cumsum(1) - probability
+            probability = probability.masked_fill(before >= self.top_p, 0.0)
+        cumulative = probability.cumsum(1)
+        goal = uniforms[:, None] * cumulative[:, -1:]
+        token = (cumulative <= goal).sum(1, keepdim=True)
+        return (token if chosen is None else chosen.gather(1, token))[:, 0]
+
+
+@torch.no_grad()
+def generate(
+    model: VisionLanguageModel,
+    chats: Sequence[Chat],
+    n: int = 1,
+    sampling: Sampling = Sampling(),
+    seeds: Sequence[int] | None = None,
+    batch_size: int | None = None,
+) -> list[list[Completion]]:
+    """Let a model answer chats, several times each.
+
+    Each chat is read once for its n completions, which share the one copy of its keys and values.
+    What is drawn for a chat follows from its seed alone: not from the other chats, their number,
+    or the process that it is in (up to the rounding of logits).
+
+    Args:
+        model: with its weights. Where they are sharded they are brought together once, and ranks
+            may have different numbers of chats.
+        chats: of any lengths, with images or without.
+        n: completions of each chat.
+        sampling: how tokens are chosen.
+        seeds: one for each chat; their numbers in the list where none are given.
+        batch_size: chats at a time, chats of like length together; all of them if ``None``.
+
+    Returns:
+        For each chat its n completions, in the order given.
+
+    Raises:
+        InputError: if a chat and the budget do not fit the context together, before any runs.
+    """
+    if n < 1 or (batch_size is not None and batch_size < 1):
+        raise InputError(f"n={n}, batch_size={batch_size}: give at least 1")
+    model.prepare()
+    lengths = [_length(model, chat) for chat in chats]
+    model.check_length(max(lengths, default=0), sampling.budget)
+    order = sorted(range(len(chats)), key=lengths.__getitem__)
+    seeds = range(len(chats)) if seeds is None else seeds
+    answers: list[list[Completion]] = [[] for _ in chats]
+    with model.gathered():
+        for chosen in _portions(order, batch_size or len(chats)):
+            uniforms = torch.stack([_uniforms(seeds[i], n, sampling.budget) for i in chosen])
+            written = model(_write, [chats[i] for i in chosen], uniforms, sampling)
+            for index, rows in zip(chosen, written.tolist(), strict=True):
+                answers[index] = [_completion(model, row) for row in rows]
+    return answers
+
+
+def _length(model: VisionLanguageModel, chat: Chat) -> int:
+    opening = model.tokenize(chat.opening) if chat.opening else []
+    return len(model.row(chat).ids) + len(opening)
+
+
+def _portions(order: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    return (order[start : start + size] for start in range(0, len(order), max(1, size)))
+
+
+def _uniforms(seed: int, n: int, budget: int) -> Tensor:
+    return torch.rand(n, budget, generator=torch.Generator().manual_seed(seed))
+
+
+def _completion(model: VisionLanguageModel, row: Sequence[int]) -> Completion:
+    ids = tuple(token for token in row if token >= 0)
+    finished = ids[-1] in model.end
+    return Completion(ids, model.text(ids[:-1] if finished else ids), finished)
+
+
+def _write(
+    model: VisionLanguageModel, chats: Sequence[Chat], uniforms: Tensor, sampling: Sampling
+) -> Tensor:
+    """Tokens ``[P, n, T]`` of P chats, -1 after the end, drawn by ``uniforms [P, n, T]``."""
+    device, (_, copies, budget) = model.device, uniforms.shape
+    prompts = read(model, model.encode(chats).to(device))
+    rows = _Rows(uniforms.to(device), torch.tensor(model.end, device=device))
+    prefix = Growing(prompts.states, copies, budget)
+    patience = 1 if device.type == "cpu" else _PATIENCE
+    logits = model.head(prompts.last).repeat_interleave(copies, 0)
+    for step in range(budget):
+        rows.add(step, sampling.choose(logits, rows.uniforms(step)))
+        if step + 1 == budget or (step % patience == 0 and rows.ended()):
+            break
+        if step % patience == 0 and (kept := rows.thin()):
+            prefix.keep(*kept)
+        positions = (prompts.next[rows.prompt] + step).expand(prompts.axes, -1)
+        hidden = go_on(model, rows.token(step)[:, None], positions[..., None], prefix)
+        logits = model.head(hidden[:, -1])
+    return rows.written.view(uniforms.shape)
+
+
+class _Rows:
+    """Completions that are being written, some of which have ended.
+
+    Args:
+        uniforms: ``[P, n, T]``.
+        end: tokens that end a row.
+    """
+
+    def __init__(self, uniforms: Tensor, end: Tensor) -> None:
+        self.copies = uniforms.shape[1]
+        self._uniforms, self._end = uniforms.flatten(0, 1), end
+        self.written = torch.full_like(self._uniforms, -1, dtype=torch.int64)
+        # Of the rows that still run, G' of each of P' prompts: where they are written.
+        self._place = torch.arange(len(self.written), device=end.device).view(-1, self.copies)
+        self._alive = torch.ones_like(self._place, dtype=torch.bool)
+
+    @property
+    def prompt(self) -> Tensor:
+        """Of each row that runs the index of its prompt."""
+        return self._place.flatten() // self.copies
+
+    def uniforms(self, step: int) -> Tensor:
+        """Of each row that runs."""
+        return self._uniforms[self._place.flatten(), step]
+
+    def token(self, step: int) -> Tensor:
+        """What each row that runs wrote; some token where it had ended."""
+        return self.written[self._place.flatten(), step].clamp_min(0)
+
+    def add(self, step: int, token: Tensor) -> None:
+        """Write a token into each row that runs and has not ended."""
+        alive = self._alive.flatten()
+        self.written[self._place.flatten(), step] = token.masked_fill(~alive, -1)
+        ending = (token[:, None] == self._end).any(1)
+        self._alive = (alive & ~ending).view_as(self._alive)
+
+    def ended(self) -> bool:
+        """Whether all have."""
+        return not bool(self._alive.any())
+
+    def thin(self) -> tuple[Tensor, Tensor] | None:
+        """Drop rows that have ended, if many: which prompts stay, and which copies of each.
+
+        All prompts that stay keep equally many, so some rows that have ended may stay too.
+        """
+        counts = self._alive.sum(1)
+        prompts, copies = counts.nonzero()[:, 0], int(counts.max())
+        if len(prompts) * copies > _WORTH * self._alive.numel():
+            return None
+        order = self._alive[prompts].int().argsort(dim=1, descending=True, stable=True)[:, :copies]
+        self._place = self._place[prompts[:, None], order]
+        self._alive = self._alive[prompts[:, None], order]
+        return prompts, order

@@ -1,0 +1,56 @@
+"""Prompts that have been read, once each, for all that is said after them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from lit_biqa.backbones.shared_prefix import NAME, Continued, Growing, Prompts
+from lit_biqa.backbones.vision_language import Inputs, VisionLanguageModel
+
+
+@dataclass(frozen=True, eq=False)
+class Read:
+    """What the decoder keeps of P prompts.
+
+    Attributes:
+        states: keys and values of each layer.
+        last: the last hidden states ``[P, D]``, which predict the first token of what follows.
+        next: the position of that token ``[P]``.
+        axes: of rotary positions.
+    """
+
+    states: Prompts
+    last: Tensor
+    next: Tensor
+    axes: int
+
+
+def read(model: VisionLanguageModel, inputs: Inputs) -> Read:
+    """Run prompts, padded on the left, with their images; within ``model(work, ...)``.
+
+    Raises:
+        RuntimeError: if the decoder's attention is set to another than `shared_prefix.NAME`.
+    """
+    states = Prompts(inputs.mask)
+    hidden = model.hidden(inputs, prefix=states).last_hidden_state
+    if not states.keys:
+        raise RuntimeError(f"the decoder shares no prompts: set_attn_implementation({NAME!r})")
+    return Read(states, hidden[:, -1], inputs.next_positions, len(inputs.positions))
+
+
+def go_on(
+    model: VisionLanguageModel, ids: Tensor, positions: Tensor, prefix: Continued | Growing
+) -> Tensor:
+    """Hidden states ``[R, L, D]`` of text ``ids [R, L]`` that follows prompts.
+
+    Args:
+        model: within ``model(work, ...)``.
+        ids: token ids.
+        positions: of each, ``[A, R, L]``.
+        prefix: the prompts, and to which of them each row belongs.
+    """
+    embeds: Tensor = model.words(ids)
+    hidden: Tensor = model.decode(embeds, None, positions, prefix=prefix).last_hidden_state
+    return hidden
