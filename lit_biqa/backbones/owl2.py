@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lit_biqa.backbones.tuning import Part, Tuning
 from lit_biqa.backbones.vision_language import Row, VisionLanguageModel
-from lit_biqa.backbones.weights import save_weights
+from lit_biqa.backbones.weights import read_config, read_weights, reading, save_weights
 from lit_biqa.types import Chat
 
 if TYPE_CHECKING:
@@ -53,8 +53,10 @@ class MplugOwl2(VisionLanguageModel):
             return
         from lit_biqa.backbones.mplug_owl2 import MplugOwl2Config, MplugOwl2Processor
 
-        self.processor = MplugOwl2Processor.from_pretrained(self.pretrained, self.aspect)
-        self._settle(MplugOwl2Config.from_pretrained(self.pretrained).positions_per_image)
+        config = read_config(self.pretrained, MplugOwl2Config.model_type)
+        with reading(self.pretrained, "its tokenizer or image settings"):
+            self.processor = MplugOwl2Processor.from_pretrained(self.pretrained, self.aspect)
+        self._settle(config.positions_per_image)
 
     def _settle(self, positions_per_image: int) -> None:
         self.positions_per_image = positions_per_image
@@ -64,9 +66,8 @@ class MplugOwl2(VisionLanguageModel):
         from lit_biqa.backbones.mplug_owl2 import MplugOwl2ForConditionalGeneration
 
         kept = ["model.vision_model", "model.visual_abstractor", "lm_head"]
-        model: MplugOwl2ForConditionalGeneration
-        model = MplugOwl2ForConditionalGeneration.from_pretrained(
-            self.pretrained, **self.tuning.loading(kept)
+        model: MplugOwl2ForConditionalGeneration = read_weights(
+            MplugOwl2ForConditionalGeneration, self.pretrained, self.tuning.loading(kept)
         )
         return model
 

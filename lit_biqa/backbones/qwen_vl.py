@@ -11,16 +11,16 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from lit_biqa.backbones.templated import TemplatedModel
 from lit_biqa.backbones.tuning import Part, Tuning
-from lit_biqa.backbones.vision_language import Row, VisionLanguageModel
-from lit_biqa.backbones.weights import save_weights
-from lit_biqa.types import IMAGE, Chat, InputError
+from lit_biqa.backbones.weights import read_config, read_weights, reading, save_weights
+from lit_biqa.types import InputError
 
 IMAGE_PAD = "<|image_pad|>"
 MIN_SIDE = 28  # pixels: one position of the decoder is 28 x 28
 
 
-class QwenVL(VisionLanguageModel):
+class QwenVL(TemplatedModel):
     """Qwen2.5-VL (Bai et al., arXiv 2502.13923), of 3 or 7 billion parameters.
 
     Args:
@@ -30,8 +30,6 @@ class QwenVL(VisionLanguageModel):
         max_pixels: larger ones are scaled down to it; 28 x 28 pixels are one position.
         context: positions that a chat and its answer may take.
     """
-
-    model: Any
 
     def __init__(
         self,
@@ -51,13 +49,10 @@ class QwenVL(VisionLanguageModel):
             return
         from transformers import AutoTokenizer, Qwen2VLImageProcessorPil
 
-        try:
-            self.tokenizer = AutoTokenizer.from_pretrained(self.pretrained)
+        read_config(self.pretrained, "qwen2_5_vl")
+        with reading(self.pretrained, "its tokenizer or image settings"):
+            self.tokenizer = AutoTokenizer.from_pretrained(self.pretrained, trust_remote_code=False)
             self.image_processor = Qwen2VLImageProcessorPil.from_pretrained(self.pretrained)
-        except (OSError, ValueError) as error:
-            raise InputError(
-                f"{self.pretrained}: no tokenizer or image settings of Qwen2.5-VL: {error}"
-            ) from error
         self.image_processor.size = {
             "shortest_edge": self.min_pixels,
             "longest_edge": self.max_pixels,
@@ -70,23 +65,17 @@ class QwenVL(VisionLanguageModel):
                 f"{self.pretrained}: its chat template knows no image; take the tokenizer files "
                 "of a Qwen2.5-VL-Instruct checkpoint"
             )
+        self.template = self.tokenizer
         self.image_id = self.tokenizer.convert_tokens_to_ids(IMAGE_PAD)
         self.end = (self.tokenizer.eos_token_id, self.tokenizer.pad_token_id)
 
-    def _read(self) -> nn.Module:
+    def _read(self) -> Any:
         from transformers import Qwen2_5_VLForConditionalGeneration
 
-        model: nn.Module
-        model, found = Qwen2_5_VLForConditionalGeneration.from_pretrained(
-            self.pretrained,
-            output_loading_info=True,
-            **self.tuning.loading(["model.visual", "lm_head"]),
+        kept = ["model.visual", "lm_head"]
+        return read_weights(
+            Qwen2_5_VLForConditionalGeneration, self.pretrained, self.tuning.loading(kept)
         )
-        faults = {name: sorted(map(str, found[name])) for name in found if found[name]}
-        if faults:
-            listed = "; ".join(f"{name}: {', '.join(keys[:5])}" for name, keys in faults.items())
-            raise InputError(f"{self.pretrained}: the weights do not fit Qwen2.5-VL: {listed}")
-        return model
 
     @property
     def image_transform(self) -> Transform:
@@ -94,32 +83,16 @@ class QwenVL(VisionLanguageModel):
         self.prepare()
         return Transform(self.image_processor)
 
-    def tokenize(self, text: str) -> list[int]:
-        """Tokens of what the assistant says, without an end token."""
-        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
-        return ids
+    def image_width(self, pixels: Tensor) -> int:
+        """Positions that an image takes: one for 2 x 2 patches."""
+        return pixels.shape[0] * pixels.shape[1] // 4
 
-    def text(self, ids: Sequence[int]) -> str:
-        """Text of tokens that the assistant said."""
-        said: str = self.tokenizer.decode(list(ids), skip_special_tokens=True)
-        return said
-
-    def row(self, chat: Chat) -> Row:
-        """A chat by the checkpoint's template, its image as wide as it is shown."""
-        messages = [{"role": m.role, "content": _content(m.text)} for m in chat.messages]
-        prompt = self.tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=True
-        )
-        ids = torch.tensor(self.tokenize(prompt))
-        if chat.pixels is None:
-            return Row(ids, torch.zeros_like(ids).bool(), torch.arange(len(ids)).repeat(3, 1))
-        height, width = (side // 2 for side in chat.pixels.shape[:2])
-        before = int((ids == self.image_id).nonzero()[0])
-        shown = torch.full((height * width,), self.image_id)
-        ids = torch.cat([ids[:before], shown, ids[before + 1 :]])
-        image = torch.zeros_like(ids).bool()
-        image[before : before + len(shown)] = True
-        return Row(ids, image, grid_positions(before, height, width, len(ids)))
+    def place(self, image: Tensor, pixels: Tensor | None) -> Tensor:
+        """Rotary positions ``[3, L]``."""
+        if pixels is None:
+            return torch.arange(len(image)).repeat(3, 1)
+        height, width = (side // 2 for side in pixels.shape[:2])
+        return grid_positions(int(image.int().argmax()), height, width, len(image))
 
     def see(self, pixels: Sequence[Tensor]) -> Tensor:
         """Patches ``[height, width, values]`` each to ``[height * width / 4 of all, D]``."""
@@ -170,12 +143,18 @@ class Transform:
     processor: Any
 
     def __call__(self, image: Image.Image) -> Tensor:
-        """Enlarge what is narrower than one position, scale to the pixels allowed, cut up."""
+        """Enlarge what is narrower than one position, scale to the pixels allowed, cut up.
+
+        Raises:
+            InputError: for an image more than 200 times as long as wide.
+        """
         shortest = min(image.size)
         if shortest < MIN_SIDE:
             scale = MIN_SIDE / shortest
             size = [max(MIN_SIDE, round(side * scale)) for side in image.size]
             image = image.resize((size[0], size[1]), Image.Resampling.LANCZOS)
+        if max(image.size) > 200 * min(image.size):
+            raise InputError(f"an image of {image.size} is too narrow for Qwen2.5-VL: crop it")
         made = self.processor(images=image, return_tensors="pt")
         _, height, width = made["image_grid_thw"][0].tolist()
         patches: Tensor = made["pixel_values"].view(height, width, -1)
@@ -199,11 +178,3 @@ def grid_positions(before: int, height: int, width: int, length: int) -> Tensor:
     image = before + torch.stack([torch.zeros_like(rows), rows, columns])
     tail = before + max(height, width) + torch.arange(after)
     return torch.cat([torch.arange(before).repeat(3, 1), image, tail.repeat(3, 1)], 1)
-
-
-def _content(text: str) -> list[dict[str, str]]:
-    parts: list[dict[str, str]] = []
-    for index, piece in enumerate(text.split(IMAGE)):
-        parts += [{"type": "image"}] * (index > 0)
-        parts += [{"type": "text", "text": piece}] * bool(piece)
-    return parts

@@ -13,6 +13,8 @@ from torch import nn
 from lit_biqa.backbones.owl2 import MplugOwl2
 from lit_biqa.backbones.qwen_vl import QwenVL
 from lit_biqa.backbones.tuning import Tuning
+from lit_biqa.text.levels import LEVELS
+from lit_biqa.text.prompts import QUALITY_OPENING
 from lit_biqa.types import InputError
 
 # What tokenizers learn their words from where no texts are named: the words of prompts.
@@ -90,7 +92,7 @@ class TinyMplugOwl2(MplugOwl2):
         self._made = [made]  # in a list, for it is no part of this module before `load`
 
     def _read(self) -> Any:
-        return self._made.pop()
+        return self._made.pop().to(self.tuning.dtype)
 
 
 class TinyQwenVL(QwenVL):
@@ -227,7 +229,8 @@ def words_of(files: Sequence[str]) -> Sequence[str]:
     Raises:
         InputError: if a file cannot be read.
     """
-    found = list(TEXTS)
+    # Said often, so that the words of prompts and levels become tokens before any others.
+    found = [*TEXTS, *(f"{QUALITY_OPENING} {level}." for level in LEVELS)] * 100
     for file in map(Path, files):
         try:
             content = file.read_text(encoding="utf-8")

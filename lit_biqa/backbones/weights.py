@@ -1,8 +1,11 @@
-"""Weights written in transformers' layout, updates of LoRA merged into them."""
+"""Checkpoints in transformers' layout: read entire or refused, written with LoRA merged in."""
 
 from __future__ import annotations
 
+import pickle
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,101 @@ from lit_biqa.backbones.tuning import Tuning
 from lit_biqa.types import InputError
 
 _BASE = ".base_layer.weight"
+_LISTED = 5  # names of faulty weights in an error, before they are only counted
+
+
+@contextmanager
+def reading(source: str, what: str) -> Iterator[None]:
+    """Turn what libraries say of missing and broken files into an `InputError`.
+
+    Args:
+        source: a checkpoint's folder or name.
+        what: is read of it, in words.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except InputError:
+        raise
+    except (OSError, ValueError, SafetensorError, pickle.UnpicklingError) as error:
+        raise InputError(f"{source}: {what} cannot be read: {error}") from error
+
+
+def read_config(source: str, kind: str) -> Any:
+    """The configuration of a checkpoint.
+
+    Args:
+        source: a folder, or a name that transformers can resolve.
+        kind: the ``model_type`` that it must have.
+
+    Raises:
+        InputError: if there is none, or of another kind.
+    """
+    from transformers import AutoConfig
+
+    with reading(source, "its configuration"):
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+    if config.model_type != kind:
+        raise InputError(
+            f"{source} holds a model of type {config.model_type!r}, not {kind!r}: name another "
+            "folder as `pretrained`, or another class as backbone"
+        )
+    return config
+
+
+def read_weights(kind: Any, source: str, options: dict[str, Any]) -> Any:
+    """A model of transformers with every weight of a checkpoint.
+
+    Args:
+        kind: the class.
+        source: a folder, or a name that transformers can resolve.
+        options: of ``from_pretrained``.
+
+    Raises:
+        InputError: if weights are missing, unknown or of another shape, or a file is broken.
+    """
+    with reading(source, "its weights"):
+        model, told = kind.from_pretrained(
+            source,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            trust_remote_code=False,
+            **options,
+        )
+    check_complete(source, told)
+    return model
+
+
+def check_complete(source: str, told: dict[str, Any]) -> None:
+    """Refuse a checkpoint that transformers has read in part.
+
+    Args:
+        source: where it lies.
+        told: what ``from_pretrained`` tells with ``output_loading_info``.
+
+    Raises:
+        InputError: with the names of missing, unknown and misshaped weights.
+    """
+    mismatched = [
+        f"{name} is {list(found)}, not {list(expected)}"
+        for name, found, expected in told["mismatched_keys"]
+    ]
+    problems = [
+        f"{len(names)} {what} ({', '.join(sorted(names)[:_LISTED])}"
+        f"{', ...' if len(names) > _LISTED else ''})"
+        for what, names in (
+            ("missing", told["missing_keys"]),
+            ("unknown", told["unexpected_keys"]),
+            ("of the wrong shape", mismatched),
+        )
+        if names
+    ]
+    if problems:
+        raise InputError(
+            f"{source}: the weights do not fit the configuration: {'; '.join(problems)}. Take a "
+            "complete checkpoint with the config.json that belongs to it"
+        )
 
 
 def save_weights(
@@ -34,14 +132,14 @@ def save_weights(
 
     named = {name.removeprefix("model."): weight for name, weight in state.items()}
     weights = {name: w.to(tuning.dtype) for name, w in merged(named, tuning).items()}
-    if model.config.get_text_config().tie_word_embeddings:
+    if model.config.tie_word_embeddings:
         weights.pop("lm_head.weight", None)
     part = folder.with_name(f".{folder.name}.part")
     try:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
         save_torch_state_dict(weights, part, metadata={"format": "pt"})
-        for each in (_plain(model.config), *settings):
+        for each in (_plain(model.config, tuning), *settings):
             each.save_pretrained(part)
         shutil.rmtree(folder, ignore_errors=True)
         part.replace(folder)
@@ -57,14 +155,14 @@ def merged(state: dict[str, Tensor], tuning: Tuning) -> dict[str, Tensor]:
     Source: Hu et al. (arXiv 2106.09685), equation 3: ``W + (alpha / rank) B A``.
     """
     plain: dict[str, Tensor] = {}
-    for name, weight in state.items():
-        stem = name.removesuffix(_BASE)
+    for name in state:
+        if ".lora_" in name or ".weight." in name:  # an update, or told of a weight in 4 bits
+            continue
+        weight, stem = _whole(name, state), name.removesuffix(_BASE)
         if stem != name:
             down, up = (state[f"{stem}.lora_{side}.default.weight"].float() for side in "AB")
-            update = up @ down * (tuning.alpha / tuning.rank)
-            plain[f"{stem}.weight"] = _whole(name, state).float() + update
-        elif ".lora_" not in name and f"{_BASE}." not in name:
-            plain[name.replace(".base_layer.", ".")] = weight
+            weight = weight.float() + up @ down * (tuning.alpha / tuning.rank)
+        plain[name.replace(".base_layer.", ".")] = weight
     return plain
 
 
@@ -80,9 +178,10 @@ def _whole(name: str, state: dict[str, Tensor]) -> Tensor:
     return weight
 
 
-def _plain(config: Any) -> Any:
+def _plain(config: Any, tuning: Tuning) -> Any:
     """The configuration of weights that are not quantised."""
     plain = type(config).from_dict(config.to_dict())
+    plain.dtype = tuning.dtype
     if hasattr(plain, "quantization_config"):
         del plain.quantization_config
     return plain

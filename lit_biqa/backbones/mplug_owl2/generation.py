@@ -16,10 +16,8 @@ from transformers.utils import can_return_tuple
 from lit_biqa.backbones.mplug_owl2.configuration import IMAGE_TOKEN_INDEX, MplugOwl2Config
 from lit_biqa.backbones.mplug_owl2.model import MplugOwl2Model, MplugOwl2PreTrainedModel
 from lit_biqa.backbones.mplug_owl2.splicing import Images
+from lit_biqa.backbones.weights import check_complete
 from lit_biqa.types import InputError
-
-# Names of faulty weights that an error lists before it only counts them.
-_LISTED = 5
 
 
 @dataclass
@@ -72,7 +70,7 @@ class MplugOwl2ForConditionalGeneration(
             output_loading_info=True,
             **{**kwargs, "ignore_mismatched_sizes": True},
         )
-        _check_complete(str(pretrained_model_name_or_path), info)
+        check_complete(str(pretrained_model_name_or_path), info)
         return (model, info) if output_loading_info else model
 
     @can_return_tuple  # type: ignore[untyped-decorator]
@@ -227,26 +225,4 @@ def _check_left_padded(attention_mask: Tensor | None) -> None:
         raise InputError(
             "a text-only batch to generate from is padded on the right, so that padding would be "
             "continued; pad it on the left (padding_side='left')"
-        )
-
-
-def _check_complete(source: str, info: dict[str, Any]) -> None:
-    mismatched = [
-        f"{name} is {list(found)}, not {list(expected)}"
-        for name, found, expected in info["mismatched_keys"]
-    ]
-    problems = [
-        f"{len(names)} {what} ({', '.join(sorted(names)[:_LISTED])}"
-        f"{', ...' if len(names) > _LISTED else ''})"
-        for what, names in (
-            ("missing", info["missing_keys"]),
-            ("unknown", info["unexpected_keys"]),
-            ("of the wrong shape", mismatched),
-        )
-        if names
-    ]
-    if problems:
-        raise InputError(
-            f"{source}: the weights do not fit the configuration: {'; '.join(problems)}. Take a "
-            "complete mPLUG-Owl2 (LLaMA-2) checkpoint with the config.json that belongs to it"
         )

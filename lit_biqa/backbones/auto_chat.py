@@ -1,0 +1,172 @@
+"""Other image-text models of transformers, where their chat template and image are simple."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from lit_biqa.backbones.templated import TemplatedModel
+from lit_biqa.backbones.tuning import Part, Tuning
+from lit_biqa.backbones.weights import read_weights, reading, save_weights
+from lit_biqa.types import IMAGE, InputError, ask
+
+_TOLD = {"input_ids", "attention_mask", "pixel_values"}
+
+
+class AutoChat(TemplatedModel):
+    """An image-text model such as LLaVA-1.5 (Liu et al., arXiv 2310.03744).
+
+    It fits if an image becomes one tensor of one size and always as many tokens, and if the
+    decoder is told nothing but tokens, mask and pixels. What does not fit is refused: models that
+    cut an image into a number of tiles, or that need token types or two-dimensional positions.
+
+    Args:
+        pretrained: a folder, or a name that transformers can resolve.
+        tuning: what is trained, and how.
+        context: positions that a chat and its answer may take; by default what the configuration
+            says.
+    """
+
+    def __init__(
+        self, pretrained: str, tuning: Tuning = Tuning(), context: int | None = None
+    ) -> None:
+        super().__init__(tuning)
+        self.pretrained, self.wanted_context = pretrained, context
+
+    def prepare(self) -> None:
+        """Read tokenizer, image settings and configuration, and try them on two images."""
+        if "processor" in self.__dict__:
+            return
+        from transformers import AutoConfig, AutoProcessor
+
+        with reading(self.pretrained, "its configuration, tokenizer or image settings"):
+            config = AutoConfig.from_pretrained(self.pretrained, trust_remote_code=False)
+            processor = AutoProcessor.from_pretrained(
+                self.pretrained, trust_remote_code=False, backend="pil"
+            )
+        for name in ("image_processor", "tokenizer", "chat_template", "image_token_id"):
+            if getattr(processor, name, None) is None:
+                raise self._misfit(f"its processor has no {name}")
+        self.context = self.wanted_context or config.get_text_config().max_position_embeddings
+        self.tokenizer, self.template = processor.tokenizer, processor
+        self.image_id = processor.image_token_id
+        self.end = (self.tokenizer.eos_token_id,)
+        self._try(processor)
+        self.processor = processor
+
+    def _try(self, processor: Any) -> None:
+        """Compare a chat's row with what the processor makes of the same chat."""
+        images = [Image.new("RGB", size) for size in ((64, 64), (160, 96))]
+        content = [{"type": "image"}, {"type": "text", "text": "How good is it?"}]
+        prompt = processor.apply_chat_template(
+            [{"role": "user", "content": content}], add_generation_prompt=True
+        )
+        made = [processor(text=prompt, images=image, return_tensors="pt") for image in images]
+        extra = set(made[0]) - _TOLD
+        if extra:
+            raise self._misfit(f"its decoder also takes {', '.join(sorted(extra))}")
+        shapes = {tuple(each["pixel_values"].shape) for each in made}
+        counts = {int((each["input_ids"] == self.image_id).sum()) for each in made}
+        if len(shapes) > 1 or len(next(iter(shapes))) != 4 or len(counts) > 1 or 0 in counts:
+            raise self._misfit("an image does not become one tensor and as many tokens as another")
+        (self.positions_per_image,) = counts
+        row = self.row(ask(f"{IMAGE}How good is it?", made[0]["pixel_values"][0]))
+        if row.ids.tolist() != made[0]["input_ids"][0].tolist():
+            raise self._misfit("its image tokens are not one stretch of one token")
+
+    def _misfit(self, why: str) -> InputError:
+        return InputError(
+            f"{self.pretrained} is no model for AutoChat: {why}. Take a model like LLaVA-1.5, or "
+            "write a backbone (docs/add-a-backbone.md)"
+        )
+
+    def _read(self) -> Any:
+        from transformers import AutoModelForImageTextToText
+
+        return read_weights(
+            AutoModelForImageTextToText, self.pretrained, self.tuning.loading(self._not_decoder())
+        )
+
+    def _not_decoder(self) -> list[str]:
+        """Names of head, tower and bridge, from a model without weights."""
+        from transformers import AutoConfig, AutoModelForImageTextToText
+
+        with reading(self.pretrained, "its configuration"), torch.device("meta"):
+            config = AutoConfig.from_pretrained(self.pretrained, trust_remote_code=False)
+            model = AutoModelForImageTextToText.from_config(config)
+        if not hasattr(model, "get_image_features") or not hasattr(model.get_decoder(), "norm"):
+            raise self._misfit("its vision tower and decoder are not parts of their own")
+        parts = _parts(model)
+        kept = [*parts["vision"], *parts["bridge"], model.get_output_embeddings()]
+        return [name for name, module in model.named_modules() if module in kept]
+
+    @property
+    def image_transform(self) -> Transform:
+        """From an image to ``[3, H, W]``."""
+        self.prepare()
+        return Transform(self.processor.image_processor)
+
+    def image_width(self, pixels: Tensor) -> int:
+        """Positions that an image takes."""
+        return self.positions_per_image
+
+    def place(self, image: Tensor, pixels: Tensor | None) -> Tensor:
+        """Positions ``[1, L]``."""
+        return torch.arange(len(image))[None]
+
+    def see(self, pixels: Sequence[Tensor]) -> Tensor:
+        """``[3, H, W]`` each to ``[n * positions, D]``."""
+        stacked = torch.stack(list(pixels)).to(self.model.dtype)
+        features = self.model.get_image_features(pixel_values=stacked).pooler_output
+        return torch.cat([each.flatten(0, -2) for each in features])
+
+    def decode(self, embeds: Tensor, mask: Tensor | None, positions: Tensor, **more: Any) -> Any:
+        """See `VisionLanguageModel.decode`; image positions need no care of their own."""
+        more.pop("image", None)
+        return self.model.get_decoder()(
+            inputs_embeds=embeds,
+            attention_mask=mask,
+            position_ids=positions[0],
+            use_cache="past_key_values" in more,
+            **more,
+        )
+
+    @property
+    def parts(self) -> dict[Part, list[nn.Module]]:
+        """Modules of each part; what is neither tower nor decoder is the bridge."""
+        return _parts(self.model)
+
+    @property
+    def final_norm(self) -> nn.Module:
+        """Before the head."""
+        norm: nn.Module = self.model.get_decoder().norm
+        return norm
+
+    def save(self, folder: Path, state: dict[str, Tensor]) -> None:
+        """Write weights, configuration, tokenizer, template and image settings."""
+        save_weights(folder, self.model, state, self.tuning, self.processor)
+
+
+@dataclass(frozen=True)
+class Transform:
+    """An image to ``[3, H, W]``; picklable, for workers."""
+
+    processor: Any
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        """Scale and normalise it as the checkpoint says."""
+        pixels: Tensor = self.processor(images=image, return_tensors="pt")["pixel_values"][0]
+        return pixels
+
+
+def _parts(model: Any) -> dict[Part, list[nn.Module]]:
+    decoder, tower = model.get_decoder(), model.get_encoder(modality="image")
+    others = [m for m in model.base_model.children() if m not in (decoder, tower)]
+    head = model.get_output_embeddings()
+    return {"vision": [tower], "bridge": others, "language": [decoder, head]}

@@ -1,0 +1,75 @@
+"""Backbones that speak by the chat template of their checkpoint."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lit_biqa.backbones.vision_language import Row, VisionLanguageModel
+from lit_biqa.types import IMAGE, Chat, InputError
+
+
+class TemplatedModel(VisionLanguageModel):
+    """Reads chats by a template in which one token stands for the image.
+
+    Attributes:
+        tokenizer: of transformers.
+        template: what has transformers' ``apply_chat_template``.
+        image_id: the token that stands for the image; the decoder sees it once per position.
+    """
+
+    tokenizer: Any
+    template: Any
+    image_id: int
+
+    @abstractmethod
+    def image_width(self, pixels: Tensor) -> int:
+        """Positions that an image takes."""
+
+    @abstractmethod
+    def place(self, image: Tensor, pixels: Tensor | None) -> Tensor:
+        """Rotary positions ``[A, L]`` of a row, ``image [L]`` true at image positions."""
+
+    def tokenize(self, text: str) -> list[int]:
+        """Tokens of what the assistant says, without an end token."""
+        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
+        return ids
+
+    def text(self, ids: Sequence[int]) -> str:
+        """Text of tokens that the assistant said."""
+        said: str = self.tokenizer.decode(list(ids), skip_special_tokens=True)
+        return said
+
+    def row(self, chat: Chat) -> Row:
+        """A chat by the checkpoint's template, its image as wide as it is shown.
+
+        Raises:
+            InputError: if a text holds the token that stands for the image.
+        """
+        messages = [{"role": m.role, "content": _content(m.text)} for m in chat.messages]
+        prompt = self.template.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=True
+        )
+        begin = self.tokenizer.bos_token
+        begun = begin is not None and prompt.startswith(begin)
+        compact = torch.tensor(self.tokenizer.encode(prompt, add_special_tokens=not begun))
+        placed = compact == self.image_id
+        if int(placed.sum()) != (chat.pixels is not None):
+            token = self.tokenizer.convert_ids_to_tokens(self.image_id)
+            raise InputError(f"a text holds {token!r}, which stands for an image; take it out")
+        width = 1 if chat.pixels is None else self.image_width(chat.pixels)
+        widths = torch.where(placed, width, 1)
+        image = placed.repeat_interleave(widths)
+        return Row(compact.repeat_interleave(widths), image, self.place(image, chat.pixels))
+
+
+def _content(text: str) -> list[dict[str, str]]:
+    parts: list[dict[str, str]] = []
+    for index, piece in enumerate(text.split(IMAGE)):
+        parts += [{"type": "image"}] * (index > 0)
+        parts += [{"type": "text", "text": piece}] * bool(piece)
+    return parts
