@@ -166,7 +166,11 @@ def test_checkpoints_are_checked_for_what_they_are_wanted_for(tmp_path: Path) ->
 
 def test_a_fit_that_took_no_step_leaves_nothing(tmp_path: Path) -> None:
     """Its settings were saved, then the data turned out to be wrong."""
-    started = finished(tmp_path / "started")
+    started = RunFolder(tmp_path / "started")
+    started.prepare()
+    started.config.touch()
+    started.discard_if_bare()
+    assert started.config.exists()
     started.discard_if_bare(fitting=True)
     assert not started.path.exists()
     resumed = finished(tmp_path / "resumed", "last.ckpt")
