@@ -149,12 +149,12 @@ class Transform:
             InputError: for an image more than 200 times as long as wide.
         """
         shortest = min(image.size)
+        if max(image.size) > 200 * shortest:
+            raise InputError(f"an image of {image.size} is too narrow for Qwen2.5-VL: crop it")
         if shortest < MIN_SIDE:
             scale = MIN_SIDE / shortest
             size = [max(MIN_SIDE, round(side * scale)) for side in image.size]
             image = image.resize((size[0], size[1]), Image.Resampling.LANCZOS)
-        if max(image.size) > 200 * min(image.size):
-            raise InputError(f"an image of {image.size} is too narrow for Qwen2.5-VL: crop it")
         made = self.processor(images=image, return_tensors="pt")
         _, height, width = made["image_grid_thw"][0].tolist()
         patches: Tensor = made["pixel_values"].view(height, width, -1)
