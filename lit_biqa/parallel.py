@@ -13,6 +13,9 @@ from lit_biqa.types import InputError
 
 Row = TypeVar("Row")
 
+WINDOW = 50
+"""Batches that are sorted by length together: more pad less, fewer mix lengths better."""
+
 
 def world() -> tuple[int, int]:
     """Rank of this process and number of processes; (0, 1) outside a process group."""
@@ -38,6 +41,9 @@ class GlobalBatchSampler:
             are repeated until it divides among the ranks; readers drop repeats by index.
         rank: this process; ``None`` asks the process group when iteration begins.
         ranks: number of processes; ``None`` likewise.
+        lengths: of the samples, in any unit. Batches then hold samples of like length and come in
+            a random order: of the shuffled epoch, every `WINDOW` batches are sorted by length and
+            cut anew. The samples of an epoch stay the same.
 
     Raises:
         InputError: if a batch cannot be divided among the ranks.
@@ -52,6 +58,7 @@ class GlobalBatchSampler:
         drop_last: bool = False,
         rank: int | None = None,
         ranks: int | None = None,
+        lengths: Sequence[int] | None = None,
     ) -> None:
         found_rank, found_ranks = world()
         self.rank = found_rank if rank is None else rank
@@ -69,7 +76,7 @@ class GlobalBatchSampler:
                 f"batch_size to at most {size - size % self.ranks}."
             )
         self.size, self.batch_size, self.shuffle, self.seed = size, batch_size, shuffle, seed
-        self.drop_last = drop_last and size >= batch_size
+        self.drop_last, self.lengths = drop_last and size >= batch_size, lengths
         self.epoch = 0
         self.skip = 0
         # Lightning calls set_epoch on `dataloader.batch_sampler.sampler`.
@@ -85,15 +92,28 @@ class GlobalBatchSampler:
 
     def order(self) -> list[int]:
         """Sample indices of this epoch over all ranks, as long as its batches need them."""
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        order = list(range(self.size))
         if self.shuffle:
-            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-            order: list[int] = torch.randperm(self.size, generator=generator).tolist()
-        else:
-            order = list(range(self.size))
+            order = torch.randperm(self.size, generator=generator).tolist()
         if self.drop_last:
-            return order[: len(self) * self.batch_size]
-        short = -self.size % self.ranks
-        return order + [order[i % self.size] for i in range(short)] if order else []
+            order = order[: len(self) * self.batch_size]
+        elif order:
+            order += [order[i % self.size] for i in range(-self.size % self.ranks)]
+        return self._grouped(order, self.lengths, generator) if self.lengths else order
+
+    def _grouped(
+        self, order: list[int], lengths: Sequence[int], generator: torch.Generator
+    ) -> list[int]:
+        """The same samples, in batches of like length; a smaller batch stays the last."""
+        window, size = WINDOW * self.batch_size, self.batch_size
+        for start in range(0, len(order), window):
+            part = slice(start, start + window)
+            order[part] = sorted(order[part], key=lambda index: lengths[index])
+        full = len(order) // size
+        places = torch.randperm(full, generator=generator).tolist()
+        shuffled = [i for place in places for i in order[place * size : (place + 1) * size]]
+        return shuffled + order[full * size :]
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         order, draw = self.order(), self.epoch

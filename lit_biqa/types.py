@@ -19,33 +19,6 @@ class InputError(ValueError):
     """
 
 
-@dataclass(frozen=True)
-class Sample:
-    """One image and what its data set says of it.
-
-    Attributes:
-        dataset: catalogue name, such as ``koniq10k``, or the stem of a user's own CSV.
-        split: name of the split it was taken from, such as ``official`` or ``random-0``.
-        index: its row in the data set, the same in every split; identifies it in results.
-        name: file name as the label file writes it.
-        path: where the image lies.
-        mos: mean opinion score on [1, 5], 5 best; ``nan`` where unknown.
-        std: standard deviation of single ratings on the same scale; ``nan`` where unknown.
-        reference: name of the pristine source, for data sets that have one.
-        texts: texts about this image, such as reasoning sampled from a trained model.
-    """
-
-    dataset: str
-    split: str
-    index: int
-    name: str
-    path: Path
-    mos: float = math.nan
-    std: float = math.nan
-    reference: str | None = None
-    texts: tuple[str, ...] = ()
-
-
 IMAGE = "<|image|>"
 """Where the image stands in a message, whichever way a file or a model spells it."""
 
@@ -63,6 +36,38 @@ class Message:
 
     role: Role
     text: str
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image, or conversation, and what its data set says of it.
+
+    Attributes:
+        dataset: catalogue name, such as ``koniq10k``, or the stem of a user's own CSV.
+        split: name of the split it was taken from, such as ``official`` or ``random-0``.
+        index: its row in the data set, the same in every split; identifies it in results.
+        name: file name as the label file writes it.
+        path: where the image lies; ``None`` for text alone, and where no image is looked for.
+        mos: mean opinion score on [1, 5], 5 best; ``nan`` where unknown.
+        std: standard deviation of single ratings on the same scale; ``nan`` where unknown.
+        reference: name of the pristine source, for data sets that have one.
+        texts: texts about this image, such as reasoning sampled from a trained model.
+        prompts: what was said before each of the texts; empty where nobody asked.
+        conclusions: the sentence that concluded the quality after each of the texts, an empty one
+            where none did; empty where texts were not taken apart.
+    """
+
+    dataset: str
+    split: str
+    index: int
+    name: str
+    path: Path | None
+    mos: float = math.nan
+    std: float = math.nan
+    reference: str | None = None
+    texts: tuple[str, ...] = ()
+    prompts: tuple[tuple[Message, ...], ...] = ()
+    conclusions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,8 +156,10 @@ class Batch(TypedDict):
     """What a DataLoader hands to a method; B samples, columns by name.
 
     ``pixels`` is what the backbone's transform made: ``[B, 3, H, W]`` where every image has the
-    same shape, else a list. ``text`` is one text per sample, empty where the sample has none.
-    ``status`` is ``ok``, or why the image could not be read (its pixels are then a stand-in).
+    same shape, else a list, with ``None`` for rows without an image. ``text`` is one text per
+    sample, empty where the sample has none; ``prompt`` is what was said before it, and
+    ``conclusion`` the sentence that concluded the quality after it, empty likewise. ``status`` is
+    ``ok``, or why the image could not be read (its pixels are then a stand-in).
     """
 
     pixels: Any
@@ -163,6 +170,8 @@ class Batch(TypedDict):
     split: list[str]
     name: list[str]
     text: list[str]
+    prompt: list[tuple[Message, ...]]
+    conclusion: list[str]
     status: list[str]
 
 

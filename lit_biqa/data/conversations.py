@@ -28,12 +28,20 @@ class Conversation:
         image: its path as the file writes it; ``None`` for a conversation of text alone.
         turns: user and assistant by turns, an assistant at the end. With an image, exactly one
             user turn holds `IMAGE`, once; without, none does.
+        row: its number among the file's records, from 0, broken ones counted.
     """
 
     place: str
     id: str
     image: str | None
     turns: tuple[Message, ...]
+    row: int
+
+    @property
+    def answers(self) -> list[tuple[tuple[Message, ...], str]]:
+        """What the assistant says, each time after all the messages before it."""
+        places = range(1, len(self.turns), 2)
+        return [(self.turns[:place], self.turns[place].text) for place in places]
 
 
 @dataclass(frozen=True)
@@ -74,9 +82,9 @@ def read_conversations(
             image that is not there. Also if no record is left.
     """
     rows, skipped = list[Conversation](), list[str]()
-    for place, record in json_items(file):
+    for number, (place, record) in enumerate(json_items(file)):
         try:
-            rows.append(_conversation(place, record, folder))
+            rows.append(_conversation(place, number, record, folder))
         except InputError as error:
             if on_bad_record == "error":
                 raise
@@ -91,7 +99,7 @@ def read_conversations(
     return Conversations(tuple(rows), tuple(skipped))
 
 
-def _conversation(place: str, record: Any, folder: Path | None) -> Conversation:
+def _conversation(place: str, row: int, record: Any, folder: Path | None) -> Conversation:
     if not isinstance(record, dict) or not isinstance(record.get("conversations"), list):
         raise InputError(f'{place}: expected a record with "conversations", a list: {record!s:.80}')
     image, identity = record.get("image"), record.get("id", "")
@@ -104,7 +112,7 @@ def _conversation(place: str, record: Any, folder: Path | None) -> Conversation:
     _check_placeholders(place, turns, image)
     if folder is not None and image is not None and not (folder / image).is_file():
         raise InputError(f"{place}: no image at {folder / image}; check the folder of images")
-    return Conversation(place, str(identity), image, turns)
+    return Conversation(place, str(identity), image, turns, row)
 
 
 def _turn(place: str, turn: Any) -> Message:

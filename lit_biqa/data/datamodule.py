@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
+from lightning.fabric.utilities.apply_func import move_data_to_device
 from lightning.pytorch import LightningDataModule
 
-from lit_biqa.data import synthetic as embedded
-from lit_biqa.data.catalog import entry_of, load_split, parse
+from lit_biqa.data.catalog import Missing
 from lit_biqa.data.dataset import (
+    BlindReader,
     EvaluateReader,
     EvaluateTransform,
     OnBadImage,
@@ -23,12 +24,14 @@ from lit_biqa.data.dataset import (
     collate,
 )
 from lit_biqa.data.embeddings import EmbeddingReader, Embeddings, read_embeddings
+from lit_biqa.data.feedbacks import ConversationSettings
 from lit_biqa.data.loader import BatchLoader, ResumingSampler
 from lit_biqa.data.parts import hold_out, is_dataset, overlap, to_predict
+from lit_biqa.data.sources import Sources
 from lit_biqa.data.synthetic import SyntheticSettings
-from lit_biqa.data.texts import DEFAULT_FIELDS, attach_texts
+from lit_biqa.data.texts import DEFAULT_FIELDS, attach_to_parts, cleaned
 from lit_biqa.parallel import GlobalBatchSampler
-from lit_biqa.types import InputError, Sample
+from lit_biqa.types import Batch, InputError, Sample
 
 log = logging.getLogger(__name__)
 
@@ -52,17 +55,20 @@ class BIQADataModule(LightningDataModule):
         val: data sets to validate on; where ``None``, a part of ``train`` is held out.
         test: data sets to test on, all in one pass.
         predict: a folder, image file or data set to score, or a list of them.
-        texts: files of texts about the training images (`lit_biqa.data.texts`), relative to the
-            working directory or to ``root``.
+        texts: files of texts about the images (`lit_biqa.data.texts`), relative to the working
+            directory or to ``root``. Images that are trained on should have some.
         text_fields: which fields of their records are texts, such as ``perception_text:think``.
         texts_per_image: train on the first so many texts of each image; ``None`` for all.
+        clean: what is taken out of all texts: ``ratings``, each sentence that gives a rating as
+            a number.
         batch_size: rows of a training step over all processes.
         eval_batch_size: images of any other step over all processes.
         num_workers: processes that read images, for each process that computes.
         val_fraction: share of each training set held out where ``val`` is ``None``.
         seed: of the held-out part, the order of training and the augmentations.
         missing: whether images that the label file names and the disk lacks, or of which no
-            embedding is cached, are an error or left out.
+            embedding is cached, are an error or left out; ``keep`` goes on with their labels, for
+            a method that opens no image.
         on_bad_image: what becomes of an image that cannot be read. ``error`` stops, naming it;
             ``skip`` trains on another instead and gives it no score where it is evaluated.
             Prediction always gives such an image a row with its status.
@@ -70,6 +76,8 @@ class BIQADataModule(LightningDataModule):
             these vectors ``[B, D]``, no image is opened, and a part for which no data sets are
             named is what the file holds for it.
         synthetic: what the data set ``synthetic`` is made of; its defaults where ``None``.
+        conversations: what the data set ``conversations`` is made of.
+        group_by_length: train on batches of texts of like length, so that less is padded.
     """
 
     def __init__(
@@ -82,45 +90,64 @@ class BIQADataModule(LightningDataModule):
         texts: list[str] | None = None,
         text_fields: Sequence[str] = DEFAULT_FIELDS,
         texts_per_image: int | None = None,
+        clean: Literal["ratings"] | None = None,
         batch_size: int = 64,
         eval_batch_size: int = 64,
         num_workers: int = 2,
         val_fraction: float = 0.1,
         seed: int = 0,
-        missing: Literal["error", "skip"] = "error",
+        missing: Missing = "error",
         on_bad_image: Literal["error", "skip"] = "error",
         embeddings: str | None = None,
         synthetic: SyntheticSettings | None = None,
+        conversations: ConversationSettings | None = None,
+        group_by_length: bool = False,
     ) -> None:
         super().__init__()
-        self.root = Path(root)
+        self.root, self.missing = Path(root), missing
+        synthetic = synthetic or SyntheticSettings()
+        self.sources = Sources(self.root, missing, synthetic, conversations)
         self.specs: dict[Part, list[str] | None] = {"train": train, "val": val, "test": test}
         self.predict = [predict] if isinstance(predict, str) else predict or []
         self.texts, self.text_fields = texts or [], text_fields
-        self.texts_per_image = texts_per_image
+        self.texts_per_image, self.clean = texts_per_image, clean
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
-        self.num_workers, self.seed = num_workers, seed
-        self.val_fraction, self.missing, self.on_bad_image = val_fraction, missing, on_bad_image
+        self.num_workers, self.seed, self.group_by_length = num_workers, seed, group_by_length
+        self.val_fraction, self.on_bad_image = val_fraction, on_bad_image
         self.cached = Path(embeddings) if embeddings else None
-        self.synthetic = synthetic or SyntheticSettings()
         self.samples: dict[str, list[Sample]] = {}
         self._embeddings: Embeddings | None = None
         self._train: Reader | None = None
         self._evaluate: Reader | None = None
 
-    def use_transforms(self, train: TrainTransform, evaluate: EvaluateTransform) -> None:
-        """Say how images become pixels; to be called in the method's ``setup``."""
+    def use_transforms(
+        self, train: TrainTransform | None, evaluate: EvaluateTransform | None
+    ) -> None:
+        """Say how images become pixels; to be called in the method's ``setup``.
+
+        Args:
+            train: for rows that are trained on; ``None`` opens no image, and pixels are a list of
+                ``None``.
+            evaluate: for all others, likewise.
+        """
         if self.cached is None:
-            self._train, self._evaluate = TrainReader(train), EvaluateReader(evaluate)
+            self._train = TrainReader(train) if train else BlindReader()
+            self._evaluate = EvaluateReader(evaluate) if evaluate else BlindReader()
+
+    def open_no_image(self) -> None:
+        """Say that the labels are enough, in place of `use_transforms`; there are no pixels."""
+        self._train = self._evaluate = BlindReader()
+
+    @property
+    def opens_images(self) -> bool:
+        """Whether images need to be there: unless the method says in ``opens_images`` that not."""
+        method = self.trainer.lightning_module if self.trainer else None
+        return getattr(method, "opens_images", True)
 
     def prepare_data(self) -> None:
         """Make the data set ``synthetic`` where it is asked for and absent."""
         named = [spec for specs in self.specs.values() for spec in specs or []]
-        for spec in named:
-            # A wrong name is said now, not after the images were made.
-            entry_of(parse(spec, "train")[0], self.root)
-        if any(_is_synthetic(spec) for spec in named + self.predict):
-            embedded.generate(self.root, self.synthetic)
+        self.sources.prepare([*named, *(spec for spec in self.predict if is_dataset(spec))])
 
     def setup(self, stage: str) -> None:
         """Find the images of a stage, before any weights are loaded.
@@ -133,27 +160,28 @@ class BIQADataModule(LightningDataModule):
         if self.cached is not None and self._embeddings is None:
             self._embeddings = read_embeddings(self.cached)
             self._train = self._evaluate = EmbeddingReader(self._embeddings, self.cached)
-        if stage == "validate" and self.specs["val"]:
-            self.samples["val"] = self._find("val")
-        elif stage in ("fit", "validate"):
-            self._find_training()
-        if stage in ("fit", "test"):
-            self.samples["test"] = self._find("test")
-            _warn_of_overlap(self.samples.get("train", []), self.samples["test"])
         if stage == "predict":
             self.samples["predict"] = self._find_predicted()
+            return
+        found: dict[str, list[Sample]] = {}
+        if stage == "validate" and self.specs["val"]:
+            found["val"] = self._find("val")
+        elif stage in ("fit", "validate"):
+            found["train"], found["val"] = self._find_training()
+        if stage in ("fit", "test"):
+            found["test"] = self._find("test")
+            _warn_of_overlap(found.get("train", []), found["test"])
+        self.samples.update(self._with_texts(found))
 
-    def _find_training(self) -> None:
+    def _find_training(self) -> tuple[list[Sample], list[Sample]]:
         train = self._find("train")
         if not train:
             raise InputError("nothing to train on: name data sets in data.train")
         # Where data sets to train on are named, embeddings held out elsewhere may be among them.
         val = self._find("val") if self.specs["val"] or not self.specs["train"] else []
         if not val and self.specs["val"] is None:
-            train, val = hold_out(train, self.val_fraction, self.seed)
-        files = [self._find_file(file) for file in self.texts]
-        train = attach_texts(train, files, self.text_fields, self.texts_per_image)
-        self.samples.update(train=train, val=val)
+            return hold_out(train, self.val_fraction, self.seed)
+        return train, val
 
     def _find(self, part: Part) -> list[Sample]:
         specs = self.specs[part]
@@ -162,13 +190,15 @@ class BIQADataModule(LightningDataModule):
         return [sample for spec in specs for sample in self._load(spec, part)]
 
     def _load(self, spec: str, part: Part) -> list[Sample]:
-        made = embedded.folder(self.root, self.synthetic) if _is_synthetic(spec) else None
-        split = load_split(spec, part, made or self.root, self.missing)
-        if split.skipped:
-            log.warning("%s: %d images of part %s are not on disk", spec, split.skipped, part)
+        samples = self.sources.load(spec, part, self.opens_images)
         if isinstance(self._evaluate, EmbeddingReader):
-            return self._embedded(self._evaluate, spec, split.samples)
-        return split.samples
+            return self._embedded(self._evaluate, spec, samples)
+        return samples
+
+    def _with_texts(self, found: dict[str, list[Sample]]) -> dict[str, list[Sample]]:
+        files = [self._find_file(file) for file in self.texts]
+        joined = attach_to_parts(found, files, self.text_fields, self.texts_per_image)
+        return {part: cleaned(s) for part, s in joined.items()} if self.clean else joined
 
     def _embedded(self, cache: EmbeddingReader, spec: str, samples: list[Sample]) -> list[Sample]:
         """Those of the samples whose embeddings are cached."""
@@ -191,12 +221,22 @@ class BIQADataModule(LightningDataModule):
         path = Path(name)
         return path if path.is_file() else self.root / path
 
+    def transfer_batch_to_device(
+        self, batch: Batch, device: torch.device, dataloader_idx: int
+    ) -> dict[str, Any]:
+        """Move the columns of tensors; Lightning would take messages apart to look into them."""
+        return {
+            name: column if name == "prompt" else move_data_to_device(column, device)
+            for name, column in batch.items()
+        }
+
     def train_dataloader(self) -> BatchLoader:
         """Shuffled rows, one for each text of each image; one for each image without texts."""
         bad: OnBadImage = "replace" if self.on_bad_image == "skip" else "error"
         pairs = self.cached is None
         rows = QualityDataset(self.samples["train"], _ready(self._train), pairs, bad, self.seed)
-        sampler = ResumingSampler(self.trainer, len(rows), self.batch_size, self.seed)
+        lengths = rows.lengths if self.group_by_length else None
+        sampler = ResumingSampler(self.trainer, len(rows), self.batch_size, self.seed, lengths)
         return self._loader(rows, sampler)
 
     def gallery_dataloader(self) -> BatchLoader:
@@ -234,10 +274,6 @@ class BIQADataModule(LightningDataModule):
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
-
-
-def _is_synthetic(spec: str) -> bool:
-    return spec.partition("/")[0].partition(":")[0] == "synthetic"
 
 
 def _ready(reader: Reader | None) -> Reader:

@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 from torch.utils.data import Dataset
 
 from lit_biqa.data.images import UnreadableImage, open_image
-from lit_biqa.types import Batch, InputError, Sample
+from lit_biqa.types import Batch, InputError, Message, Sample
 
 log = logging.getLogger(__name__)
 
@@ -25,22 +25,42 @@ Key = tuple[int, int]
 
 @dataclass(frozen=True)
 class Item:
-    """One row of a batch: a sample, its pixels, one text, and ``ok`` or why there is no image."""
+    """One row of a batch.
+
+    Attributes:
+        sample: the image and what is known of it.
+        pixels: of the image; ``None`` where there is none to look at.
+        which: of the sample's texts.
+        status: ``ok``, or why there is no image.
+    """
 
     sample: Sample
-    pixels: Tensor
-    text: str
+    pixels: Tensor | None
+    which: int = 0
     status: str = "ok"
 
 
 class Reader(Protocol):
     """Makes the pixels of a sample; raises ``UnreadableImage`` where it cannot."""
 
-    def __call__(self, sample: Sample, generator: Generator) -> Tensor:
-        """Pixels of one sample; what is random in them comes from the generator alone."""
+    def __call__(self, sample: Sample, generator: Generator) -> Tensor | None:
+        """Pixels of one sample, ``None`` where it has no image.
 
-    def stand_in(self) -> Tensor:
+        What is random in them comes from the generator alone.
+        """
+
+    def stand_in(self) -> Tensor | None:
         """Pixels of the usual shape, for an image that cannot be read."""
+
+
+class BlindReader:
+    """Opens no image."""
+
+    def __call__(self, sample: Sample, generator: Generator) -> None:
+        """See `Reader`."""
+
+    def stand_in(self) -> None:
+        """See `Reader`."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +69,9 @@ class EvaluateReader:
 
     transform: EvaluateTransform
 
-    def __call__(self, sample: Sample, generator: Generator) -> Tensor:
+    def __call__(self, sample: Sample, generator: Generator) -> Tensor | None:
         """See `Reader`."""
-        return self.transform(open_image(sample.path))
+        return self.transform(open_image(sample.path)) if sample.path else None
 
     def stand_in(self) -> Tensor:
         """See `Reader`."""
@@ -64,9 +84,9 @@ class TrainReader:
 
     transform: TrainTransform
 
-    def __call__(self, sample: Sample, generator: Generator) -> Tensor:
+    def __call__(self, sample: Sample, generator: Generator) -> Tensor | None:
         """See `Reader`."""
-        return self.transform(open_image(sample.path), generator)
+        return self.transform(open_image(sample.path), generator) if sample.path else None
 
     def stand_in(self) -> Tensor:
         """See `Reader`."""
@@ -82,8 +102,8 @@ class QualityDataset(Dataset[list[Item]]):
     Args:
         samples: the images.
         read: how a sample becomes pixels.
-        pairs: one row for each text of each sample, instead of one for each sample. Samples
-            without text are left out, unless none has any.
+        pairs: one row for each text of each sample, instead of one for each sample with its first
+            text. Samples without text are left out, unless none has any.
         on_bad_image: what becomes of an image that cannot be read. ``error`` raises, naming it;
             ``replace`` takes the next readable row instead, warns once for each file and counts
             them; ``mark`` gives stand-in pixels and the reason as status.
@@ -105,7 +125,7 @@ class QualityDataset(Dataset[list[Item]]):
             raise InputError("no images to load: the data sets named hold none in this part")
         self.samples = list(samples)
         self.read, self.on_bad_image, self.seed = read, on_bad_image, seed
-        self.rows = _pairs(self.samples) if pairs else [(i, "") for i in range(len(self.samples))]
+        self.rows = _pairs(self.samples) if pairs else [(i, 0) for i in range(len(self.samples))]
         # Shared memory, so that all workers count into the same table.
         self._bad = torch.zeros(len(self.samples), dtype=torch.bool)
         self._bad.share_memory_()  # type: ignore[no-untyped-call]
@@ -117,19 +137,25 @@ class QualityDataset(Dataset[list[Item]]):
         return [self._row(row, draw) for row, draw in keys]
 
     @property
+    def lengths(self) -> list[int]:
+        """Characters of each row: its prompt, its text and its conclusion."""
+        return [_length(self.samples[place], which) for place, which in self.rows]
+
+    @property
     def bad_images(self) -> list[Sample]:
         """Samples that were found unreadable so far, by any worker."""
         return [self.samples[i] for i in self._bad.nonzero().flatten().tolist()]
 
     def _row(self, row: int, draw: int) -> Item:
         while True:
-            place, text = self.rows[row]
+            place, which = self.rows[row]
             sample = self.samples[place]
             try:
-                return Item(sample, self.read(sample, self._generator(row, draw)), text)
+                return Item(sample, self.read(sample, self._generator(row, draw)), which)
             except UnreadableImage as error:
                 if self.on_bad_image == "mark":
-                    return Item(sample, self.read.stand_in(), text, status=f"unreadable: {error}")
+                    stand_in = self.read.stand_in()
+                    return Item(sample, stand_in, which, status=f"unreadable: {error}")
                 if self.on_bad_image == "error":
                     raise InputError(
                         f"image of {sample.dataset} cannot be read: {error}. Put the file right, "
@@ -159,25 +185,44 @@ class QualityDataset(Dataset[list[Item]]):
 
 def collate(items: Sequence[Item]) -> Batch:
     """Bring rows into columns; pixels are stacked where all have one shape, else a list."""
-    pixels = [item.pixels for item in items]
-    same = len({p.shape for p in pixels}) == 1
     samples = [item.sample for item in items]
+    said = [_said(item.sample, item.which) for item in items]
     return Batch(
-        pixels=torch.stack(pixels) if same else pixels,
+        pixels=_stacked([item.pixels for item in items]),
         mos=torch.tensor([s.mos for s in samples], dtype=torch.float32),
         std=torch.tensor([s.std for s in samples], dtype=torch.float32),
         index=torch.tensor([s.index for s in samples], dtype=torch.int64),
         dataset=[s.dataset for s in samples],
         split=[s.split for s in samples],
         name=[s.name for s in samples],
-        text=[item.text for item in items],
+        text=[text for _, text, _ in said],
+        prompt=[prompt for prompt, _, _ in said],
+        conclusion=[conclusion for _, _, conclusion in said],
         status=[item.status for item in items],
     )
 
 
-def _pairs(samples: Sequence[Sample]) -> list[tuple[int, str]]:
-    pairs = [(i, text) for i, sample in enumerate(samples) for text in sample.texts]
-    return pairs or [(i, "") for i in range(len(samples))]
+def _stacked(pixels: list[Tensor | None]) -> Tensor | list[Tensor | None]:
+    found = [each for each in pixels if each is not None]
+    same = len(found) == len(pixels) and len({each.shape for each in found}) == 1
+    return torch.stack(found) if same else pixels
+
+
+def _said(sample: Sample, which: int) -> tuple[tuple[Message, ...], str, str]:
+    """Prompt, text and conclusion of one of a sample's texts; empty where there is none."""
+    here = slice(which, which + 1)
+    prompts, texts, ends = sample.prompts[here], sample.texts[here], sample.conclusions[here]
+    return (prompts or ((),))[0], (texts or ("",))[0], (ends or ("",))[0]
+
+
+def _length(sample: Sample, which: int) -> int:
+    prompt, text, conclusion = _said(sample, which)
+    return sum(len(message.text) for message in prompt) + len(text) + len(conclusion)
+
+
+def _pairs(samples: Sequence[Sample]) -> list[tuple[int, int]]:
+    pairs = [(i, which) for i, s in enumerate(samples) for which in range(len(s.texts))]
+    return pairs or [(i, 0) for i in range(len(samples))]
 
 
 def _grey() -> Image.Image:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from lightning.pytorch import Trainer
@@ -23,8 +23,15 @@ class ResumingSampler(GlobalBatchSampler):
         trainer: whose progress is followed; otherwise as `GlobalBatchSampler`, always shuffled.
     """
 
-    def __init__(self, trainer: Trainer | None, size: int, batch_size: int, seed: int) -> None:
-        super().__init__(size, batch_size, shuffle=True, seed=seed, drop_last=True)
+    def __init__(
+        self,
+        trainer: Trainer | None,
+        size: int,
+        batch_size: int,
+        seed: int,
+        lengths: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__(size, batch_size, True, seed, drop_last=True, lengths=lengths)
         self.trainer = trainer
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:

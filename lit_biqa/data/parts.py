@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from lit_biqa.data import feedbacks
 from lit_biqa.data.catalog import NAMES
 from lit_biqa.data.images import SUFFIXES, list_images
 from lit_biqa.types import InputError, Sample
@@ -56,7 +58,7 @@ def overlap(train: Sequence[Sample], test: Sequence[Sample]) -> dict[str, int]:
 
 def is_dataset(item: str) -> bool:
     """Whether an item of ``predict`` names a data set, rather than a folder or an image."""
-    return item.endswith(".csv") or item.partition("/")[0].partition(":")[0] in NAMES
+    return item.endswith(".csv") or re.split("[/:]", item)[0] in (*NAMES, feedbacks.NAME)
 
 
 def to_predict(items: Sequence[str]) -> list[Sample]:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from lit_biqa.text.parsing import tagged, without_answer
+from lit_biqa.text.ratings import without_ratings
 from lit_biqa.types import InputError, Sample
 
 log = logging.getLogger(__name__)
 
 Record = dict[str, Any]
+Key = tuple[str, int]
+Names = dict[str, set[Key]]
 DEFAULT_FIELDS = ("text", "texts")
 
 
@@ -23,6 +27,7 @@ def attach_texts(
     files: Sequence[Path],
     fields: Sequence[str] = DEFAULT_FIELDS,
     limit: int | None = None,
+    beside: Sequence[Sample] = (),
 ) -> list[Sample]:
     """Give each sample the texts that the files hold about its image.
 
@@ -37,22 +42,64 @@ def attach_texts(
         files: read in order; the texts of an image keep the order in which they are found.
         fields: which fields of a record are texts, such as ``perception_text:think``.
         limit: keep the first so many texts of each image; ``None`` keeps all.
+        beside: images that need no texts, those of validation and test. They get what is about
+            none of the samples, and nothing is said of those that get none.
 
     Returns:
-        The samples in their order; texts that they had stand before the new ones.
+        The samples in their order, then those beside; texts that they had stand before the new
+        ones.
 
     Raises:
         InputError: for a file that is absent or broken (with the line), a record without image
             or without any of the fields, an ambiguous name, or if no record matches any sample.
     """
-    found: dict[tuple[str, int], list[str]] = {(s.dataset, s.index): [*s.texts] for s in samples}
-    names = _by_name(samples)
+    everyone = (*samples, *beside)
+    found = {(s.dataset, s.index): [*s.texts] for s in everyone}
+    names, others = _by_name(samples), _by_name(beside)
     for file in files:
-        _join(file, fields, names, found)
+        _join(file, fields, names, others, found)
     without = [s.name for s in samples if not found[s.dataset, s.index]]
     if files and without:
         log.warning("%d of %d images have no text: %s", len(without), len(samples), _some(without))
-    return [replace(s, texts=tuple(found[s.dataset, s.index][:limit])) for s in samples]
+    return [replace(s, texts=tuple(found[s.dataset, s.index][:limit])) for s in everyone]
+
+
+def attach_to_parts(
+    parts: Mapping[str, Sequence[Sample]],
+    files: Sequence[Path],
+    fields: Sequence[str],
+    limit: int | None,
+) -> dict[str, list[Sample]]:
+    """`attach_texts` to all parts of a run at once, ``train`` being the one that needs texts.
+
+    Where nothing is trained a file need not be there: the texts are then those of a training that
+    was made elsewhere, and this is told.
+    """
+    names = sorted(parts, key=lambda part: part != "train")
+    if "train" not in parts:
+        for file in files:
+            if not file.is_file():
+                log.warning("%s: no such file of texts; images are tested without", file)
+        files = [file for file in files if file.is_file()]
+    beside = [sample for part in names if part != "train" for sample in parts[part]]
+    joined = iter(attach_texts(parts.get("train", ()), files, fields, limit, beside))
+    return {part: list(islice(joined, len(parts[part]))) for part in names}
+
+
+def cleaned(samples: Sequence[Sample]) -> list[Sample]:
+    """The samples without ratings in their texts; texts of which nothing is left are left out."""
+    return [_cleaned(sample) for sample in samples]
+
+
+def _cleaned(sample: Sample) -> Sample:
+    texts = [without_ratings(text) for text in sample.texts]
+    kept = [i for i, text in enumerate(texts) if text]
+    return replace(
+        sample,
+        texts=tuple(texts[i] for i in kept),
+        prompts=tuple(sample.prompts[i] for i in kept if i < len(sample.prompts)),
+        conclusions=tuple(sample.conclusions[i] for i in kept if i < len(sample.conclusions)),
+    )
 
 
 def read_records(file: Path) -> Iterator[tuple[str, Record]]:
@@ -105,9 +152,9 @@ def _parse(place: str, content: str) -> Any:
         ) from error
 
 
-def _by_name(samples: Sequence[Sample]) -> dict[str, set[tuple[str, int]]]:
+def _by_name(samples: Sequence[Sample]) -> Names:
     """Samples under their whole name and under its last part."""
-    names: dict[str, set[tuple[str, int]]] = {}
+    names: Names = {}
     for sample in samples:
         for name in {sample.name, Path(sample.name).name}:
             names.setdefault(name, set()).add((sample.dataset, sample.index))
@@ -117,13 +164,14 @@ def _by_name(samples: Sequence[Sample]) -> dict[str, set[tuple[str, int]]]:
 def _join(
     file: Path,
     fields: Sequence[str],
-    names: dict[str, set[tuple[str, int]]],
-    found: dict[tuple[str, int], list[str]],
+    names: Names,
+    beside: Names,
+    found: dict[Key, list[str]],
 ) -> None:
     matched, empty, others = 0, list[str](), list[str]()
     for place, record in read_records(file):
         texts = _texts(place, record, fields)
-        keys = _match(record, names)
+        keys = _match(record, names) or _only(_match(record, beside))
         if len(keys) > 1:
             sets = sorted({dataset for dataset, _ in keys})
             raise InputError(
@@ -140,7 +188,12 @@ def _join(
     _report(file, fields, matched, empty, others, names)
 
 
-def _match(record: Record, names: dict[str, set[tuple[str, int]]]) -> set[tuple[str, int]]:
+def _only(keys: set[Key]) -> set[Key]:
+    """One image; of those beside, none where it may be several."""
+    return keys if len(keys) == 1 else set()
+
+
+def _match(record: Record, names: Names) -> set[Key]:
     name = record["image"]
     keys = names.get(name) or names.get(Path(name).name) or set()
     return {key for key in keys if key[0] == record.get("dataset", key[0])}
@@ -170,8 +223,10 @@ def _report(
     matched: int,
     empty: list[str],
     others: list[str],
-    names: dict[str, set[tuple[str, int]]],
+    names: Names,
 ) -> None:
+    if not names:  # nothing needs texts
+        return
     if not matched and not empty:
         raise InputError(
             f"{file}: none of its {len(others)} records is about an image of this data; it names "

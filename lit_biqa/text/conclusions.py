@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from lit_biqa.text.levels import LEVELS
 from lit_biqa.text.statements import Statement, opens_clause, statements, without_opener
 
-_SENTENCE = re.compile(r"\S.*?(?:[.!?]+(?=\s|$)|$)", re.MULTILINE)
+SENTENCE = re.compile(r"\S.*?(?:[.!?]+(?=\s|$)|$)", re.MULTILINE)
 _PARTICIPLE = re.compile(r"which\b|\w+ing\b", re.IGNORECASE)
 _BREAK = re.compile(r"[,;:]\s+(?:and\s+)?(?=(?:which|so|thus|hence|therefore|\w+ing)\b)", re.I)
 _REASON = re.compile(
@@ -60,7 +60,7 @@ def decompose(text: str) -> Feedback:
     Returns:
         Its parts. Words of a range ("average to good") conclude nothing.
     """
-    for sentence in reversed(list(_SENTENCE.finditer(text))):
+    for sentence in reversed(list(SENTENCE.finditer(text))):
         stated = (each for each in statements(sentence[0]) if each.form != "mentioned")
         if last := max(stated, key=lambda each: (each.end, -each.start), default=None):
             before, conclusion, after = _cut(sentence[0], last)
@@ -72,7 +72,7 @@ def decompose(text: str) -> Feedback:
 
 def named_levels(text: str) -> tuple[str, ...]:
     """Levels that a text names for the quality of the whole image, one for each such sentence."""
-    found = (list(statements(sentence[0])) for sentence in _SENTENCE.finditer(text))
+    found = (list(statements(sentence[0])) for sentence in SENTENCE.finditer(text))
     return tuple(max(each, key=lambda stated: stated.end).level for each in found if each)
 
 

@@ -9,6 +9,8 @@ import numpy as np
 import openpyxl
 from scipy.io import savemat
 
+from lit_biqa.types import Sample
+
 
 def write(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -40,3 +42,9 @@ def live2(folder: Path, dmos: np.ndarray, copies: np.ndarray) -> None:
     cell[0, :] = "bikes.bmp"
     savemat(folder / "dmos_realigned.mat", {"dmos_new": dmos[None], "orgs": copies[None]})
     savemat(folder / "refnames_all.mat", {"refnames_all": cell})
+
+
+def file_of(sample: Sample) -> Path:
+    """Where the image of a sample lies, of those that have one."""
+    assert sample.path is not None
+    return sample.path

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from archives import release, write
+from archives import file_of, release, write
 
 from lit_biqa.data.catalog import ENTRIES, NAMES, entry_of, find, load_split, parse
 from lit_biqa.data.splits import digest
@@ -78,10 +78,14 @@ def test_a_sample_has_all_that_is_known(tmp_path: Path) -> None:
 
 def test_one_version_of_the_images_is_taken_and_never_mixed(tmp_path: Path) -> None:
     koniq(tmp_path, ["a.jpg", "b.jpg"], {"1024x768": ["a.jpg"], "512x384": ["a.jpg", "b.jpg"]})
-    paths = [sample.path.parent.name for sample in load_split("koniq10k", "test", tmp_path).samples]
+    paths = [
+        file_of(sample).parent.name for sample in load_split("koniq10k", "test", tmp_path).samples
+    ]
     assert paths == ["512x384", "512x384"]
     koniq(tmp_path, ["a.jpg", "b.jpg"], {"1024x768": ["b.jpg"]})
-    paths = [sample.path.parent.name for sample in load_split("koniq10k", "test", tmp_path).samples]
+    paths = [
+        file_of(sample).parent.name for sample in load_split("koniq10k", "test", tmp_path).samples
+    ]
     assert paths == ["1024x768", "1024x768"]
 
 
@@ -149,7 +153,7 @@ def test_livew_is_found_in_several_layouts_with_its_mixed_extensions(
         write(folder / "Images" / name, "")
     assert [x.name for x in load_split("livew", "test", tmp_path).samples] == ["100.bmp", "5.JPG"]
     whole = load_split("livew/all1169", "test", tmp_path).samples
-    assert [x.path.name for x in whole] == ["t1.bmp", "100.bmp", "5.JPG"]
+    assert [file_of(x).name for x in whole] == ["t1.bmp", "100.bmp", "5.JPG"]
 
 
 def test_a_synthetic_set_is_read_from_its_own_folder(tmp_path: Path) -> None:
@@ -173,7 +177,7 @@ def test_a_csv_of_ones_own_has_paths_relative_to_itself(tmp_path: Path) -> None:
     write(path, f"image,mos\nimages/a.png,2\n../b.png,3\n{far},4\n")
     split = load_split(str(path), "train", tmp_path / "elsewhere")
     assert (split.dataset, split.name) == ("mine", "all")
-    assert [os.path.realpath(x.path) for x in split.samples] == [
+    assert [os.path.realpath(file_of(x)) for x in split.samples] == [
         os.path.realpath(tmp_path / "sets" / "images" / "a.png"),
         os.path.realpath(tmp_path / "b.png"),
         os.path.realpath(far),
@@ -209,7 +213,7 @@ def test_agiqa_real(shared: Path) -> None:
     assert split.digest == find("agiqa3k").digest
     mos = np.array([sample.mos for sample in split.samples])
     assert (mos.min(), mos.max()) == (1.0, 5.0)
-    assert all(sample.path.is_file() for sample in split.samples)
+    assert all(file_of(sample).is_file() for sample in split.samples)
 
 
 def test_livew_real_subset(shared: Path) -> None:
@@ -219,7 +223,7 @@ def test_livew_real_subset(shared: Path) -> None:
     assert (len(split.samples), split.skipped) == (655, 507)
     assert sum(sample.name.endswith(".JPG") for sample in split.samples) == 627
     whole = load_split("livew/all1169", "test", shared / "data", missing="skip")
-    assert whole.samples[0].path.parent.name == "trainingImages"
+    assert file_of(whole.samples[0]).parent.name == "trainingImages"
     assert (len(whole.samples), whole.skipped) == (656, 513)
 
 

@@ -35,12 +35,12 @@ def test_both_spellings_and_both_forms_of_file_read_the_same(tmp_path: Path) -> 
     turns = Message("user", f"How sharp is it?\n{IMAGE}"), Message("assistant", "Very sharp.")
     path = listed(tmp_path, *records)
     assert read_conversations(path).rows == (
-        Conversation(f"{path} record 1", "x", "a.jpg", turns),
-        Conversation(f"{path} record 2", "7", "a.jpg", turns),
+        Conversation(f"{path} record 1", "x", "a.jpg", turns, 0),
+        Conversation(f"{path} record 2", "7", "a.jpg", turns, 1),
     )
     assert read_conversations(lines).rows == (
-        Conversation(f"{lines} line 1", "x", "a.jpg", turns),
-        Conversation(f"{lines} line 2", "7", "a.jpg", turns),
+        Conversation(f"{lines} line 1", "x", "a.jpg", turns, 0),
+        Conversation(f"{lines} line 2", "7", "a.jpg", turns, 1),
     )
 
 

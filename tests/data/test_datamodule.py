@@ -129,7 +129,7 @@ def test_nothing_named_is_an_error(tmp_path: Path) -> None:
         BIQADataModule(train=["koniq"]).setup("fit")
 
 
-def test_texts_make_pairs_of_training_rows_alone(tmp_path: Path) -> None:
+def test_training_rows_are_pairs_and_all_others_have_the_first_text(tmp_path: Path) -> None:
     one = table(tmp_path, "one", 10)
     texts = tmp_path / "root" / "texts.jsonl"
     texts.parent.mkdir()
@@ -145,7 +145,10 @@ def test_texts_make_pairs_of_training_rows_alone(tmp_path: Path) -> None:
     pairs = [(n, t) for b in batches for n, t in zip(b["name"], b["text"], strict=True)]
     assert len(set(pairs)) == 27
     assert all(name == f"one-{text[0]}.png" for name, text in pairs)
-    assert batch_of(data.gallery_dataloader())["text"] == [""] * 9
+    for part, loader in (("train", data.gallery_dataloader()), ("val", data.val_dataloader())):
+        assert isinstance(loader, BatchLoader)
+        firsts = [text for batch in loader for text in batch["text"]]
+        assert firsts == [f"{s.index}-0" for s in data.samples[part]]
     data.texts_per_image = 1
     ready(data, "fit")
     assert sorted(batch_of(data.train_dataloader())["text"]) == sorted(

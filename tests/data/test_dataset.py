@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from archives import file_of
 from PIL import Image
 from torch import Generator, Tensor
 
@@ -45,7 +46,8 @@ def samples(tmp_path: Path) -> list[Sample]:
 
 def break_(*samples: Sample) -> None:
     for sample in samples:
-        sample.path.write_bytes(sample.path.read_bytes()[:40])
+        file = file_of(sample)
+        file.write_bytes(file.read_bytes()[:40])
 
 
 def batches(data: QualityDataset, size: int = 2, workers: int = 0, draw: int = 0) -> list[Batch]:
@@ -67,7 +69,7 @@ def test_a_batch_has_the_columns_of_its_samples(samples: list[Sample]) -> None:
     assert torch.equal(batch["index"], torch.tensor([14, 15]))
     assert batch["name"] == ["4.png", "5.png"]
     assert batch["dataset"] == ["set", "set"] and batch["split"] == ["all@0", "all@0"]
-    assert batch["text"] == ["", ""] and batch["status"] == ["ok", "ok"]
+    assert batch["text"] == ["4-0", "5-0"] and batch["status"] == ["ok", "ok"]
 
 
 def test_pixels_of_several_shapes_are_a_list(samples: list[Sample]) -> None:

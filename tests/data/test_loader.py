@@ -31,9 +31,10 @@ class NoisyReader:
 
     def __call__(self, sample: Sample, generator: Generator) -> Tensor:
         vector = self.read(sample, generator)
+        assert vector is not None
         return vector + torch.randn(vector.shape, generator=generator)
 
-    def stand_in(self) -> Tensor:
+    def stand_in(self) -> Tensor | None:
         return self.read.stand_in()
 
 

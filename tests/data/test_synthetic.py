@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from archives import file_of
 from jsonargparse import auto_cli
 from PIL import Image
 
@@ -55,10 +56,10 @@ def test_samples_are_whole(tmp_path: Path) -> None:
     assert {sample.reference for sample in found} == {"leaves-000", "leaves-001"}
     assert all(len(set(sample.texts)) == 2 for sample in found)
     for sample in found:
-        with Image.open(sample.path) as image:
+        with Image.open(file_of(sample)) as image:
             assert image.size == (32, 32) and image.mode == "RGB"
         assert 1 <= sample.mos <= 5 and 0 < sample.std < 2
-        assert sample.dataset == "synthetic" and sample.path.name == sample.name
+        assert sample.dataset == "synthetic" and file_of(sample).name == sample.name
 
 
 def test_each_source_has_its_pristine_image_near_five(everything: list[Sample]) -> None:
@@ -153,7 +154,7 @@ def test_photographs_in_place_of_leaves(tmp_path: Path) -> None:
     assert [s.reference for s in found] == ["p0.png"] * 5 + ["p1.png"] * 5  # at most `sources`
     with Image.open(pristine / "p0.png") as photograph:
         centre = np.asarray(photograph)[:, 15:75]  # 90 x 60: the square needs no resizing
-    np.testing.assert_array_equal(np.asarray(Image.open(found[0].path)), centre)
+    np.testing.assert_array_equal(np.asarray(Image.open(file_of(found[0]))), centre)
 
 
 def test_fewer_photographs_than_sources_are_all_used(tmp_path: Path) -> None:

@@ -1,0 +1,86 @@
+"""Where samples come from: the catalogue, the embedded set, a file of conversations."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from lit_biqa.data import feedbacks
+from lit_biqa.data import synthetic as embedded
+from lit_biqa.data.catalog import Missing, entry_of, load_split, parse
+from lit_biqa.data.feedbacks import ConversationSet, ConversationSettings
+from lit_biqa.data.splits import Split
+from lit_biqa.data.synthetic import SyntheticSettings
+from lit_biqa.types import InputError, Sample
+
+log = logging.getLogger(__name__)
+
+
+@dataclass  # not frozen: the conversations are read once
+class Sources:
+    """Finds data sets by name.
+
+    Attributes:
+        root: folder under which they lie.
+        missing: whether images that the disk lacks are an error, are left out, or are kept.
+        synthetic: what the data set ``synthetic`` is made of.
+        conversations: what the data set ``conversations`` is made of; ``None`` where there is none.
+    """
+
+    root: Path
+    missing: Missing
+    synthetic: SyntheticSettings
+    conversations: ConversationSettings | None
+
+    def prepare(self, specs: Sequence[str]) -> None:
+        """Check names, a wrong one now and not after images were made; then make ``synthetic``.
+
+        Raises:
+            InputError: if there is no such data set.
+        """
+        names = [parse(spec, "train")[0] for spec in specs]
+        for name in names:
+            if name != feedbacks.NAME:
+                entry_of(name, self.root)
+        if "synthetic" in names:
+            embedded.generate(self.root, self.synthetic)
+
+    def load(self, spec: str, part: str, opens_images: bool) -> list[Sample]:
+        """Samples of one part of a data set; tells how many images are not on disk.
+
+        Args:
+            spec: ``NAME[/SPLIT[:PART]]``.
+            part: ``train``, ``val`` or ``test``; a part named in the spec goes before it.
+            opens_images: whether images need to be there.
+
+        Raises:
+            InputError: if the data set is not as it should be.
+        """
+        found = self._split(spec, part, self.missing if opens_images else "keep")
+        if found.skipped:
+            log.warning("%s: %d images of part %s are not on disk", spec, found.skipped, part)
+        return found.samples
+
+    def _split(self, spec: str, part: str, missing: Missing) -> Split:
+        name, split, part = parse(spec, part)
+        if name == feedbacks.NAME:
+            if split:
+                raise InputError(
+                    f"{spec}: conversations are parted by data.conversations.train, not by a "
+                    f"split; write {name} or {name}:{part}"
+                )
+            return self._conversations.load(part, missing)
+        made = embedded.folder(self.root, self.synthetic) if name == "synthetic" else None
+        return load_split(spec, part, made or self.root, missing)
+
+    @cached_property
+    def _conversations(self) -> ConversationSet:
+        if self.conversations is None:
+            raise InputError(
+                "the data set conversations is named, but not which: give the file in "
+                "data.conversations.file"
+            )
+        return ConversationSet(self.conversations, self.root)
