@@ -106,6 +106,8 @@ class ChatMethod(Method):
     def load(self) -> None:
         """Read the weights."""
         self.backbone.load()
+        # transformers hands models over as they are evaluated; Lightning keeps what it is given.
+        self.backbone.train()
 
     def shard(self) -> None:
         """Shard the backbone."""

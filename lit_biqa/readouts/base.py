@@ -65,13 +65,8 @@ def said(
 ) -> list[str]:
     """What the model answers to a question about each image of a batch."""
     chats = [ask(question, pixels_of(batch, row)) for row in range(len(batch["index"]))]
-    seeds = seeds_of(batch, seed)
-    texts: list[str] = []
-    for start in range(0, len(chats), at_once):
-        some = slice(start, start + at_once)
-        answers = generate(model, chats[some], 1, sampling, seeds[some])
-        texts += [answer[0].text.strip() for answer in answers]
-    return texts
+    answers = generate(model, chats, 1, sampling, seeds_of(batch, seed), at_once)
+    return [answer[0].text.strip() for answer in answers]
 
 
 def seeds_of(batch: Batch, seed: int) -> list[int]:

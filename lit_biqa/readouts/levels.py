@@ -120,7 +120,7 @@ class TwoPass(WordReadout):
         question: str = prompts.DESCRIBE,
         words: Words = Words(),
         sampling: Sampling = GREEDY,
-        condition: str = "two passes",
+        condition: str = "two-pass",
         at_once: int = 16,
         seed: int = 0,
     ) -> None:
@@ -153,7 +153,7 @@ class OnePass(WordReadout):
         question: str = prompts.PATHWAY,
         words: Words = Words(),
         sampling: Sampling = GREEDY,
-        condition: str = "one pass",
+        condition: str = "one-pass",
         at_once: int = 16,
         seed: int = 0,
     ) -> None:

@@ -1,0 +1,109 @@
+"""What each task makes of a row."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from lit_biqa import tasks
+from lit_biqa.text import prompts
+from lit_biqa.types import IMAGE, Batch, Message, Sample
+
+PIXELS = torch.zeros(3, 4, 4)
+
+
+def batch(
+    mos: float = 4.4, text: str = "It is sharp.", conclusion: str = "", **more: object
+) -> Batch:
+    columns = {
+        "pixels": [PIXELS],
+        "mos": torch.tensor([mos]),
+        "std": torch.tensor([0.5]),
+        "index": torch.tensor([7]),
+        "dataset": ["koniq10k"],
+        "split": ["official"],
+        "name": ["a.jpg"],
+        "text": [text],
+        "conclusion": [conclusion],
+        "prompt": [()],
+        "status": ["ok"],
+    }
+    return Batch(**(columns | more))  # type: ignore[typeddict-item]
+
+
+def sample(mos: float = 3.0, **more: object) -> Sample:
+    return Sample("own", "all", 0, "a.jpg", Path("a.jpg"), mos, **more)  # type: ignore[arg-type]
+
+
+def test_describing_shows_the_image_and_learns_the_text() -> None:
+    (example,) = tasks.Describe().examples(batch())
+    assert example.chat.messages == (Message("user", IMAGE + prompts.DESCRIBE),)
+    assert example.chat.pixels is PIXELS
+    assert (example.answer, example.level) == ("It is sharp.", "")
+
+
+def test_concluding_sees_the_description_and_no_pixels() -> None:
+    (example,) = tasks.Conclude().examples(batch())
+    assert example.chat.pixels is None
+    assert "It is sharp." in example.chat.messages[0].text
+    assert (example.chat.opening, example.answer) == (prompts.QUALITY_OPENING, "excellent.")
+    assert not tasks.Conclude.sees_image
+
+
+@pytest.mark.parametrize(
+    ("mos", "level"), [(1.0, "bad"), (1.9, "poor"), (3.0, "fair"), (4.0, "good")]
+)
+def test_levels_are_five_equal_bins(mos: float, level: str) -> None:
+    (example,) = tasks.NameLevel().examples(batch(mos))
+    assert example.answer == f"{prompts.QUALITY_OPENING} {level}."
+    assert example.level == level
+
+
+def test_one_stage_ends_with_the_conclusion_of_the_text_or_else_of_the_mos() -> None:
+    (own,) = tasks.DescribeAndConclude().examples(batch(conclusion="So the quality is very good."))
+    assert own.answer == "It is sharp. So the quality is very good."
+    (named,) = tasks.DescribeAndConclude().examples(batch())
+    assert named.answer == f"It is sharp. {prompts.QUALITY_OPENING} excellent."
+
+
+def test_conversations_keep_their_questions() -> None:
+    asked = (
+        Message("user", f"{IMAGE} Is it sharp?"),
+        Message("assistant", "Yes."),
+        Message("user", "Why?"),
+    )
+    (example,) = tasks.Converse().examples(batch(prompt=[asked]))
+    assert example.chat.messages == asked
+    assert example.answer == "It is sharp."
+
+
+def test_questions_vary_with_the_step_and_follow_from_it() -> None:
+    task = tasks.NameLevel()
+    asked = [task.examples(batch(), step)[0].chat.messages[0].text for step in range(20)]
+    assert asked == [task.examples(batch(), step)[0].chat.messages[0].text for step in range(20)]
+    assert len(set(asked)) > 2
+
+
+@pytest.mark.parametrize(
+    ("task", "suitable"),
+    [
+        (tasks.Describe(), sample(math.nan, texts=("a",))),
+        (tasks.Describe(None), sample(texts=("a",), prompts=((Message("user", "Why?"),),))),
+        (tasks.Conclude(), sample(texts=("a",))),
+        (tasks.DescribeAndConclude(), sample(math.nan, texts=("a",), conclusions=("b",))),
+        (tasks.NameLevel(), sample()),
+        (tasks.Converse(), sample(texts=("a",), prompts=((Message("user", "Why?"),),))),
+    ],
+)
+def test_what_suits_a_task(task: tasks.Task, suitable: Sample) -> None:
+    assert task.suits(suitable)
+    bare = sample(math.nan)
+    assert not task.suits(bare)
+
+
+def test_a_description_without_a_conclusion_teaches_none() -> None:
+    assert not tasks.Conclude().suits(sample(math.nan, texts=("a",)))
+    assert not tasks.DescribeAndConclude().suits(sample(math.nan, texts=("a",), conclusions=("",)))
