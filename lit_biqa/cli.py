@@ -29,7 +29,7 @@ from lit_biqa.checkpoints import (
 )
 from lit_biqa.config_files import merge_arguments
 from lit_biqa.data.datamodule import BIQADataModule
-from lit_biqa.methods import portable, rali  # noqa: F401
+from lit_biqa.methods import external, portable, rali  # noqa: F401
 from lit_biqa.methods.base import Method
 from lit_biqa.methods.evaluation import Evaluator
 from lit_biqa.run_folder import RunFolder, check_checkpoint, choose, find_weights, is_first_process

@@ -37,6 +37,8 @@ ENTRIES = (
     synthetic.ENTRY,
 )
 NAMES = tuple(entry.name for entry in ENTRIES)
+CONVERSATIONS = "conversations"
+"""A name beside those of the catalogue: a file of one's own (`lit_biqa.data.feedbacks`)."""
 
 Missing = Literal["error", "skip", "keep"]
 
@@ -52,7 +54,7 @@ def find(name: str) -> Entry:
     for entry in ENTRIES:
         if entry.name == name:
             return entry
-    near = difflib.get_close_matches(name.lower(), NAMES, n=3, cutoff=0.4)
+    near = difflib.get_close_matches(name.lower(), (*NAMES, CONVERSATIONS), n=3, cutoff=0.4)
     meant = f" Did you mean {' or '.join(near)}?" if near else ""
     raise InputError(f"no data set is called {name!r}.{meant} There are {', '.join(NAMES)}.")
 
@@ -129,7 +131,7 @@ def _absence(spec: str, entry: Entry, folder: Path, absent: list[str], total: in
     return InputError(
         f"{spec}: {len(absent)} of {total} images are not under {folder} (looked in {versions}): "
         f"{', '.join(absent[:5])}{more}. Obtain them at {entry.source}, or set missing: skip to "
-        "go on with those that are there (keep, where none is opened)."
+        "go on with those that are there."
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +10,6 @@ import torch
 from lightning.fabric.utilities.apply_func import move_data_to_device
 from lightning.pytorch import LightningDataModule
 
-from lit_biqa.data.catalog import Missing
 from lit_biqa.data.dataset import (
     BlindReader,
     EvaluateReader,
@@ -26,14 +24,12 @@ from lit_biqa.data.dataset import (
 from lit_biqa.data.embeddings import EmbeddingReader, Embeddings, read_embeddings
 from lit_biqa.data.feedbacks import ConversationSettings
 from lit_biqa.data.loader import BatchLoader, ResumingSampler
-from lit_biqa.data.parts import hold_out, is_dataset, overlap, to_predict
+from lit_biqa.data.parts import hold_out, is_dataset, to_predict, warn_of_overlap
 from lit_biqa.data.sources import Sources
 from lit_biqa.data.synthetic import SyntheticSettings
 from lit_biqa.data.texts import DEFAULT_FIELDS, attach_to_parts, cleaned
 from lit_biqa.parallel import GlobalBatchSampler
 from lit_biqa.types import Batch, InputError, Sample
-
-log = logging.getLogger(__name__)
 
 Part = Literal["train", "val", "test"]
 
@@ -67,8 +63,7 @@ class BIQADataModule(LightningDataModule):
         val_fraction: share of each training set held out where ``val`` is ``None``.
         seed: of the held-out part, the order of training and the augmentations.
         missing: whether images that the label file names and the disk lacks, or of which no
-            embedding is cached, are an error or left out; ``keep`` goes on with their labels, for
-            a method that opens no image.
+            embedding is cached, are an error or left out. A method that opens no image needs none.
         on_bad_image: what becomes of an image that cannot be read. ``error`` stops, naming it;
             ``skip`` trains on another instead and gives it no score where it is evaluated.
             Prediction always gives such an image a row with its status.
@@ -96,7 +91,7 @@ class BIQADataModule(LightningDataModule):
         num_workers: int = 2,
         val_fraction: float = 0.1,
         seed: int = 0,
-        missing: Missing = "error",
+        missing: Literal["error", "skip"] = "error",
         on_bad_image: Literal["error", "skip"] = "error",
         embeddings: str | None = None,
         synthetic: SyntheticSettings | None = None,
@@ -134,10 +129,6 @@ class BIQADataModule(LightningDataModule):
             self._train = TrainReader(train) if train else BlindReader()
             self._evaluate = EvaluateReader(evaluate) if evaluate else BlindReader()
 
-    def open_no_image(self) -> None:
-        """Say that the labels are enough, in place of `use_transforms`; there are no pixels."""
-        self._train = self._evaluate = BlindReader()
-
     @property
     def opens_images(self) -> bool:
         """Whether images need to be there: unless the method says in ``opens_images`` that not."""
@@ -170,7 +161,7 @@ class BIQADataModule(LightningDataModule):
             found["train"], found["val"] = self._find_training()
         if stage in ("fit", "test"):
             found["test"] = self._find("test")
-            _warn_of_overlap(found.get("train", []), found["test"])
+            warn_of_overlap(found.get("train", []), found["test"])
         self.samples.update(self._with_texts(found))
 
     def _find_training(self) -> tuple[list[Sample], list[Sample]]:
@@ -192,23 +183,13 @@ class BIQADataModule(LightningDataModule):
     def _load(self, spec: str, part: Part) -> list[Sample]:
         samples = self.sources.load(spec, part, self.opens_images)
         if isinstance(self._evaluate, EmbeddingReader):
-            return self._embedded(self._evaluate, spec, samples)
+            return self._evaluate.held(samples, self.missing == "skip")
         return samples
 
     def _with_texts(self, found: dict[str, list[Sample]]) -> dict[str, list[Sample]]:
         files = [self._find_file(file) for file in self.texts]
         joined = attach_to_parts(found, files, self.text_fields, self.texts_per_image)
         return {part: cleaned(s) for part, s in joined.items()} if self.clean else joined
-
-    def _embedded(self, cache: EmbeddingReader, spec: str, samples: list[Sample]) -> list[Sample]:
-        """Those of the samples whose embeddings are cached."""
-        absent = cache.absent(samples)
-        if absent and self.missing == "skip":
-            log.warning("%s: %d images were never embedded", spec, len(absent))
-            left_out = set(absent)
-            return [s for s in samples if s not in left_out]
-        cache.check(samples)
-        return samples
 
     def _find_predicted(self) -> list[Sample]:
         if not self.predict:
@@ -279,8 +260,3 @@ class BIQADataModule(LightningDataModule):
 def _ready(reader: Reader | None) -> Reader:
     assert reader is not None, "the method must call use_transforms in its setup"
     return reader
-
-
-def _warn_of_overlap(train: Sequence[Sample], test: Sequence[Sample]) -> None:
-    for dataset, count in overlap(train, test).items():
-        log.warning("%d test images of %s are trained on too", count, dataset)

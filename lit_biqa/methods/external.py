@@ -1,0 +1,179 @@
+"""Predictions made elsewhere in the place of a method, for ``test`` and ``validate``."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lit_biqa.data.datamodule import BIQADataModule
+from lit_biqa.data.readers.tables import csv_rows
+from lit_biqa.data.texts import json_items
+from lit_biqa.methods.evaluation import Evaluator
+from lit_biqa.types import Batch, InputError, Prediction, Sample
+
+log = logging.getLogger(__name__)
+
+Record = Mapping[str, Any]
+Scored = tuple[float, str]  # score, nan where there is none, and status
+
+ABSENT: Scored = (math.nan, "no prediction")
+
+
+class Predictions(Evaluator):
+    """Scores read from a file and joined to the data sets by image name; no image is opened.
+
+    ``lit_biqa test --model Predictions --model.path scores.csv --data.test [koniq10k/paper3015]``
+    tests them like those of any model; the data set's label file is enough.
+
+    Args:
+        path: a ``.csv`` with a header, or a JSON list or JSON Lines of records.
+        columns: which column holds the score of which condition, such as
+            ``{image: overall_score, text: caption_score}``.
+        image: column of the image's name, as the label file writes it or its last part.
+        dataset: column of the data set's name; needed where two data sets share image names.
+
+    Raises:
+        InputError: if the file is absent or broken, lacks a column, names an image twice, or has
+            not one score in a column.
+    """
+
+    opens_images = False
+
+    def __init__(
+        self,
+        path: str,
+        columns: dict[str, str] | None = None,
+        image: str = "image",
+        dataset: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.path, self.image, self.dataset = Path(path), image, dataset
+        self.columns = columns or {"image": "score"}
+        self.records = self._read()
+
+    def _read(self) -> dict[tuple[str, str], dict[str, Scored]]:
+        """Scores of each condition by data set (empty where there is no such column) and name."""
+        keys = [self.image, *([self.dataset] if self.dataset else [])]
+        found: dict[tuple[str, str], dict[str, Scored]] = {}
+        for place, record in read_table(self.path, keys, [*self.columns.values()]):
+            key = str(record[self.dataset]) if self.dataset else "", str(record[self.image])
+            if key in found:
+                raise InputError(f"{place}: a second prediction for {key[1]}; keep one of them.")
+            found[key] = {c: read_score(record.get(name)) for c, name in self.columns.items()}
+        for condition, name in self.columns.items():
+            if all(scores[condition][1] != "ok" for scores in found.values()):
+                raise InputError(f"{self.path}: not one score in column {name!r}; name another.")
+        return found
+
+    def setup(self, stage: str) -> None:
+        """Ask for labels alone, and see that the file is about the data sets named.
+
+        Raises:
+            InputError: if it has no prediction for any of their images, or one for an image that
+                two of the data sets have.
+        """
+        data: BIQADataModule = self.trainer.datamodule  # type: ignore[attr-defined]
+        data.use_transforms(None, None)
+        samples = data.samples[{"validate": "val"}.get(stage, stage)]
+        self._check(samples)
+        without = sum(self._find(s.dataset, s.name) is None for s in samples)
+        if without == len(samples):
+            some = ", ".join(name for _, name in list(self.records)[:3])
+            raise InputError(
+                f"{self.path}: no prediction for any of the {len(samples)} images, such as "
+                f"{samples[0].name}; it names {some}. Check data.test and model.image."
+            )
+        if without:
+            log.warning("%s: no prediction for %d of %d images", self.path, without, len(samples))
+
+    def _check(self, samples: Sequence[Sample]) -> None:
+        seen: dict[tuple[str, str], str] = {}
+        for sample in samples:
+            key = self._find(sample.dataset, sample.name)
+            if key and seen.setdefault(key, sample.dataset) != sample.dataset:
+                raise InputError(
+                    f"{self.path}: {key[1]} may be of {seen[key]} or of {sample.dataset}; test "
+                    "them one by one, or name the column of the data set with model.dataset."
+                )
+
+    def _find(self, dataset: str, name: str) -> tuple[str, str] | None:
+        """The key of an image's record, by its whole name or the last part of it."""
+        where = dataset if self.dataset else ""
+        keys = ((where, each) for each in (name, PurePosixPath(name).name))
+        return next((key for key in keys if key in self.records), None)
+
+    def _scored(self, batch: Batch, row: int, condition: str) -> Scored:
+        key = self._find(batch["dataset"][row], batch["name"][row])
+        return self.records[key][condition] if key else ABSENT
+
+    def score(self, batch: Batch) -> Tensor:
+        """Scores ``[B]`` of the first condition, ``nan`` where there is none."""
+        first = next(iter(self.columns))
+        return torch.tensor([self._scored(batch, i, first)[0] for i in range(len(batch["name"]))])
+
+    def predict(self, batch: Batch) -> list[Prediction]:
+        """A row for each image and condition; one without a score says why."""
+        return [
+            Prediction(
+                dataset=batch["dataset"][row],
+                split=batch["split"][row],
+                index=int(batch["index"][row]),
+                name=name,
+                mos=float(batch["mos"][row]),
+                score=score,
+                condition=condition,
+                status=status,
+            )
+            for row, name in enumerate(batch["name"])
+            for condition in self.columns
+            for score, status in [self._scored(batch, row, condition)]
+        ]
+
+
+def read_table(
+    path: Path, keys: Sequence[str], values: Sequence[str]
+) -> Iterator[tuple[str, Record]]:
+    """Records of a CSV or JSON file, each with the place it stands at.
+
+    Args:
+        path: of the file.
+        keys: columns that every record must fill.
+        values: columns that some record must have.
+
+    Raises:
+        InputError: if the file is absent or broken, holds no record, or lacks one of the columns.
+    """
+    columns = [*keys, *values]
+    if not path.is_file():
+        raise InputError(f"{path}: no such file of predictions; check model.path")
+    if path.suffix.lower() == ".csv":
+        rows = [(row.place, row.cells) for row in csv_rows(path, columns)]
+    else:
+        rows = list(json_items(path))
+    held = {name for _, record in rows if isinstance(record, dict) for name in record}
+    absent = [name for name in columns if name not in held]
+    if absent:
+        raise InputError(
+            f"{path}: no column {', '.join(absent)}; it has {', '.join(sorted(held)) or 'nothing'}"
+        )
+    for place, record in rows:
+        if not isinstance(record, dict) or not all(record.get(key) for key in keys):
+            raise InputError(f"{place}: a record with {', '.join(keys)} expected: {record!s:.80}")
+        yield place, record
+
+
+def read_score(value: object) -> Scored:
+    """A cell as a score; ``nan`` and why where it is empty or no finite number."""
+    if value is None or not str(value).strip():
+        return math.nan, "no score"
+    try:
+        score = math.nan if isinstance(value, bool) else float(str(value))
+    except ValueError:
+        score = math.nan
+    return (score, "ok") if math.isfinite(score) else (math.nan, f"not a number: {value!s:.40}")
