@@ -31,6 +31,7 @@ class Tuning:
         checkpointing: compute activations twice and keep few of them.
         rank: of the updates.
         alpha: their scale, divided by the rank.
+        seed: of their first weights.
 
     Raises:
         InputError: for an unknown part, no part, or a rank below 1.
@@ -42,6 +43,7 @@ class Tuning:
     checkpointing: bool = False
     rank: int = 64
     alpha: float = 128.0
+    seed: int = 0
 
     def __post_init__(self) -> None:
         known = get_args(Part)
@@ -84,6 +86,10 @@ class Tuning:
             head: of the language model; LoRA leaves it alone.
         """
         model.requires_grad_(False)
+        for module in model.modules():
+            # bitsandbytes repacks 4 bits for a CPU outside training, and can then not train them.
+            if hasattr(module, "support_avx512bf16_for_cpu"):
+                module.support_avx512bf16_for_cpu = False
         trained = [module for part in self.parts for module in parts[part]]
         if self.how == "full":
             for module in trained:
@@ -91,7 +97,9 @@ class Tuning:
             return
         within = {id(m) for module in trained for m in module.modules()} - {id(head)}
         linear = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.Linear)]
-        _add_lora(model, [name for name, m in linear if id(m) in within], self.rank, self.alpha)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            _add_lora(model, [name for name, m in linear if id(m) in within], self.rank, self.alpha)
 
 
 def _add_lora(model: nn.Module, names: list[str], rank: int, alpha: float) -> None:
