@@ -131,7 +131,7 @@ def save_weights(
     from huggingface_hub import save_torch_state_dict
 
     named = {name.removeprefix("model."): weight for name, weight in state.items()}
-    weights = {name: w.to(tuning.dtype) for name, w in merged(named, tuning).items()}
+    weights = {name: _own(w.to(tuning.dtype)) for name, w in merged(named, tuning).items()}
     if model.config.tie_word_embeddings:
         weights.pop("lm_head.weight", None)
     part = folder.with_name(f".{folder.name}.part")
@@ -147,6 +147,12 @@ def save_weights(
         raise InputError(f"{folder} cannot be written: {error}. Make room and repeat.") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _own(weight: Tensor) -> Tensor:
+    """The same in memory of its own: brought together from shards it may lie in a larger piece."""
+    larger = weight.untyped_storage().nbytes() > weight.nbytes
+    return weight.clone() if larger else weight.contiguous()
 
 
 def merged(state: dict[str, Tensor], tuning: Tuning) -> dict[str, Tensor]:
