@@ -382,8 +382,12 @@ def _padded(
     image, learned = torch.zeros_like(mask), torch.full(shape, IGNORED)
     positions = torch.zeros(len(rows[0].positions), *shape, dtype=torch.int64)
     for index, (row, label) in enumerate(zip(rows, labels, strict=True)):
-        at = slice(shape[1] - len(row.ids), None) if left else slice(len(row.ids))
+        length = len(row.ids)
+        at = slice(shape[1] - length, None) if left else slice(length)
         ids[index, at], mask[index, at], image[index, at] = row.ids, True, row.image
         learned[index, at] = torch.tensor(label)
         positions[:, index, at] = row.positions
+        if not left:  # where positions jump, transformers looks for a second row in the first
+            behind = int(row.positions.max()) + 1
+            positions[:, index, length:] = torch.arange(behind, behind + shape[1] - length)
     return Inputs(ids, mask, image, positions, learned, pixels)
