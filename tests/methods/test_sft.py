@@ -1,0 +1,288 @@
+"""Supervised fine-tuning: its losses against torch's own, and whole runs of every task."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import runs
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import Tensor
+
+from lit_biqa.backbones.tiny_chat import TinyMplugOwl2, TinyQwenVL
+from lit_biqa.backbones.vision_language import VisionLanguageModel
+from lit_biqa.methods.sft import SFT, likelihood, share
+from lit_biqa.methods.soft_levels import SoftLevels, pairs
+from lit_biqa.objectives.likelihood import level_divergence, pairwise_fidelity
+from lit_biqa.tasks import NameLevel
+from lit_biqa.text import prompts
+from lit_biqa.text.levels import LEVELS, soft_labels, two_point_labels
+from lit_biqa.types import Batch, InputError, ask
+
+
+@pytest.fixture(scope="module", params=[TinyMplugOwl2, TinyQwenVL])
+def model(request: pytest.FixtureRequest) -> VisionLanguageModel:
+    made: VisionLanguageModel = request.param(width=32, layers=2)
+    made.load()
+    return made
+
+
+def shown(model: VisionLanguageModel, count: int) -> list[Tensor]:
+    shape = (3, 56, 56) if isinstance(model, TinyMplugOwl2) else (4, 6, 1176)
+    return list(torch.randn(count, *shape, generator=torch.Generator().manual_seed(0)))
+
+
+def test_the_loss_is_torchs_own_on_answer_tokens(model: VisionLanguageModel) -> None:
+    """Equation 2: value and gradients, over rows of unequal length, with and without image."""
+    (pixels,) = shown(model, 1)
+    chats = [ask(prompts.PATHWAY, pixels), ask(prompts.conclude("Dark."), opening="It is")]
+    answers = ["The image is sharp and bright.", "poor."]
+    inputs = model.encode(chats, answers)
+    model.zero_grad()
+    (model(likelihood, inputs, 0.1) * share(inputs)).backward()
+    ours = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    rows = []
+    for chat, answer in zip(chats, answers, strict=True):
+        alone = model.encode([chat], [answer])
+        assert alone.labels is not None
+        logits = model.head(model.hidden(alone).last_hidden_state)[0, :-1]
+        learned = alone.labels[0, 1:] >= 0
+        said = [*model.answer(chat, answer), model.end[0]]
+        assert alone.labels[0, 1:][learned].tolist() == said
+        rows.append((logits[learned], alone.labels[0, 1:][learned]))
+    logits, labels = (torch.cat(parts) for parts in zip(*rows, strict=True))
+    expected = F.cross_entropy(logits, labels, label_smoothing=0.1)
+    expected.backward()
+    loss = model(likelihood, inputs, 0.1) * share(inputs)
+    assert loss.item() == pytest.approx(expected.item(), abs=1e-6)
+    for name, parameter in model.named_parameters():
+        if parameter.grad is not None:
+            torch.testing.assert_close(ours[name], parameter.grad, atol=1e-5, rtol=1e-4)
+
+
+def labelled(model: VisionLanguageModel) -> Batch:
+    columns = {
+        "pixels": shown(model, 4),
+        "mos": torch.tensor([1.4, 4.6, 3.1, 2.2]),
+        "std": torch.tensor([0.5, 0.6, float("nan"), 0.7]),
+        "index": torch.arange(4),
+        "dataset": ["koniq10k", "spaq", "koniq10k", "koniq10k"],
+    }
+    return Batch(**columns)  # type: ignore[typeddict-item]
+
+
+def test_soft_levels_restated(model: VisionLanguageModel) -> None:
+    batch, task = labelled(model), NameLevel()
+    examples = task.examples(batch)
+    chats, answers = [e.chat for e in examples], [e.answer for e in examples]
+    loss, parts = SoftLevels()(model, model.encode(chats, answers), examples, batch)
+    ids = [model.tokenize(f"{prompts.QUALITY_OPENING} {level}")[-1] for level in LEVELS]
+    opening = len(model.tokenize(prompts.QUALITY_OPENING))
+    words, at_level = [], []
+    for chat, answer in zip(chats, answers, strict=True):
+        alone = model.encode([chat], [answer])
+        assert alone.labels is not None
+        logits = model.head(model.hidden(alone).last_hidden_state)[0, :-1]
+        learned = alone.labels[0, 1:] >= 0
+        logits, labels = logits[learned], alone.labels[0, 1:][learned]
+        at_level.append(logits[opening])
+        others = torch.arange(len(labels)) != opening
+        words.append(F.cross_entropy(logits[others], labels[others], reduction="none"))
+    levels = torch.stack(at_level)
+    mos, std = batch["mos"], batch["std"]
+    labels = soft_labels(mos, std.nan_to_num(0.5), "pdf")
+    labels[2] = two_point_labels(mos)[2]
+    scores = levels[:, ids].softmax(1) @ torch.arange(1.0, 6.0)
+    first, second = [0, 2, 3], [2, 3, 0]
+    std = std.nan_to_num(0.0)
+    fidelity = pairwise_fidelity(
+        (scores[first], scores[second]), (mos[first], mos[second]), (std[first], std[second])
+    )
+    divergence = level_divergence(levels, ids, labels)
+    expected = fidelity + 0.05 * (torch.cat(words).mean() + divergence)
+    assert loss.item() == pytest.approx(expected.item(), abs=1e-5)
+    assert set(parts) == {"likelihood", "divergence", "fidelity"}
+
+
+def test_images_are_paired_within_their_data_set() -> None:
+    assert pairs(["a", "b", "a", "a", "c"]) == ([0, 2, 3], [2, 3, 0])
+    assert pairs(["a", "b"]) == ([], [])
+
+
+def test_soft_levels_need_a_level(model: VisionLanguageModel) -> None:
+    batch = labelled(model)
+    batch["text"] = ["It is dark."] * 4
+    from lit_biqa.tasks import Describe
+
+    examples = Describe().examples(batch)
+    inputs = model.encode([e.chat for e in examples], [e.answer for e in examples])
+    with pytest.raises(InputError, match="a task that names a level"):
+        SoftLevels()(model, inputs, examples, batch)
+
+
+# Whole runs ---------------------------------------------------------------------------------------
+
+TINY = {
+    "mplug_owl2": "lit_biqa.backbones.tiny_chat.TinyMplugOwl2",
+    "qwen_vl": "lit_biqa.backbones.tiny_chat.TinyQwenVL",
+}
+
+
+def settings(folder: Path, task: str, backbone: str, *readouts: str) -> dict[str, Any]:
+    adam = {"lr": 0.003, "betas": [0.9, 0.98], "eps": 1e-4}
+    init = {
+        "backbone": {"class_path": TINY[backbone], "init_args": {"width": 32, "layers": 2}},
+        "task": {"class_path": f"lit_biqa.tasks.{task}"},
+        "readouts": [_readout(name) for name in readouts],
+        "optimizer": {"class_path": "torch.optim.AdamW", "init_args": adam},
+    }
+    return {
+        "model": {"class_path": "lit_biqa.methods.sft.SFT", "init_args": init},
+        "data": {
+            "train": [str(runs.write_images(folder, "train", 12, 0))],
+            "val": [str(runs.write_images(folder, "val", 4, 1))],
+            "test": [str(runs.write_images(folder, "test", 5, 2))],
+            "batch_size": 4,
+            "eval_batch_size": 2,
+            "num_workers": 0,
+            "group_by_length": True,
+        },
+        "trainer": {"accelerator": "cpu", "devices": 1, "max_epochs": 1, "log_every_n_steps": 1},
+        "report": {"bootstrap": 0},
+        "checkpoint": {"monitor": "val/loss", "mode": "min"},
+    }
+
+
+def _readout(name: str) -> dict[str, Any]:
+    speaks = name in ("TwoPass", "OnePass", "GeneratedWord")
+    short = {"sampling": {"temperature": 0.0, "budget": 5}} if speaks else {}
+    return {"class_path": f"lit_biqa.readouts.levels.{name}", "init_args": short}
+
+
+def fit(folder: Path, name: str, made: dict[str, Any], *more: object, ranks: int = 1) -> Path:
+    file = runs.write_settings(folder / f"{name}.yaml", made)
+    args = ["fit", "--config", file, "--run", folder / name, *more]
+    runs.start(args, folder / f"{name}.log", ranks).succeed()
+    return folder / name
+
+
+def rows(run: Path) -> list[dict[str, str]]:
+    with (run / "test" / "predictions.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize(
+    ("backbone", "task", "readouts"),
+    [
+        ("mplug_owl2", "DescribeAndConclude", ("OnePass", "GeneratedWord")),
+        ("qwen_vl", "DescribeAndConclude", ("OnePass",)),
+        ("qwen_vl", "NameLevel", ("LevelLogits",)),
+    ],
+)
+def test_tasks_are_trained_and_tested(
+    tmp_path: Path, backbone: str, task: str, readouts: tuple[str, ...]
+) -> None:
+    run = fit(tmp_path, "run", settings(tmp_path, task, backbone, *readouts))
+    losses = runs.logged(run, "train/loss")
+    assert list(losses.values())[-1] < next(iter(losses.values()))
+    assert runs.logged(run, "val/loss")
+    found = rows(run)
+    assert len(found) == 5 * len(readouts)
+    assert {row["condition"] for row in found} == {"one-pass", "word", "image"} & {
+        *(row["condition"] for row in found)
+    }
+
+
+def test_two_stages_hand_over_a_folder_of_weights(tmp_path: Path) -> None:
+    """The second starts from what the first wrote, and sees no image: its own may be gone."""
+    first = settings(tmp_path, "Describe", "mplug_owl2")
+    first["data"]["test"] = []
+    described = fit(tmp_path, "describe", first)
+    assert "trained" in (tmp_path / "describe.log").read_text()
+    second = settings(tmp_path, "Conclude", "mplug_owl2", "FromDescription")
+    second["model"]["init_args"]["backbone"] = {
+        "class_path": "lit_biqa.backbones.owl2.MplugOwl2",
+        "init_args": {"pretrained": str(described / "weights"), "tuning": {"parts": ["language"]}},
+    }
+    for image in tmp_path.glob("*.png"):
+        image.unlink()
+    concluded = fit(tmp_path, "conclude", second)
+    one, two = (load_file(run / "weights" / "model.safetensors") for run in (described, concluded))
+    assert one.keys() == two.keys()
+    changed = {name for name in one if not torch.equal(one[name], two[name])}
+    assert changed
+    assert not any("vision" in name or "visual" in name for name in changed)
+    assert all(row["status"] == "ok" for row in rows(concluded))
+
+
+def test_two_ranks_of_shards_do_what_one_does(tmp_path: Path) -> None:
+    """Rows with and without image together: what one rank does not see, the other may."""
+    made = settings(tmp_path, "Converse", "qwen_vl", "LevelLogits")
+    records = []
+    for number in range(12):
+        asked = f"Is image {number} sharp?"
+        record: dict[str, Any] = {"id": str(number)}
+        if number % 3 == 0:
+            record["image"], asked = f"train-{number}.png", f"<image>{asked}"
+        said = {"from": "gpt", "value": f"It is {'sharp' if number % 2 else 'blurred'}."}
+        records.append(record | {"conversations": [{"from": "human", "value": asked}, said]})
+    (tmp_path / "talk.json").write_text(json.dumps(records))
+    made["data"] |= {
+        "train": ["conversations"],
+        "val": [],
+        "conversations": {"file": str(tmp_path / "talk.json"), "images": str(tmp_path)},
+    }
+    alone = fit(tmp_path, "alone", made)
+    two = {"data_parallel_size": 2, "tensor_parallel_size": 1, "save_distributed_checkpoint": False}
+    made["trainer"] |= {
+        "devices": 2,
+        "strategy": {
+            "class_path": "lightning.pytorch.strategies.ModelParallelStrategy",
+            "init_args": two,
+        },
+    }
+    sharded = fit(tmp_path, "sharded", made, ranks=2)
+    expected = runs.logged(alone, "train/loss")
+    assert len(expected) == 3
+    assert runs.logged(sharded, "train/loss") == pytest.approx(expected, abs=1e-4)
+    for one, other in zip(rows(alone), rows(sharded), strict=True):
+        assert float(other["score"]) == pytest.approx(float(one["score"]), abs=1e-3)
+    both = [load_file(run / "weights" / "model.safetensors") for run in (alone, sharded)]
+    assert max((both[0][name] - both[1][name]).abs().max() for name in both[0]) < 1e-3
+
+
+def test_what_cannot_be_learned_is_said_before_weights_load(tmp_path: Path) -> None:
+    made = settings(tmp_path, "Converse", "qwen_vl")
+    made["model"]["init_args"]["backbone"]["init_args"]["layers"] = -1
+    file = runs.write_settings(tmp_path / "bad.yaml", made)
+    run = runs.start(["fit", "--config", file, "--run", tmp_path / "run"], tmp_path / "log")
+    assert run.wait() == 2
+    assert "none of 12 train samples suits Converse" in run.printed
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_word_set_that_is_not_single_tokens_is_said_before_weights_load(tmp_path: Path) -> None:
+    made = settings(tmp_path, "NameLevel", "mplug_owl2", "LevelLogits")
+    words = {"scores": {"magnificent": 5.0, "poor": 1.0}}
+    made["model"]["init_args"]["readouts"][0]["init_args"]["words"] = words
+    file = runs.write_settings(tmp_path / "bad.yaml", made)
+    run = runs.start(["fit", "--config", file, "--run", tmp_path / "run"], tmp_path / "log")
+    assert run.wait() == 2
+    assert "magnificent of the word set magnificent, poor are no single tokens" in run.printed
+
+
+def test_conditions_must_differ() -> None:
+    from lit_biqa.readouts.levels import LevelLogits
+
+    with pytest.raises(InputError, match="conditions that differ"):
+        SFT(TinyQwenVL(), _Nothing(), lambda _: None, [LevelLogits(), LevelLogits()])  # type: ignore[arg-type, return-value]
+
+
+class _Nothing(NameLevel):
+    """A task that is not asked."""
