@@ -92,7 +92,7 @@ class TinyMplugOwl2(MplugOwl2):
         self._made = [made]  # in a list, for it is no part of this module before `load`
 
     def _read(self) -> Any:
-        return self._made.pop().to(self.tuning.dtype)
+        return _held(self._made.pop(), self.tuning.dtype)
 
 
 class TinyQwenVL(QwenVL):
@@ -154,7 +154,7 @@ class TinyQwenVL(QwenVL):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             model: nn.Module = Qwen2_5_VLForConditionalGeneration(config).eval()
-        return model.to(self.tuning.dtype)
+        return _held(model, self.tuning.dtype)
 
     def _text(self) -> dict[str, Any]:
         half = self.width // self.heads // 2
@@ -245,6 +245,13 @@ def _strings(value: Any) -> list[str]:
         return [value]
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
     return [text for each in inner for text in _strings(each)]
+
+
+def _held(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """The model with its parameters in another precision, and not the frequencies of positions."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
+    return model
 
 
 def _refuse_qlora(tuning: Tuning) -> None:
