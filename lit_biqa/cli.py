@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from jsonargparse import set_parsing_settings
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -19,7 +20,13 @@ from lightning.pytorch.loggers import TensorBoardLogger
 # none of them imports a heavy library before it is used.
 from lit_biqa import faults
 from lit_biqa.backbones import clip, tiny  # noqa: F401
-from lit_biqa.callbacks import CorrelationReport, PredictionWriter, ProgressBar, ResourceMeter
+from lit_biqa.callbacks import (
+    CorrelationReport,
+    PredictionWriter,
+    ProgressBar,
+    ResourceMeter,
+    RolloutTable,
+)
 from lit_biqa.checkpoints import (
     RunCheckpoint,
     SaveConfig,
@@ -32,8 +39,12 @@ from lit_biqa.data.datamodule import BIQADataModule
 from lit_biqa.methods import external, portable, rali  # noqa: F401
 from lit_biqa.methods.base import Method
 from lit_biqa.methods.evaluation import Evaluator
+from lit_biqa.rewards import Reward
 from lit_biqa.run_folder import RunFolder, check_checkpoint, choose, find_weights, is_first_process
 from lit_biqa.types import InputError
+
+# Rewards are dataclasses, of which the parser would let settings choose no other.
+set_parsing_settings(subclasses_enabled=[Reward])
 
 
 class CLI(LightningCLI):
@@ -154,7 +165,12 @@ class CLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Make the Trainer write into the run folder, and write checkpoints whole."""
         settings = self.config_init[self.subcommand].trainer
-        callbacks = [*listed(settings.callbacks), PredictionWriter(), ResourceMeter()]
+        callbacks = [
+            *listed(settings.callbacks),
+            PredictionWriter(),
+            ResourceMeter(),
+            RolloutTable(),
+        ]
         if settings.enable_progress_bar is not False:
             callbacks.append(ProgressBar())
         logger = settings.logger
@@ -213,7 +229,8 @@ class CLI(LightningCLI):
             process.send_signal(getattr(signal, "SIGKILL", signal.SIGTERM))
         run: RunFolder | None = getattr(self, "run_folder", None)
         if run is not None and is_first_process():
-            run.discard_if_bare()
+            fitting = trainer is not None and trainer.state.fn == "fit" and not trainer.global_step
+            run.discard_if_bare(fitting)
 
 
 def family(base: type) -> list[type]:

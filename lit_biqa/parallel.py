@@ -86,9 +86,14 @@ class GlobalBatchSampler:
         """Choose the epoch whose order the next iteration follows."""
         self.epoch = epoch
 
-    def __len__(self) -> int:
+    @property
+    def batches(self) -> int:
+        """How many an epoch holds."""
         full, rest = divmod(self.size, self.batch_size)
         return full + (rest > 0 and not self.drop_last)
+
+    def __len__(self) -> int:
+        return self.batches
 
     def order(self) -> list[int]:
         """Sample indices of this epoch over all ranks, as long as its batches need them."""
@@ -97,7 +102,7 @@ class GlobalBatchSampler:
         if self.shuffle:
             order = torch.randperm(self.size, generator=generator).tolist()
         if self.drop_last:
-            order = order[: len(self) * self.batch_size]
+            order = order[: self.batches * self.batch_size]
         elif order:
             order += [order[i % self.size] for i in range(-self.size % self.ranks)]
         return self._grouped(order, self.lengths, generator) if self.lengths else order

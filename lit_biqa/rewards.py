@@ -7,9 +7,10 @@ groups of a step, so that images can be ranked against each other. What cannot b
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -28,19 +29,28 @@ from lit_biqa.types import Completion, Group
 _TINY = 1e-6  # as in VisualQuality-R1's code
 
 
-class Reward(Protocol):
+class Reward(ABC):
     """A number for each completion."""
 
+    @abstractmethod
     def __call__(self, groups: Sequence[Group]) -> Tensor:
         """Rewards ``[P, G]`` of P groups of G completions each."""
 
 
 @dataclass(frozen=True)
 class Slot:
-    """A reward and its weight in the total."""
+    """A reward and its place in the total.
+
+    Attributes:
+        reward: that is given.
+        weight: in the total.
+        credit: which tokens have earned it, where they are told apart: those of the reasoning,
+            those of the rating, or both.
+    """
 
     reward: Reward
     weight: float = 1.0
+    credit: Literal["reasoning", "rating", "both"] = "both"
 
 
 def total(slots: Mapping[str, Slot], groups: Sequence[Group]) -> tuple[Tensor, dict[str, Tensor]]:
@@ -81,7 +91,7 @@ def _distance(group: Group, said: Completion, form: Form) -> float:
 
 
 @dataclass(frozen=True)
-class StepScore:
+class StepScore(Reward):
     """1 for a rating nearer to the MOS than the tolerance, else 0 (Q-Insight).
 
     >>> said = Completion((), '<answer>{"rating": 4.1}</answer>')
@@ -102,7 +112,7 @@ class StepScore:
 
 
 @dataclass(frozen=True)
-class CosineScore:
+class CosineScore(Reward):
     """``(1 + cos(pi x / t)) / 2`` for a rating x from the MOS, nearer than the tolerance t, else 0.
 
     >>> said = Completion((), '<answer>{"rating": 4.0}</answer>')
@@ -131,7 +141,7 @@ class CosineScore:
 
 
 @dataclass(frozen=True)
-class Format:
+class Format(Reward):
     """1 for a completion that consists of its tags alone, else 0.
 
     >>> said = Completion((), "<think>sharp</think> <answer>4.1</answer>")
@@ -154,7 +164,7 @@ class Format:
 
 
 @dataclass(frozen=True)
-class SecondPass:
+class SecondPass(Reward):
     """Another reward, of what was said in the second pass, averaged over its M completions.
 
     With its default this is the self-consistency reward. A completion that handed nothing on
@@ -191,7 +201,7 @@ class SecondPass:
 
 
 @dataclass(frozen=True)
-class Rouge1:
+class Rouge1(Reward):
     """ROUGE-1 of caption and reasoning with what people wrote, the best over people.
 
     >>> said = Completion((), "A dog. <think>It is sharp.</think>")
@@ -222,7 +232,7 @@ class Rouge1:
 
 
 @dataclass(frozen=True)
-class Degradation:
+class Degradation(Reward):
     """For naming the distortion, and, if that is right, for its severity (Q-Insight).
 
     >>> answer = '{"distortion_class": "blur", "severity": "slight"}'
@@ -250,7 +260,7 @@ class Degradation:
 
 
 @dataclass(frozen=True)
-class PairwiseRanking:
+class PairwiseRanking(Reward):
     """Fidelity of the order of images to that of their MOS, against all others of the data set.
 
     Each rating of an image is compared with the mean rating of every other image of the same data

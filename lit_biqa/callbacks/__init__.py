@@ -4,5 +4,6 @@ from lit_biqa.callbacks.bar import ProgressBar
 from lit_biqa.callbacks.correlation import CorrelationReport
 from lit_biqa.callbacks.predictions import PredictionWriter
 from lit_biqa.callbacks.resources import ResourceMeter
+from lit_biqa.callbacks.rollout_table import RolloutTable
 
-__all__ = ["CorrelationReport", "PredictionWriter", "ProgressBar", "ResourceMeter"]
+__all__ = ["CorrelationReport", "PredictionWriter", "ProgressBar", "ResourceMeter", "RolloutTable"]

@@ -111,6 +111,7 @@ class BIQADataModule(LightningDataModule):
         self.val_fraction, self.on_bad_image = val_fraction, on_bad_image
         self.cached = Path(embeddings) if embeddings else None
         self.samples: dict[str, list[Sample]] = {}
+        self.repeats = 1  # of each batch of training, in a row; for the method to set
         self._embeddings: Embeddings | None = None
         self._train: Reader | None = None
         self._evaluate: Reader | None = None
@@ -217,7 +218,9 @@ class BIQADataModule(LightningDataModule):
         pairs = self.cached is None
         rows = QualityDataset(self.samples["train"], _ready(self._train), pairs, bad, self.seed)
         lengths = rows.lengths if self.group_by_length else None
-        sampler = ResumingSampler(self.trainer, len(rows), self.batch_size, self.seed, lengths)
+        sampler = ResumingSampler(
+            self.trainer, len(rows), self.batch_size, self.seed, lengths, self.repeats
+        )
         return self._loader(rows, sampler)
 
     def gallery_dataloader(self) -> BatchLoader:

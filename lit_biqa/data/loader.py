@@ -21,6 +21,7 @@ class ResumingSampler(GlobalBatchSampler):
 
     Args:
         trainer: whose progress is followed; otherwise as `GlobalBatchSampler`, always shuffled.
+        repeats: how often each batch is given in a row.
     """
 
     def __init__(
@@ -30,16 +31,23 @@ class ResumingSampler(GlobalBatchSampler):
         batch_size: int,
         seed: int,
         lengths: Sequence[int] | None = None,
+        repeats: int = 1,
     ) -> None:
         super().__init__(size, batch_size, True, seed, drop_last=True, lengths=lengths)
-        self.trainer = trainer
+        self.trainer, self.repeats = trainer, repeats
+
+    def __len__(self) -> int:
+        return self.batches * self.repeats
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         if self.trainer is not None:
             completed = self.trainer.fit_loop.epoch_loop.batch_progress.total.completed
             epoch_length = min(len(self), self.trainer.num_training_batches)
             self.epoch, self.skip = divmod(completed, int(epoch_length))
-        return super().__iter__()
+        self.skip, given = divmod(self.skip, self.repeats)
+        for batch in super().__iter__():
+            yield from [batch] * (self.repeats - given)
+            given = 0
 
 
 class BatchLoader(DataLoader[Any]):

@@ -1,0 +1,61 @@
+"""What a model says while it trains, in TensorBoard."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from typing import Any, Protocol, runtime_checkable
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+
+
+@runtime_checkable
+class Speaks(Protocol):
+    """A method that can tell what its model said in the step that it has just made.
+
+    Attributes:
+        table_every: optimizer steps between two tables.
+    """
+
+    table_every: int
+
+    def rollout_rows(self) -> Iterable[Mapping[str, str]]:
+        """One row for each completion, its columns by name."""
+
+
+class RolloutTable(Callback):
+    """Writes sampled completions as a table, where a method speaks and as often as it says.
+
+    Args:
+        rows: completions that are shown.
+    """
+
+    def __init__(self, rows: int = 16) -> None:
+        self.rows = rows
+
+    def on_train_batch_end(  # noqa: D102
+        self, trainer: Trainer, pl_module: LightningModule, *_: Any
+    ) -> None:
+        logger, step = trainer.logger, trainer.global_step
+        if not isinstance(pl_module, Speaks) or not isinstance(logger, TensorBoardLogger):
+            return
+        if trainer.is_global_zero and (step - 1) % pl_module.table_every == 0:
+            shown = markdown(islice(pl_module.rollout_rows(), self.rows))
+            logger.experiment.add_text("rollouts", shown, step)
+
+
+def markdown(rows: Iterable[Mapping[str, str]]) -> str:
+    """A table of rows that share their columns; what a model says is shown, never rendered."""
+    lines: list[str] = []
+    for row in rows:
+        if not lines:
+            lines += [" | ".join(row), " | ".join("---" for _ in row)]
+        lines.append(" | ".join(map(_cell, row.values())))
+    return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    safe = html.escape(text).replace("|", "&#124;").replace("\n", "<br>")
+    return safe.replace("`", "&#96;").replace("*", "&#42;").replace("_", "&#95;")

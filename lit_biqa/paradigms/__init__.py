@@ -1,0 +1,23 @@
+"""Ways to ask a model about an image and to reward its answers."""
+
+from lit_biqa.paradigms.base import Episode, Judgement, Paradigm, Pass, Say
+from lit_biqa.paradigms.one_pass import Score
+from lit_biqa.paradigms.two_passes import (
+    Autoencoder,
+    ChainOfThought,
+    HumanAligned,
+    SelfConsistency,
+)
+
+__all__ = [
+    "Autoencoder",
+    "ChainOfThought",
+    "Episode",
+    "HumanAligned",
+    "Judgement",
+    "Paradigm",
+    "Pass",
+    "Say",
+    "Score",
+    "SelfConsistency",
+]

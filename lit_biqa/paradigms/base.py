@@ -1,0 +1,290 @@
+"""What paradigms share: the passes over an image, what is handed on, and what is rewarded."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from lit_biqa.objectives.policy import Scale, advantages
+from lit_biqa.rewards import SecondPass, Slot, total
+from lit_biqa.text import prompts
+from lit_biqa.text.parsing import Form
+from lit_biqa.types import IMAGE, Batch, Chat, Completion, Group, InputError, Sample, ask
+
+RewardCredit = Literal["shared", "masked"]
+
+Say = Callable[[Sequence[Chat | None], int], Sequence[Sequence[Completion]]]
+"""Lets a model speak: chats, a ``None`` among them is asked nothing, and completions of each."""
+
+_NEAR = 5e-3  # half of the last of two decimals
+_DECIMAL = re.compile(r"\d+\.\d+")
+
+
+@dataclass(frozen=True, eq=False)
+class Pass:
+    """What was asked and what was said, in one pass.
+
+    Attributes:
+        chats: in the order of the images, as many for each; ``None`` where there was nothing to
+            ask, as a first pass handed nothing on.
+        completions: of each chat; none where nothing was asked.
+    """
+
+    chats: Sequence[Chat | None]
+    completions: Sequence[Sequence[Completion]]
+
+
+@dataclass(frozen=True, eq=False)
+class Episode:
+    """All passes over the images of a batch.
+
+    Attributes:
+        passes: one or two.
+        groups: what the images' rewards are given for, P of them.
+        handed: for each of the P * G completions of the first pass what it handed on; empty where
+            there is no second.
+    """
+
+    passes: tuple[Pass, ...]
+    groups: list[Group]
+    handed: list[str | None]
+
+
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """What an episode earns.
+
+    Attributes:
+        total: rewards ``[P, G]``.
+        parts: of each slot ``[P, G]``, without weights.
+        advantages: for each pass ``[R, n, 2]``: of each completion's reasoning, and of its rating.
+    """
+
+    total: Tensor
+    parts: dict[str, Tensor]
+    advantages: tuple[Tensor, ...]
+
+
+class Paradigm(ABC):
+    """How a model is asked about an image, and what its answers are rewarded for.
+
+    The first pass sees the image. What it writes may be handed on to a second, which sees that
+    text alone. A subclass says what is asked (:meth:`first`), what is handed on (:meth:`hand_over`)
+    and which slots there are; slots that reward the second pass are `SecondPass`.
+
+    The G completions of one image are a group. Where there are two answers or more to each text
+    that was handed on, they are groups of their own, with the rewards that the slots of the second
+    pass give each; an only answer has the advantage of the completion that it goes back to.
+
+    Args:
+        slots: rewards by name.
+        group: G, completions of each image.
+        second: M, answers to each text handed on; 0 for no second pass.
+        update_pass1: whether the tokens of the first pass are learned from.
+        update_pass2: whether those of the second are.
+        reward_credit: ``shared`` gives all tokens of a completion one advantage; ``masked`` gives
+            those from ``<answer>`` on that of the slots which credit the rating, and those before
+            it that of the slots which credit the reasoning. It concerns the first pass.
+
+    Raises:
+        InputError: for a group of one, or if nothing is learned from.
+    """
+
+    def __init__(
+        self,
+        slots: Mapping[str, Slot],
+        group: int,
+        second: int = 0,
+        update_pass1: bool = True,
+        update_pass2: bool = False,
+        reward_credit: RewardCredit = "shared",
+    ) -> None:
+        self.slots, self.group, self.second = dict(slots), group, second
+        self.updates = (update_pass1, update_pass2)
+        self.reward_credit = reward_credit
+        self._check()
+
+    def _check(self) -> None:
+        name = type(self).__name__
+        if self.group < 2:
+            raise InputError(
+                f"{name}: group={self.group}: a completion is compared with others of its image; "
+                "give 2 or more"
+            )
+        if self.second < 0 or not any(self.updates) or (self.updates[1] and not self.second):
+            raise InputError(
+                f"{name}: second={self.second}, update_pass1={self.updates[0]}, "
+                f"update_pass2={self.updates[1]}: name a pass that exists to be learned from"
+            )
+        if self.updates[1] and self.second > 1 and not self.slots_of_second:
+            raise InputError(
+                f"{name}: no slot rewards the second pass, and it is to be learned from in groups "
+                f"of {self.second}: make one a SecondPass"
+            )
+
+    @property
+    def slots_of_second(self) -> dict[str, Slot]:
+        """What each answer of the second pass earns by itself."""
+        return {
+            name: replace(slot, reward=slot.reward.reward)
+            for name, slot in self.slots.items()
+            if isinstance(slot.reward, SecondPass)
+        }
+
+    @property
+    def forms(self) -> tuple[Form | None, ...]:
+        """How ratings are written in each pass; ``None`` where none is looked for."""
+        first = {n: s for n, s in self.slots.items() if n not in self.slots_of_second}
+        both = (first, self.slots_of_second) if self.second else (first,)
+        return tuple(_form(slots) for slots in both)
+
+    @abstractmethod
+    def first(self, batch: Batch, row: int, masked: bool = False) -> Chat:
+        """What is asked about the image of a row.
+
+        Args:
+            batch: the images and what is known of them.
+            row: of the batch.
+            masked: whether the MOS, where it is in the question, is masked.
+        """
+
+    def hand_over(self, text: str) -> str | None:
+        """Which part of a completion the second pass is given; ``None`` for nothing."""
+        return None
+
+    def again(self, text: str) -> Chat:
+        """What the second pass is asked about a text, without the image.
+
+        Source: *Understanding Pure Textual Reasoning*; all its paradigms share this prompt.
+        """
+        return ask(prompts.second_pass(text), system=prompts.R1_SYSTEM)
+
+    def suited(self, samples: Sequence[Sample], beside: Sequence[Sample] = ()) -> list[Sample]:
+        """The samples that can be learned from, with what rewards compare completions with.
+
+        Args:
+            samples: to choose from.
+            beside: samples of other parts, which a file may name too.
+        """
+        return [sample for sample in samples if sample.mos == sample.mos]
+
+    def question(self, batch: Batch, row: int) -> Chat:
+        """What is asked where a score is wanted: the MOS masked, and none of it in the chat.
+
+        Raises:
+            InputError: if it is there nevertheless.
+        """
+        chat, mos = self.first(batch, row, masked=True), float(batch["mos"][row])
+        words = " ".join(message.text for message in chat.messages) + chat.opening
+        if any(abs(float(number) - mos) < _NEAR for number in _DECIMAL.findall(words)):
+            raise InputError(
+                f"{type(self).__name__}: the question about {batch['name'][row]} of "
+                f"{batch['dataset'][row]} tells its MOS, {mos:g}: mask it where `masked` is true"
+            )
+        return chat
+
+    def second_question(self, text: str) -> Chat:
+        """:meth:`again`, held to what a second pass is.
+
+        Raises:
+            InputError: if the text is not in the question, or an image is.
+        """
+        chat, name = self.again(text), type(self).__name__
+        if chat.pixels is not None:
+            raise InputError(f"{name}: the second pass sees text alone; leave the image out")
+        told = text.replace(IMAGE, "").strip()
+        if not any(told in message.text for message in chat.messages):
+            raise InputError(f"{name}: the second pass is not told what the first has written")
+        return chat
+
+    def play(self, batch: Batch, say: Say, known: Sequence[Sample] = ()) -> Episode:
+        """Go through all passes.
+
+        Args:
+            batch: of P images.
+            say: lets the model speak.
+            known: the sample of each row, where more of it is wanted than the batch tells.
+
+        Raises:
+            InputError: see :meth:`second_question`.
+        """
+        rows = range(len(batch["index"]))
+        chats: list[Chat | None] = [self.first(batch, row) for row in rows]
+        said = say(chats, self.group)
+        groups = [_group(batch, row, said[row], known) for row in rows]
+        if not self.second:
+            return Episode((Pass(chats, said),), groups, [])
+        handed = [self.hand_over(one.text) for answers in said for one in answers]
+        asked = [None if text is None else self.second_question(text) for text in handed]
+        answered = say(asked, self.second)
+        for row, group in enumerate(groups):
+            own = answered[row * self.group : (row + 1) * self.group]
+            groups[row] = replace(group, second=tuple(map(tuple, own)))
+        return Episode((Pass(chats, said), Pass(asked, answered)), groups, handed)
+
+    def judge(self, episode: Episode, scale: Scale = "group") -> Judgement:
+        """Rewards and advantages of an episode.
+
+        Args:
+            episode: that was played.
+            scale: of advantages, see `lit_biqa.objectives.policy.advantages`.
+        """
+        rewards, parts = total(self.slots, episode.groups)
+        first = torch.stack([self._credited(part, parts, scale) for part in PARTS], 2)
+        if not self.second:
+            return Judgement(rewards, parts, (first,))
+        if self.second == 1:
+            second = advantages(rewards, scale).reshape(-1, 1)
+        else:
+            second = self._of_second(episode, scale)
+        return Judgement(rewards, parts, (first, second[..., None].expand(-1, -1, 2)))
+
+    def _credited(self, part: str, parts: Mapping[str, Tensor], scale: Scale) -> Tensor:
+        """Advantages ``[P, G]`` of the slots that credit the reasoning, or the rating."""
+        weighted = [
+            slot.weight * parts[name]
+            for name, slot in self.slots.items()
+            if self.reward_credit == "shared" or slot.credit in ("both", part)
+        ]
+        none = torch.zeros_like(next(iter(parts.values())))
+        return advantages(torch.stack([none, *weighted]).sum(0), scale)
+
+    def _of_second(self, episode: Episode, scale: Scale) -> Tensor:
+        """Advantages ``[P * G, M]``; 0 where nothing was handed on."""
+        found = torch.zeros(len(episode.handed), self.second)
+        asked = [i for i, text in enumerate(episode.handed) if text is not None]
+        groups = [
+            replace(group, completions=said, second=())
+            for group in episode.groups
+            for said in group.second
+            if said
+        ]
+        if groups and self.slots_of_second:
+            found[asked] = advantages(total(self.slots_of_second, groups)[0], scale)
+        return found
+
+
+PARTS = ("reasoning", "rating")
+
+
+def _form(slots: Mapping[str, Slot]) -> Form | None:
+    forms = (getattr(slot.reward, "form", None) for slot in slots.values())
+    return next((form for form in forms if form is not None), None)
+
+
+def _group(batch: Batch, row: int, said: Sequence[Completion], known: Sequence[Sample]) -> Group:
+    text = batch["text"][row]
+    return Group(
+        mos=known[row].mos if known else float(batch["mos"][row]),
+        std=known[row].std if known else float(batch["std"][row]),
+        dataset=batch["dataset"][row],
+        index=int(batch["index"][row]),
+        completions=tuple(said),
+        references=known[row].texts if known else (text,) * bool(text),
+    )

@@ -1,0 +1,72 @@
+"""What is told of an episode: figures of a step, and a table of what was said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from lit_biqa.paradigms.base import Episode, Judgement, Paradigm
+from lit_biqa.text.leakage import leaks
+from lit_biqa.text.parsing import read
+from lit_biqa.types import Completion
+
+
+def figures(paradigm: Paradigm, episode: Episode, judgement: Judgement) -> dict[str, float]:
+    """Means over an episode.
+
+    Returns:
+        ``reward`` and ``reward/SLOT``, without weights (that of a format is the format rate);
+        ``zero_variance``, the share of groups that all earn the same; for each pass ``passN/``
+        ``length`` in tokens, ``truncated``, the share cut off by the budget, and, where ratings are
+        looked for, ``unparsed``, the share without one; of what was handed on ``nothing_handed``,
+        the share that was nothing, and ``leaks``, the share of the rest that names a rating.
+    """
+    found = {"reward": _mean(judgement.total)}
+    found |= {f"reward/{name}": _mean(part) for name, part in judgement.parts.items()}
+    same = (judgement.total == judgement.total[:, :1]).all(1)
+    found["zero_variance"] = _mean(same)
+    for number, (each, form) in enumerate(zip(episode.passes, paradigm.forms, strict=True), 1):
+        said = [one for answers in each.completions for one in answers]
+        told: dict[str, list[int]] = {
+            "length": [len(one.ids) for one in said],
+            "truncated": [not one.finished for one in said],
+        }
+        if form is not None:
+            told["unparsed"] = [read(one.text, form).status != "ok" for one in said]
+        found |= {f"pass{number}/{name}": _mean(values) for name, values in told.items()}
+    if episode.handed:
+        texts = [text for text in episode.handed if text is not None]
+        found["nothing_handed"] = 1 - len(texts) / len(episode.handed)
+        found["leaks"] = _mean([leaks(text) for text in texts])
+    return found
+
+
+def _mean(values: Tensor | Sequence[int]) -> float:
+    numbers = torch.as_tensor(values, dtype=torch.float32)
+    return float(numbers.mean()) if numbers.numel() else 0.0
+
+
+def table(paradigm: Paradigm, episode: Episode, judgement: Judgement) -> Iterator[dict[str, str]]:
+    """One row for each completion of the first pass: image, MOS, rewards and texts.
+
+    Args:
+        paradigm: that was followed.
+        episode: what was said.
+        judgement: what it earned.
+    """
+    for place, group in enumerate(episode.groups):
+        for number, said in enumerate(group.completions):
+            row = {"image": f"{group.dataset} {group.index}", "MOS": f"{group.mos:.2f}"}
+            row["reward"] = f"{float(judgement.total[place, number]):.2f}"
+            for name, part in judgement.parts.items():
+                row[name] = f"{float(part[place, number]):.2f}"
+            row["said"] = _shown(said)
+            if paradigm.second:
+                row["second pass"] = " / ".join(map(_shown, group.second[number])) or "(not asked)"
+            yield row
+
+
+def _shown(said: Completion) -> str:
+    return said.text + ("" if said.finished else " [cut off]")

@@ -1,0 +1,44 @@
+"""Paradigms that ask once."""
+
+from __future__ import annotations
+
+from lit_biqa.paradigms.base import Paradigm, RewardCredit
+from lit_biqa.rewards import Format, Slot, StepScore
+from lit_biqa.tasks import pixels_of
+from lit_biqa.text import prompts
+from lit_biqa.types import Batch, Chat, ask
+
+
+class Score(Paradigm):
+    """The image is rated, with reasoning or without (Q-Insight's score task).
+
+    VisualQuality-R1 is this with its own question, no system prompt, `PairwiseRanking` and a
+    lenient format; "without reasoning" is this with another system prompt and one tag.
+
+    Args:
+        score: the reward of the rating.
+        format: the reward of its form.
+        system: instruction that stands before; empty for none.
+        question: asked of the image.
+        group: G.
+        reward_credit: see `Paradigm`.
+
+    Source: Q-Insight (Li et al., 2025); Reasoning as Representation, tables A.1 and A.4.
+    """
+
+    def __init__(
+        self,
+        score: Slot = Slot(StepScore(), credit="rating"),
+        format: Slot = Slot(Format()),
+        system: str = prompts.R1_SYSTEM,
+        question: str = prompts.SCORE,
+        group: int = 8,
+        reward_credit: RewardCredit = "shared",
+    ) -> None:
+        slots = {"score": score, "format": format}
+        super().__init__(slots, group, reward_credit=reward_credit)
+        self.system, self.asked = system, question
+
+    def first(self, batch: Batch, row: int, masked: bool = False) -> Chat:
+        """See `Paradigm`."""
+        return ask(self.asked, pixels_of(batch, row), self.system)

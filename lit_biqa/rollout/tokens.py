@@ -1,0 +1,69 @@
+"""What was said, as tensors that a loss is taken on."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lit_biqa.backbones.vision_language import Inputs, VisionLanguageModel
+from lit_biqa.types import Chat, Completion, ask
+
+_NOTHING = ask(".")  # keeps the place of a chat that was not asked
+
+
+@dataclass(frozen=True, eq=False)
+class Said:
+    """R chats with n completions of each.
+
+    Attributes:
+        inputs: of the chats.
+        ids: ``[R, n, T]``, padded on the right.
+        mask: ``[R, n, T]``, true at tokens, the end token included. A chat that was not asked has
+            its place too, without tokens: ranks that step together need as many.
+        rating: ``[R, n, T]``, true from the token on with which ``<answer>`` begins.
+    """
+
+    inputs: Inputs
+    ids: Tensor
+    mask: Tensor
+    rating: Tensor
+
+
+def said(
+    model: VisionLanguageModel,
+    chats: Sequence[Chat | None],
+    completions: Sequence[Sequence[Completion]],
+    n: int,
+) -> Said:
+    """Bring chats and completions into tensors, on the model's device.
+
+    Args:
+        model: whose tokens they are.
+        chats: ``None`` where nothing was asked.
+        completions: n of each chat that was.
+        n: how many.
+    """
+    shape = (len(chats), n, max((len(c.ids) for some in completions for c in some), default=0) or 1)
+    ids, mask = torch.zeros(shape, dtype=torch.int64), torch.zeros(shape, dtype=torch.bool)
+    rating = torch.zeros_like(mask)
+    for row, some in enumerate(completions):
+        for place, one in enumerate(some):
+            length = len(one.ids)
+            ids[row, place, :length] = torch.tensor(one.ids)
+            mask[row, place, :length] = True
+            rating[row, place, answer_at(model, one) : length] = True
+    inputs = model.encode([chat or _NOTHING for chat in chats]).to(model.device)
+    return Said(inputs, *(each.to(model.device) for each in (ids, mask, rating)))
+
+
+def answer_at(model: VisionLanguageModel, said: Completion) -> int:
+    """The first token that holds a part of ``<answer>``; their number where there is none."""
+    start = said.text.find("<answer>")
+    if start < 0:
+        return len(said.ids)
+    counts = range(1, len(said.ids) + 1)
+    return bisect_right(counts, start, key=lambda count: len(model.text(said.ids[:count])))
