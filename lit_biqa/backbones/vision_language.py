@@ -18,6 +18,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 
 from lit_biqa.backbones.transforms import Evaluate
 from lit_biqa.backbones.tuning import Part, Tuning
+from lit_biqa.backbones.weights import state_of
 from lit_biqa.types import Chat, InputError
 
 T = TypeVar("T")
@@ -230,6 +231,12 @@ class VisionLanguageModel(nn.Module, ABC):
 
         return [m for m in self.model.modules() if isinstance(m, GradientCheckpointingLayer)]
 
+    def state(self) -> dict[str, Tensor]:
+        """All weights on the CPU, for :meth:`save`; where they are sharded, as they were read."""
+        if self.together is None:
+            return state_of(self)
+        return {f"model.{name}": weight for name, weight in state_of(self._read()).items()}
+
     def forward(self, work: Callable[..., T], *args: Any) -> T:
         """Call ``work(self, *args)``, within which weights are whole."""
         # Layers recompute while they are in training mode, and then drop every cache. Trainers
@@ -303,10 +310,18 @@ class VisionLanguageModel(nn.Module, ABC):
 
         Returns:
             ``[B, L, D]``, and ``[B, L]``, true at image positions: ``None`` where no rank has any.
+
+        Raises:
+            InputError: if gradients are asked for and only what sees images is trained.
         """
         embeds: Tensor = self.words(inputs.ids)
         seen = [pixels for pixels in inputs.pixels if pixels is not None]
         if not self._anyone(bool(seen)):
+            if torch.is_grad_enabled() and "language" not in self.tuning.parts:
+                raise InputError(
+                    "a batch of text alone trains nothing: add language to tuning.parts, or take "
+                    "the texts without images out"
+                )
             return embeds, None
         if not seen:
             # The others wait for this rank's share of the tower, forward and backward.
@@ -332,7 +347,16 @@ class VisionLanguageModel(nn.Module, ABC):
         return self.decode(embeds, mask, inputs.positions, image=image, **more)
 
     def shard(self, mesh: DeviceMesh) -> None:
-        """Shard the parameters over a device mesh with FSDP2, block by block."""
+        """Shard the parameters over a device mesh with FSDP2, block by block.
+
+        Raises:
+            InputError: for weights in 4 bits, which cannot be.
+        """
+        if self.tuning.how == "qlora":
+            raise InputError(
+                "tuning.how=qlora keeps weights in 4 bits, which FSDP2 cannot shard: train it with "
+                "the strategy ddp, or take tuning.how=lora"
+            )
         for block in self.blocks():
             fully_shard(block, mesh=mesh)
         fully_shard(self, mesh=mesh)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from lit_biqa.backbones.tuning import Tuning
 from lit_biqa.types import InputError
 
-_BASE = ".base_layer.weight"
+_BASE = ".base_layer"
 _LISTED = 5  # names of faulty weights in an error, before they are only counted
 
 
@@ -164,11 +164,11 @@ def merged(state: dict[str, Tensor], tuning: Tuning) -> dict[str, Tensor]:
     for name in state:
         if ".lora_" in name or ".weight." in name:  # an update, or told of a weight in 4 bits
             continue
-        weight, stem = _whole(name, state), name.removesuffix(_BASE)
-        if stem != name:
+        weight, stem = _whole(name, state), name.removesuffix(".weight").removesuffix(_BASE)
+        if f"{stem}.lora_A.default.weight" in state and name.endswith(".weight"):
             down, up = (state[f"{stem}.lora_{side}.default.weight"].float() for side in "AB")
             weight = weight.float() + up @ down * (tuning.alpha / tuning.rank)
-        plain[name.replace(".base_layer.", ".")] = weight
+        plain[name.replace(f"{_BASE}.", ".")] = weight
     return plain
 
 

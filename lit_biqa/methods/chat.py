@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.pytorch.cli import OptimizerCallable
@@ -74,6 +75,8 @@ class ChatMethod(Method):
     ) -> None:
         super().__init__(optimizer, warmup, decay)
         self.backbone, self.readouts = backbone, list(readouts)
+        # Checkpoints of LoRA hold what is trained; see `on_save_checkpoint`.
+        self.strict_loading = not self.low_rank
         names = [name for readout in self.readouts for name in readout.conditions]
         if len(set(names)) < len(names):
             raise InputError(f"readouts need conditions that differ, these are {', '.join(names)}")
@@ -154,8 +157,37 @@ class ChatMethod(Method):
             for row, verdict in enumerate(verdicts)
         ]
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """With LoRA keep its updates alone: the rest is as it was read."""
+        if self.low_rank:
+            kept = self._trained()
+            state = checkpoint["state_dict"]
+            checkpoint["state_dict"] = {k: v for k, v in state.items() if k in kept}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse what another tuning wrote.
+
+        Raises:
+            InputError: if the checkpoint does not hold exactly what is trained here.
+        """
+        if self.low_rank and set(checkpoint["state_dict"]) != self._trained():
+            raise InputError(
+                "the checkpoint holds other weights than LoRA's updates of this tuning: use the "
+                "config.yaml that lies beside its checkpoints folder"
+            )
+
+    @property
+    def low_rank(self) -> bool:
+        """Whether only updates beside frozen weights are trained."""
+        return self.backbone.tuning.how != "full"
+
+    def _trained(self) -> set[str]:
+        return {name for name, parameter in self.named_parameters() if parameter.requires_grad}
+
     def ship(self, folder: Path, state: dict[str, Tensor]) -> None:
         """Write ``weights/``, a folder that a backbone's ``pretrained`` takes."""
         prefix = "backbone."
         held = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+        if self.low_rank:
+            held = self.backbone.state() | held
         self.backbone.save(folder / "weights", held)

@@ -246,7 +246,8 @@ def test_a_folder_is_replaced_whole_or_not_at_all(family: Any, tmp_path: Path) -
     model.save(folder, state_of(model))
     (folder / "stale").touch()
     with pytest.raises(KeyError):
-        model.save(folder, {"model.x.base_layer.weight": torch.zeros(2)})
+        updates = {"model.x.lora_A.default.weight": torch.zeros(1, 2)}  # and none beside them
+        model.save(folder, {"model.x.base_layer.weight": torch.zeros(2, 2)} | updates)
     assert (folder / "stale").exists() and (folder / "model.safetensors").exists()
     model.save(folder, state_of(model))
     assert not (folder / "stale").exists()

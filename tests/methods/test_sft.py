@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from lit_biqa.backbones.tiny_chat import TinyMplugOwl2, TinyQwenVL
+from lit_biqa.backbones.tuning import Tuning
 from lit_biqa.backbones.vision_language import VisionLanguageModel
 from lit_biqa.methods.sft import SFT, likelihood, share
 from lit_biqa.methods.soft_levels import SoftLevels, pairs
@@ -118,8 +119,6 @@ def test_images_are_paired_within_their_data_set() -> None:
 def test_soft_levels_need_a_level(model: VisionLanguageModel) -> None:
     batch = labelled(model)
     batch["text"] = ["It is dark."] * 4
-    from lit_biqa.tasks import Describe
-
     examples = Describe().examples(batch)
     inputs = model.encode([e.chat for e in examples], [e.answer for e in examples])
     with pytest.raises(InputError, match="a task that names a level"):
@@ -281,8 +280,16 @@ def test_conditions_must_differ() -> None:
     from lit_biqa.readouts.levels import LevelLogits
 
     with pytest.raises(InputError, match="conditions that differ"):
-        SFT(TinyQwenVL(), _Nothing(), lambda _: None, [LevelLogits(), LevelLogits()])  # type: ignore[arg-type, return-value]
+        SFT(TinyQwenVL(), NameLevel(), lambda _: None, [LevelLogits(), LevelLogits()])  # type: ignore[arg-type, return-value]
 
 
-class _Nothing(NameLevel):
-    """A task that is not asked."""
+def test_a_checkpoint_of_another_tuning_is_refused() -> None:
+    model = TinyQwenVL(width=32, layers=1, tuning=Tuning("lora", parts=("language",), rank=2))
+    method = SFT(model, NameLevel(), lambda _: None)  # type: ignore[arg-type, return-value]
+    method.load()
+    checkpoint: dict[str, Any] = {"state_dict": method.state_dict()}
+    method.on_save_checkpoint(checkpoint)
+    method.on_load_checkpoint(checkpoint)
+    checkpoint["state_dict"].popitem()
+    with pytest.raises(InputError, match="holds other weights than LoRA's updates"):
+        method.on_load_checkpoint(checkpoint)

@@ -1,0 +1,122 @@
+"""Every recipe of supervised fine-tuning is run, on backbones a million times smaller."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import runs
+from conftest import REPOSITORY
+
+from lit_biqa.backbones.tiny_chat import TinyMplugOwl2, TinyQwenVL
+from lit_biqa.backbones.vision_language import VisionLanguageModel
+from lit_biqa.backbones.weights import state_of
+
+CONFIGS = REPOSITORY / "configs"
+BACKBONE = "--model.init_args.backbone.init_args."
+SHORT = ["--trainer.max_steps=2", "--trainer.precision=32-true", "--trainer.accelerator=cpu"]
+SHORT += [
+    "--trainer.log_every_n_steps=1",
+    "--data.num_workers=0",
+    "--report.bootstrap=0",
+    "--data.batch_size=4",
+]
+
+
+def spoken(*names: str) -> str:
+    """Readouts that say little."""
+    short = "init_args: {sampling: {budget: 4}}"
+    listed = (f"{{class_path: lit_biqa.readouts.levels.{name}, {short}}}" for name in names)
+    return f"--model.init_args.readouts=[{', '.join(listed)}]"
+
+
+def saved(model: VisionLanguageModel, folder: Path) -> Path:
+    """A folder as checkpoints come, with random weights."""
+    model.load()
+    model.save(folder, state_of(model))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Checkpoints of both families, feedbacks on images, and a data set with MOS."""
+    folder = tmp_path_factory.mktemp("sft")
+    # 64 wide: less cannot be held in 4 bits.
+    saved(TinyMplugOwl2(width=64, layers=2), folder / "owl")
+    saved(TinyQwenVL(width=64, layers=2), folder / "qwen")
+    for name, count in (("train", 10), ("test", 4)):
+        runs.write_images(folder, name, count, 0)
+    levels = ("poor", "average", "good", "very good")
+    records = []
+    for number in range(10):
+        said = (
+            f"It has grain {number}. Therefore, the quality of this image is {levels[number % 4]}."
+        )
+        turns = [
+            {"from": "human", "value": "<image>Describe and evaluate the image."},
+            {"from": "gpt", "value": said},
+        ]
+        records.append({"image": f"train-{number}.png", "conversations": turns})
+    (folder / "feedbacks.json").write_text(json.dumps(records))
+    return folder
+
+
+def fit(folder: Path, recipe: str, name: str, *more: object) -> Path:
+    data: Sequence[str] = [
+        f"--data.train=['{folder}/train.csv']",
+        f"--data.test=['{folder}/test.csv']",
+    ]
+    if recipe in ("describe", "conclude", "one_stage"):
+        data = [f"--data.conversations.file={folder}/feedbacks.json"]
+        data += [f"--data.conversations.images={folder}", "--data.conversations.samples=10"]
+        data += ["--data.conversations.train=8"]
+    args = ["fit", "--config", CONFIGS / f"sft/{recipe}.yaml", *more, *SHORT, *data]
+    start = (
+        [] if "pretrained" in " ".join(map(str, more)) else [f"{BACKBONE}pretrained={folder}/owl"]
+    )
+    runs.start([*args, *start, "--run", folder / name], folder / f"{name}.log").succeed()
+    return folder / name
+
+
+def test_two_stages(folder: Path) -> None:
+    described = fit(folder, "describe", "described")
+    assert not (described / "test").exists()
+    weights = f"{BACKBONE}pretrained={described}/weights"
+    concluded = fit(folder, "conclude", "concluded", weights, spoken("TwoPass"))
+    assert "two-pass" in (concluded / "test" / "results.csv").read_text()
+
+
+def test_one_stage(folder: Path) -> None:
+    run = fit(folder, "one_stage", "one_stage", spoken("OnePass", "GeneratedWord"))
+    assert "one-pass" in (run / "test" / "results.csv").read_text()
+
+
+@pytest.mark.parametrize("recipe", ["qalign", "deqa"])
+def test_levels(folder: Path, recipe: str) -> None:
+    run = fit(folder, recipe, recipe)
+    assert (run / "test" / "results.csv").read_text().count("\n") >= 3
+    parts = {"train/fidelity", "train/divergence"} if recipe == "deqa" else {"train/loss"}
+    assert all(runs.logged(run, tag) for tag in parts)
+
+
+@pytest.mark.parametrize("overlay", ["lora", "qlora"])
+def test_overlays_of_low_rank(folder: Path, overlay: str) -> None:
+    more = ["--config", CONFIGS / f"backbone/{overlay}.yaml", f"{BACKBONE}tuning.rank=4"]
+    # What a CPU has of bfloat16 is slow, and precision is the GPU's affair.
+    more += [f"{BACKBONE}tuning.precision=float32", f"{BACKBONE}tuning.checkpointing=false"]
+    run = fit(folder, "qalign", overlay, *more)
+    printed = (folder / f"{overlay}.log").read_text()
+    assert "100.00%" not in printed
+    held = runs.weights(run / "checkpoints" / "last.ckpt")
+    assert held and all(".lora_" in name for name in held)
+    assert (run / "weights" / "config.json").exists()
+
+
+@pytest.mark.parametrize("overlay", ["qwen2_5_vl_3b", "qwen2_5_vl_7b"])
+def test_overlays_of_another_backbone(folder: Path, overlay: str) -> None:
+    more = ["--config", CONFIGS / f"backbone/{overlay}.yaml"]
+    more += [f"{BACKBONE}pretrained={folder}/qwen", f"{BACKBONE}max_pixels=12544"]
+    run = fit(folder, "qalign", overlay, *more)
+    assert (run / "weights" / "tokenizer.json").exists()
