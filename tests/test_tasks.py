@@ -31,7 +31,7 @@ def batch(
         "prompt": [()],
         "status": ["ok"],
     }
-    return Batch(**(columns | more))  # type: ignore[typeddict-item]
+    return Batch(**(columns | more))  # type: ignore[typeddict-item, no-any-return]
 
 
 def sample(mos: float = 3.0, **more: object) -> Sample:

@@ -104,7 +104,8 @@ class ChatMethod(Method):
         if stage == "test" and not self.readouts:
             raise InputError("nothing reads a score: name readouts in model.readouts")
         transform = self.backbone.image_transform if self.opens_images else None
-        self.data.use_transforms(transform and Untouched(transform), transform)
+        train = None if transform is None else Untouched(transform)
+        self.data.use_transforms(train, transform)
 
     def load(self) -> None:
         """Read the weights."""

@@ -20,7 +20,7 @@ from lit_biqa.backbones.vision_language import VisionLanguageModel
 from lit_biqa.methods.sft import SFT, likelihood, share
 from lit_biqa.methods.soft_levels import SoftLevels, pairs
 from lit_biqa.objectives.likelihood import level_divergence, pairwise_fidelity
-from lit_biqa.tasks import NameLevel
+from lit_biqa.tasks import Describe, NameLevel
 from lit_biqa.text import prompts
 from lit_biqa.text.levels import LEVELS, soft_labels, two_point_labels
 from lit_biqa.types import Batch, InputError, ask
@@ -59,7 +59,7 @@ def test_the_loss_is_torchs_own_on_answer_tokens(model: VisionLanguageModel) -> 
         rows.append((logits[learned], alone.labels[0, 1:][learned]))
     logits, labels = (torch.cat(parts) for parts in zip(*rows, strict=True))
     expected = F.cross_entropy(logits, labels, label_smoothing=0.1)
-    expected.backward()
+    expected.backward()  # type: ignore[no-untyped-call]
     loss = model(likelihood, inputs, 0.1) * share(inputs)
     assert loss.item() == pytest.approx(expected.item(), abs=1e-6)
     for name, parameter in model.named_parameters():
@@ -75,7 +75,7 @@ def labelled(model: VisionLanguageModel) -> Batch:
         "index": torch.arange(4),
         "dataset": ["koniq10k", "spaq", "koniq10k", "koniq10k"],
     }
-    return Batch(**columns)  # type: ignore[typeddict-item]
+    return Batch(**columns)  # type: ignore[typeddict-item, no-any-return]
 
 
 def test_soft_levels_restated(model: VisionLanguageModel) -> None:
