@@ -85,6 +85,53 @@ def test_skipped_batches_are_passed_over_once() -> None:
     assert list(sampler) == whole
 
 
+LENGTHS = [(7 * i) % 101 for i in range(1003)]  # 1003 rows of 101 lengths, scattered
+
+
+def lengthwise(rank: int = 0, ranks: int = 1, epoch: int = 0, drop: bool = True) -> Keys:
+    sampler = GlobalBatchSampler(1003, 4, True, 3, drop, rank, ranks, LENGTHS)
+    sampler.set_epoch(epoch)
+    return list(sampler)
+
+
+@pytest.mark.parametrize("drop", [False, True])
+def test_batches_of_like_length_hold_the_same_rows(drop: bool) -> None:
+    (plain,) = draws(1003, 4, drop_last=drop)
+    grouped = lengthwise(drop=drop)
+    assert {key for b in grouped for key in b} == {key for b in plain for key in b}
+    assert [len(batch) for batch in grouped] == [4] * 250 + [3] * (not drop)
+
+    def spread(batches: Keys) -> float:
+        spans = [max(LENGTHS[i] for i, _ in b) - min(LENGTHS[i] for i, _ in b) for b in batches]
+        return sum(spans) / len(spans)
+
+    # Of 200 rows between 0 and 100 that are sorted, four in a row span about 100 * 3 / 200.
+    assert spread(plain) > 50
+    assert spread(grouped) < 3
+    # Neither the short ones first nor a window after the other: batches come in a random order.
+    means = torch.tensor([sum(LENGTHS[i] for i, _ in batch) / len(batch) for batch in grouped])
+    order = torch.arange(len(means)).float()
+    assert torch.corrcoef(torch.stack([means, order]))[0, 1].abs() < 0.2
+
+
+def test_batches_of_like_length_are_global_and_can_be_resumed() -> None:
+    whole = lengthwise(epoch=1)
+    halves = [lengthwise(rank, 2, epoch=1) for rank in range(2)]
+    for batch, *parts in zip(whole, *halves, strict=True):
+        assert sorted(parts[0] + parts[1]) == sorted(batch)
+    assert lengthwise(epoch=1) == whole != [[(i, 1) for i, _ in b] for b in lengthwise(epoch=0)]
+    sampler = GlobalBatchSampler(1003, 4, True, 3, True, lengths=LENGTHS)
+    sampler.set_epoch(1)
+    sampler.skip = 100
+    assert list(sampler) == whole[100:]
+
+
+def test_rows_of_like_length_are_repeated_where_ranks_need_them() -> None:
+    shares = [lengthwise(rank, 2, drop=False) for rank in range(2)]
+    assert [len(share[-1]) for share in shares] == [2, 2]
+    assert {i for share in shares for batch in share for i, _ in batch} == set(range(1003))
+
+
 def test_a_batch_that_cannot_be_divided_is_refused() -> None:
     with pytest.raises(InputError, match=r"batch_size=5 cannot be divided among 2.*multiple of 2"):
         GlobalBatchSampler(10, 5, True, rank=0, ranks=2)

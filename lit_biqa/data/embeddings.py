@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,8 @@ from torch import Generator, Tensor
 
 from lit_biqa.files import replacing
 from lit_biqa.types import InputError, Sample
+
+log = logging.getLogger(__name__)
 
 Role = Literal["train", "val", "test"]
 _FORMAT = "lit_biqa-embeddings-1"
@@ -118,27 +121,27 @@ class EmbeddingReader:
         self.vectors, self.path = embeddings.vectors, path
         self._place = {(row.dataset, row.index): i for i, row in enumerate(embeddings.rows)}
 
-    def absent(self, samples: Sequence[Sample]) -> list[Sample]:
-        """Those of the samples that were never embedded."""
-        return [s for s in samples if (s.dataset, s.index) not in self._place]
-
-    def check(self, samples: Sequence[Sample]) -> None:
-        """Look all samples up beforehand.
+    def held(self, samples: Sequence[Sample], skip: bool = False) -> list[Sample]:
+        """Those of the samples that were embedded: all of them, unless others are to be skipped.
 
         Raises:
             InputError: if some were never embedded; counts them and names a few.
         """
-        absent = self.absent(samples)
-        if absent:
+        held = [s for s in samples if (s.dataset, s.index) in self._place]
+        absent = [s for s in samples if (s.dataset, s.index) not in self._place]
+        if absent and skip:
+            log.warning("%s: %d images were never embedded", absent[0].dataset, len(absent))
+        elif absent:
             some = ", ".join(f"{s.dataset}/{s.name}" for s in absent[:3])
             raise InputError(
                 f"{self.path}: no embedding of {len(absent)} of {len(samples)} images ({some}); "
                 f"{_REMEDY} over these data sets, or set data.missing=skip to go on without them"
             )
+        return held
 
     def __call__(self, sample: Sample, generator: Generator) -> Tensor:
         """Embedding ``[D]`` of one sample; nothing in it is random."""
-        self.check([sample])
+        self.held([sample])
         return self.vectors[self._place[sample.dataset, sample.index]]
 
     def stand_in(self) -> Tensor:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from lit_biqa.data.catalog import Missing
+from lit_biqa.data.catalog import CONVERSATIONS, Missing
 from lit_biqa.data.conversations import Conversation, read_conversations
 from lit_biqa.data.splits import Split, digest
 from lit_biqa.parallel import world
@@ -19,8 +20,6 @@ from lit_biqa.text.levels import score_of
 from lit_biqa.types import InputError, Sample
 
 log = logging.getLogger(__name__)
-
-NAME = "conversations"
 
 
 @dataclass(frozen=True)
@@ -31,6 +30,8 @@ class ConversationSettings:
         file: JSON list or JSON Lines of LLaVA's records (`lit_biqa.data.conversations`), relative
             to the working directory or to the data root.
         images: folder that image paths start from, relative likewise; the root where ``None``.
+        asked: take the records alone whose first question matches this regular expression, in
+            whatever case; for files like Q-Instruct's, where feedbacks lie among other answers.
         samples: draw so many records; ``None`` takes all.
         train: so many of them are part ``train`` and the others ``test``, no image in both;
             ``None`` gives all of them to either part.
@@ -41,11 +42,12 @@ class ConversationSettings:
             where none is. ``False`` keeps all answers as they are, without MOS.
 
     Raises:
-        InputError: if the numbers contradict each other.
+        InputError: if the numbers contradict each other, or the expression is none.
     """
 
     file: str
     images: str | None = None
+    asked: str | None = None
     samples: int | None = None
     train: int | None = None
     seed: int = 0
@@ -53,6 +55,12 @@ class ConversationSettings:
     decompose: bool = True
 
     def __post_init__(self) -> None:
+        try:
+            re.compile(self.asked or "")
+        except re.error as error:
+            raise InputError(
+                f"data.conversations: asked={self.asked!r} is no regular expression: {error}"
+            ) from error
         for name in ("samples", "train"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise InputError(f"data.conversations: {name} is {value}; give 1 or more")
@@ -80,6 +88,8 @@ class ConversationSet:
         self.images = _place(settings.images, root) if settings.images else root
         rows: Sequence[Conversation]
         rows = read_conversations(self.file, on_bad_record=settings.on_bad_record).rows
+        if settings.asked:
+            rows = _asked(rows, settings.asked, self.file)
         if settings.decompose:
             rows = _single(rows, settings.on_bad_record)
         drawn = _draw(rows, settings, self.file)
@@ -103,8 +113,8 @@ class ConversationSet:
         """
         if part not in self.parts:
             raise InputError(
-                f"{NAME} has no part {part!r}; it has train and test. Leave val unset to hold "
-                "out a share of the training records."
+                f"{CONVERSATIONS} has no part {part!r}; it has train and test. Leave val unset to "
+                "hold out a share of the training records."
             )
         rows = self.parts[part]
         absent = [row for row in rows if missing != "keep" and not self._on_disk(row)]
@@ -120,14 +130,14 @@ class ConversationSet:
         whole = self.settings.samples is None and self.settings.train is None
         name = f"{'all' if whole else f'drawn-{self.settings.seed}'}@{mark}"
         samples = [replace(sample, split=name) for sample in samples]
-        return Split(NAME, name, part, samples, mark, len(absent))
+        return Split(CONVERSATIONS, name, part, samples, mark, len(absent))
 
     def _on_disk(self, row: Conversation) -> bool:
         return row.image is None or (self.images / row.image).is_file()
 
     def _sample(self, row: Conversation) -> Sample:
         whole = Sample(
-            dataset=NAME,
+            dataset=CONVERSATIONS,
             split="",
             index=row.row,
             name=row.image or row.id or f"record {row.row}",
@@ -157,6 +167,16 @@ def apart(sample: Sample) -> Sample:
 
 def _place(name: str, root: Path) -> Path:
     return Path(name) if Path(name).exists() else root / name
+
+
+def _asked(rows: Sequence[Conversation], pattern: str, file: Path) -> list[Conversation]:
+    found = [row for row in rows if re.search(pattern, row.turns[0].text, re.IGNORECASE)]
+    if not found:
+        raise InputError(
+            f"{file}: none of its {len(rows)} first questions matches data.conversations.asked="
+            f"{pattern!r}; one of them is {rows[0].turns[0].text!r:.80}"
+        )
+    return found
 
 
 def _single(

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from lit_biqa.data import feedbacks
-from lit_biqa.data.catalog import NAMES
+from lit_biqa.data.catalog import CONVERSATIONS, NAMES
 from lit_biqa.data.images import SUFFIXES, list_images
 from lit_biqa.types import InputError, Sample
+
+log = logging.getLogger(__name__)
 
 
 def hold_out(
@@ -49,16 +52,17 @@ def hold_out(
     return kept, [s for s in samples if (s.dataset, _group(s)) in held]
 
 
-def overlap(train: Sequence[Sample], test: Sequence[Sample]) -> dict[str, int]:
-    """How many test images of each data set are trained on too, where there are any."""
+def warn_of_overlap(train: Sequence[Sample], test: Sequence[Sample]) -> None:
+    """Tell how many test images of each data set are trained on too, where there are any."""
     seen = {(s.dataset, s.index) for s in train}
-    both = [s.dataset for s in test if (s.dataset, s.index) in seen]
-    return {dataset: both.count(dataset) for dataset in sorted(set(both))}
+    both = Counter(s.dataset for s in test if (s.dataset, s.index) in seen)
+    for dataset, count in sorted(both.items()):
+        log.warning("%d test images of %s are trained on too", count, dataset)
 
 
 def is_dataset(item: str) -> bool:
     """Whether an item of ``predict`` names a data set, rather than a folder or an image."""
-    return item.endswith(".csv") or re.split("[/:]", item)[0] in (*NAMES, feedbacks.NAME)
+    return item.endswith(".csv") or re.split("[/:]", item)[0] in (*NAMES, CONVERSATIONS)
 
 
 def to_predict(items: Sequence[str]) -> list[Sample]:

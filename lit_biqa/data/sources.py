@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
-from lit_biqa.data import feedbacks
 from lit_biqa.data import synthetic as embedded
-from lit_biqa.data.catalog import Missing, entry_of, load_split, parse
+from lit_biqa.data.catalog import CONVERSATIONS, Missing, entry_of, load_split, parse
 from lit_biqa.data.feedbacks import ConversationSet, ConversationSettings
 from lit_biqa.data.splits import Split
 from lit_biqa.data.synthetic import SyntheticSettings
@@ -25,13 +25,13 @@ class Sources:
 
     Attributes:
         root: folder under which they lie.
-        missing: whether images that the disk lacks are an error, are left out, or are kept.
+        missing: whether images that the disk lacks are an error or are left out.
         synthetic: what the data set ``synthetic`` is made of.
         conversations: what the data set ``conversations`` is made of; ``None`` where there is none.
     """
 
     root: Path
-    missing: Missing
+    missing: Literal["error", "skip"]
     synthetic: SyntheticSettings
     conversations: ConversationSettings | None
 
@@ -43,7 +43,7 @@ class Sources:
         """
         names = [parse(spec, "train")[0] for spec in specs]
         for name in names:
-            if name != feedbacks.NAME:
+            if name != CONVERSATIONS:
                 entry_of(name, self.root)
         if "synthetic" in names:
             embedded.generate(self.root, self.synthetic)
@@ -54,7 +54,7 @@ class Sources:
         Args:
             spec: ``NAME[/SPLIT[:PART]]``.
             part: ``train``, ``val`` or ``test``; a part named in the spec goes before it.
-            opens_images: whether images need to be there.
+            opens_images: whether images need to be there; if not, all samples are kept.
 
         Raises:
             InputError: if the data set is not as it should be.
@@ -66,7 +66,7 @@ class Sources:
 
     def _split(self, spec: str, part: str, missing: Missing) -> Split:
         name, split, part = parse(spec, part)
-        if name == feedbacks.NAME:
+        if name == CONVERSATIONS:
             if split:
                 raise InputError(
                     f"{spec}: conversations are parted by data.conversations.train, not by a "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,16 @@ from archives import file_of
 from PIL import Image
 from torch import Generator, Tensor
 
-from lit_biqa.data.dataset import EvaluateReader, QualityDataset, TrainReader, collate
+from lit_biqa.data.dataset import (
+    BlindReader,
+    EvaluateReader,
+    QualityDataset,
+    TrainReader,
+    collate,
+)
 from lit_biqa.data.loader import BatchLoader
 from lit_biqa.parallel import GlobalBatchSampler
-from lit_biqa.types import Batch, InputError, Sample
+from lit_biqa.types import Batch, InputError, Message, Sample
 
 
 def evaluate(image: Image.Image) -> Tensor:
@@ -89,6 +96,37 @@ def test_pairs_have_a_row_for_each_text_and_none_for_images_without(samples: lis
         ("3.png", "3-2"),
     ]
     assert len(QualityDataset(samples[:1], EvaluateReader(evaluate), pairs=True)) == 1
+
+
+def test_rows_without_an_image_have_no_pixels(samples: list[Sample]) -> None:
+    alone = replace(samples[0], path=None)
+    for reader in (EvaluateReader(evaluate), TrainReader(augment)):
+        (mixed,) = batches(QualityDataset([alone, samples[1]], reader))
+        assert mixed["pixels"][0] is None and mixed["pixels"][1].shape == (3, 2, 2)
+        assert mixed["status"] == ["ok", "ok"]
+        (none,) = batches(QualityDataset([alone, alone], reader))
+        assert none["pixels"] == [None, None]
+
+
+def test_a_blind_reader_opens_nothing(samples: list[Sample]) -> None:
+    gone = [replace(sample, path=Path("nowhere.png")) for sample in samples[4:]]
+    (batch,) = batches(QualityDataset(gone, BlindReader()))
+    assert batch["pixels"] == [None, None]
+    assert batch["status"] == ["ok", "ok"] and batch["text"] == ["4-0", "5-0"]
+
+
+def test_each_text_comes_with_its_prompt_and_its_conclusion(samples: list[Sample]) -> None:
+    why, how = (Message("user", "Why?"),), (Message("user", "How sharp?"), Message("user", "!"))
+    sample = replace(samples[2], prompts=(why, how), conclusions=("It is bad.", ""))
+    more = replace(samples[3], prompts=(why,))  # texts joined later have no prompt
+    data = QualityDataset([sample, more], EvaluateReader(evaluate), pairs=True)
+    (batch,) = batches(data, size=5)
+    assert batch["text"] == ["2-0", "2-1", "3-0", "3-1", "3-2"]
+    assert batch["prompt"] == [why, how, why, (), ()]
+    assert batch["conclusion"] == ["It is bad.", "", "", "", ""]
+    assert data.lengths == [3 + 4 + 10, 3 + 11, 3 + 4, 3, 3]
+    (batch,) = batches(QualityDataset([sample, samples[0]], EvaluateReader(evaluate)))
+    assert (batch["prompt"], batch["conclusion"]) == ([why, ()], ["It is bad.", ""])
 
 
 def test_augmentation_follows_from_seed_draw_and_row_alone(samples: list[Sample]) -> None:

@@ -57,7 +57,7 @@ def test_a_sample_finds_its_vector_and_absent_ones_are_counted(path: Path) -> No
     assert torch.equal(reader(known, torch.Generator()), VECTORS[2])
     assert torch.equal(reader.stand_in(), torch.zeros(4))
     with pytest.raises(InputError, match=r"no embedding of 5 of 6 images \(spaq/0.jpg, spaq/1.jpg"):
-        reader.check([known, *others])
+        reader.held([known, *others])
     with pytest.raises(InputError, match="no embedding of 1 of 1"):
         reader(others[0], torch.Generator())
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lit_biqa.data.texts import attach_texts
-from lit_biqa.types import InputError, Sample
+from lit_biqa.data.texts import attach_texts, attach_to_parts, cleaned
+from lit_biqa.types import InputError, Message, Sample
 
 COMPLETION = "<caption>A cat.</caption><think>It is sharp.</think><answer>4.25</answer>"
 
@@ -139,6 +140,62 @@ def test_absent_and_binary_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "image.jpg").write_bytes(b"\xff\xd8\xff\xe0")
     with pytest.raises(InputError, match=r"image\.jpg: cannot be read as UTF-8"):
         attach_texts([sample("a.jpg")], [tmp_path / "image.jpg"])
+
+
+def test_images_beside_get_texts_quietly(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = lines(
+        tmp_path,
+        {"image": "a.jpg", "text": "A"},
+        {"image": "b.jpg", "text": "B"},
+        {"image": "c.jpg", "text": "C"},
+    )
+    train = [sample("a.jpg", 0)]
+    # a.jpg of another set is not meant; which c.jpg is meant is not known.
+    others = [sample(name, i, data) for i, (name, data) in enumerate(BESIDE)]
+    joined = attach_texts(train, [path], beside=others)
+    assert texts(joined) == [("A",), (), ("B",), (), (), ()]
+    assert [s.name for s in joined[1:]] == [s.name for s in others]
+    assert caplog.text == ""
+    with pytest.raises(InputError, match="ambiguous"):
+        attach_texts(others, [path])
+
+
+BESIDE = [(f"{name}.jpg", "two") for name in "abcd"] + [("c.jpg", "three")]
+
+
+def test_parts_keep_their_samples_whatever_their_order(tmp_path: Path) -> None:
+    path = lines(tmp_path, *({"image": f"{n}.jpg", "texts": [n, n]} for n in "abc"))
+    order = {"val": "b", "train": "a", "test": "c"}
+    parts = {part: [sample(f"{name}.jpg", ord(name))] for part, name in order.items()}
+    joined = attach_to_parts(parts, [path], ("texts",), 1)
+    assert {part: texts(found) for part, found in joined.items()} == {
+        "train": [("a",)],
+        "val": [("b",)],
+        "test": [("c",)],
+    }
+
+
+def test_where_nothing_is_trained_texts_may_be_of_other_images_or_gone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = lines(tmp_path, {"image": "a.jpg", "text": "A"})
+    parts = {"test": [sample("b.jpg")]}
+    assert attach_to_parts(parts, [path], ("text",), None) == parts
+    assert caplog.text == ""
+    assert attach_to_parts(parts, [tmp_path / "absent.jsonl"], ("text",), None) == parts
+    assert "absent.jsonl: no such file of texts; images are tested without" in caplog.text
+    with pytest.raises(InputError, match=r"absent\.jsonl: no such file"):
+        attach_to_parts({"train": [sample("a.jpg")]}, [tmp_path / "absent.jsonl"], ("text",), None)
+
+
+def test_cleaned_texts_keep_what_belongs_to_them() -> None:
+    said = tuple((Message("user", word),) for word in ("one", "two", "three"))
+    rated = sample("a.jpg", texts=("It is dim. I rate it 2.5.", "A score of 3.", "It is crisp."))
+    (found,) = cleaned([replace(rated, prompts=said, conclusions=("Bad.", "Fair.", "Good."))])
+    assert found.texts == ("It is dim.", "It is crisp.")
+    assert found.prompts == (said[0], said[2])
+    assert found.conclusions == ("Bad.", "Good.")
+    assert cleaned([rated])[0].prompts == ()
 
 
 def test_every_agiqa_image_has_its_published_reasoning(shared: Path) -> None:
