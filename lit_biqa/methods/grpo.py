@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from itertools import count
+from typing import Any
 
 import torch
 from lightning.pytorch.cli import OptimizerCallable
@@ -17,47 +16,36 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lit_biqa.backbones.tuning import adapters_off
 from lit_biqa.backbones.vision_language import VisionLanguageModel
 from lit_biqa.methods.base import Decay
 from lit_biqa.methods.chat import ChatMethod
-from lit_biqa.objectives.policy import Aggregation, Scale, policy_loss
-from lit_biqa.paradigms import Episode, Judgement, Paradigm, Say
+from lit_biqa.objectives.policy import Aggregation, Scale
+from lit_biqa.paradigms import Episode, Judgement, Paradigm
 from lit_biqa.paradigms.figures import figures, table
-from lit_biqa.parallel import everyone, world
+from lit_biqa.parallel import everyone, gather_rows
 from lit_biqa.readouts.base import Readout
-from lit_biqa.rollout.engine import Sampling, generate
-from lit_biqa.rollout.log_probs import accumulated_loss, completion_log_probs
-from lit_biqa.rollout.tokens import Said, said
-from lit_biqa.types import Batch, Chat, Completion, InputError, Sample
+from lit_biqa.rollout.engine import Sampling
+from lit_biqa.rollout.kept import Kept, Key, Record, records
+from lit_biqa.rollout.lesson import Lesson, Objective
+from lit_biqa.rollout.speaker import Speaker
+from lit_biqa.rollout.tokens import said
+from lit_biqa.types import Batch, Group, InputError, Sample
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(eq=False)
-class Lesson:
-    """A pass that is learned from.
-
-    Attributes:
-        number: of the pass, from 1.
-        said: R chats with n completions of each.
-        advantages: of each token ``[R * n, T]``.
-        old: log-probabilities under the policy that spoke ``[R * n, T]``; ``None`` until the first
-            update has computed them.
-        reference: under the reference model, likewise; ``None`` without one.
-    """
-
-    number: int
-    said: Said
-    advantages: Tensor
-    old: Tensor | None = None
-    reference: Tensor | None = None
-
-
 @dataclass(frozen=True, eq=False)
 class Rollout:
-    """What was said about a batch, what it earned, and what is learned from it."""
+    """What was said about a batch, what it earned, and what is learned from it.
 
+    Attributes:
+        keys: data set and row of each image.
+        episode: what was said.
+        judgement: what it earned.
+        lessons: what is learned from it.
+    """
+
+    keys: list[Key]
     episode: Episode
     judgement: Judgement
     lessons: list[Lesson]
@@ -125,11 +113,14 @@ class GRPO(ChatMethod):
         if not sampling.temperature:
             raise InputError("sampling.temperature=0 says the same thing always: give more than 0")
         self.paradigm, self.sampling = paradigm, sampling
-        self.beta, self.clip, self.aggregation, self.scale = beta, clip, aggregation, scale
-        self.iterations, self.seed, self.table_every = iterations, seed, table_every
-        self.prompts_at_once, self.rows_at_once = prompts_at_once, rows_at_once
-        self.known: dict[tuple[str, int], Sample] = {}
+        self.objective = Objective(
+            beta, clip, aggregation, sampling.temperature, sampling.budget, rows_at_once
+        )
+        self.scale, self.iterations, self.seed = scale, iterations, seed
+        self.prompts_at_once, self.table_every = prompts_at_once, table_every
+        self.known: dict[Key, Sample] = {}
         self.rollout: Rollout | None = None
+        self._kept: dict[Key, Record] = {}
         # In lists they are no part of this module: of none of its checkpoints, nor of what trains.
         self._frozen: list[VisionLanguageModel] = []
         self._seconds: dict[str, float] = {}
@@ -147,28 +138,28 @@ class GRPO(ChatMethod):
             return
         if self.iterations > 1 and self.trainer.accumulate_grad_batches > 1:
             raise InputError("model.iterations and trainer.accumulate_grad_batches: set one to 1")
-        self.data.repeats = self.iterations
         if self.paradigm.second:
             asked = len(self.backbone.row(self.paradigm.again("")).ids)
             self.backbone.check_length(asked + self.sampling.budget, self.sampling.budget)
-        samples = self.data.samples
-        beside = [each for part in ("val", "test") for each in samples.get(part, ())]
-        kept = self.paradigm.suited(samples["train"], beside)
-        name = type(self.paradigm).__name__
+        self._choose(self.data.samples)
+        self.data.repeats = self.iterations
+
+    def _choose(self, samples: dict[str, list[Sample]]) -> None:
+        name, train = type(self.paradigm).__name__, samples["train"]
+        kept = self.paradigm.suited(train, [*samples.get("val", ()), *samples.get("test", ())])
         if not kept:
-            raise InputError(f"none of {len(samples['train'])} samples to train on suits {name}")
-        if len(kept) < len(samples["train"]):
-            log.warning("%d of %d samples suit %s", len(kept), len(samples["train"]), name)
+            raise InputError(f"none of {len(train)} samples to train on suits {name}")
+        if len(kept) < len(train):
+            log.warning("%d of %d samples suit %s", len(kept), len(train), name)
         self.known = {(each.dataset, each.index): each for each in kept}
-        # One row for each image; its texts are what rewards compare with.
-        bare = [replace(each, texts=(), prompts=(), conclusions=()) for each in kept]
-        samples["train"] = bare
+        # One row for each image: its texts are what rewards compare with.
+        samples["train"] = [replace(s, texts=(), prompts=(), conclusions=()) for s in kept]
 
     def load(self) -> None:
         """Read the weights, and in a fit keep a copy where one is needed."""
         super().load()
         fitting = self.trainer.state.fn == TrainerFn.FITTING
-        if fitting and self.beta and self.backbone.tuning.how == "full":
+        if fitting and self.objective.beta and self.backbone.tuning.how == "full":
             self._frozen = [deepcopy(self.backbone).requires_grad_(False)]
 
     def shard(self) -> None:
@@ -189,12 +180,13 @@ class GRPO(ChatMethod):
         self._seconds = {}
         if self.global_step % self.iterations == 0 or self.rollout is None:
             self.rollout = self._roll_out(batch)
-            self._differ |= any(_teaches(lesson) for lesson in self.rollout.lessons)
+            fresh = (lesson for lesson in self.rollout.lessons if lesson.old is None)
+            self._differ |= any(lesson.teaches for lesson in fresh)
         found = figures(self.paradigm, self.rollout.episode, self.rollout.judgement)
         losses = []
         with self._clock("loss"):
             for lesson in self.rollout.lessons:
-                loss, stats = self._loss(lesson)
+                loss, stats = lesson.loss(self.backbone, self.objective)
                 losses.append(loss)
                 found |= {f"pass{lesson.number}/{name}": each for name, each in stats.items()}
         found |= {f"seconds/{name}": each for name, each in self._seconds.items()}
@@ -202,108 +194,58 @@ class GRPO(ChatMethod):
         return torch.stack(losses).sum(), parts
 
     def _roll_out(self, batch: Batch) -> Rollout:
-        keys = zip(batch["dataset"], batch["index"].tolist(), strict=True)
+        keys = list(zip(batch["dataset"], batch["index"].tolist(), strict=True))
+        kept, self._kept = self._kept, {}
+        again = Kept(self.backbone, kept, keys) if kept.keys() >= set(keys) else None
         with self._clock("rollout"):
-            episode = self.paradigm.play(batch, self._say(batch), [self.known[key] for key in keys])
-        judgement = self.paradigm.judge(episode, self.scale)
-        lessons = [
-            self._lesson(number, episode, judgement)
-            for number in range(len(episode.passes))
+            speaker = again or Speaker(
+                self.backbone,
+                keys,
+                f"{self.seed}/{self.global_step}",
+                self.sampling,
+                self.prompts_at_once,
+            )
+            known = [self.known[key] for key in keys]
+            episode = self.paradigm.play(batch, speaker.say, known)
+        judgement = self._judge(episode.groups)
+        lessons = self._lessons(episode, judgement)
+        for place, lesson in enumerate(lessons):
+            if self.objective.beta:
+                with self._clock("reference"):
+                    lesson.refer((self._frozen or [self.backbone])[0], self.objective)
+            if again:
+                lesson.old = again.old(place, lesson.said.ids.shape[2]).to(self.device)
+        return Rollout(keys, episode, judgement, lessons)
+
+    def _judge(self, groups: Sequence[Group]) -> Judgement:
+        """Images are ranked against those of all ranks."""
+        step = gather_rows(groups, _key)
+        keys = [_key(group) for group in step]
+        return self.paradigm.judge(step, self.scale).of([keys.index(_key(g)) for g in groups])
+
+    def _lessons(self, episode: Episode, judgement: Judgement) -> list[Lesson]:
+        passes = enumerate(zip(episode.passes, judgement.advantages, strict=True))
+        return [
+            Lesson.of(
+                number + 1,
+                said(self.backbone, each.chats, each.completions, earned.shape[1]),
+                earned,
+            )
+            for number, (each, earned) in passes
             if self.paradigm.updates[number]
         ]
-        with self._clock("reference"):
-            for lesson in lessons:
-                lesson.reference = self._reference(lesson.said)
-        return Rollout(episode, judgement, lessons)
 
-    def _say(self, batch: Batch) -> Say:
-        """What is said follows from seed, step, pass, image and place, not from the process."""
-        numbers = count(1)
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what is still to be learned from, of all ranks."""
+        if self.rollout is not None and self.global_step % self.iterations:
+            said = [each.completions for each in self.rollout.episode.passes]
+            old = [lesson.old for lesson in self.rollout.lessons]
+            own = records(self.rollout.keys, said, old)
+            checkpoint["rollout"] = gather_rows(own, lambda record: record["key"])
 
-        def say(chats: Sequence[Chat | None], n: int) -> list[list[Completion]]:
-            each, number = len(chats) // len(batch["index"]), next(numbers)
-            asked = [(place, chat) for place, chat in enumerate(chats) if chat is not None]
-            names = (
-                f"{batch['dataset'][p // each]}/{int(batch['index'][p // each])}/{p % each}"
-                for p, _ in asked
-            )
-            start = f"{self.seed}/{self.global_step}/{number}"
-            seeds = [zlib.crc32(f"{start}/{name}".encode()) for name in names]
-            answers = generate(
-                self.backbone, [c for _, c in asked], n, self.sampling, seeds, self.prompts_at_once
-            )
-            found: list[list[Completion]] = [[] for _ in chats]
-            for (place, _), some in zip(asked, answers, strict=True):
-                found[place] = some
-            return found
-
-        return say
-
-    def _lesson(self, number: int, episode: Episode, judgement: Judgement) -> Lesson:
-        each, earned = episode.passes[number], judgement.advantages[number].to(self.device)
-        tokens = said(self.backbone, each.chats, each.completions, earned.shape[1])
-        by_token = torch.where(tokens.rating, earned[..., 1, None], earned[..., 0, None])
-        return Lesson(number + 1, tokens, by_token.flatten(0, 1))
-
-    def _reference(self, tokens: Said) -> Tensor | None:
-        if not self.beta:
-            return None
-        model = self._frozen[0] if self._frozen else self.backbone
-        with torch.no_grad(), adapters_off(model):
-            return completion_log_probs(
-                model,
-                tokens.inputs,
-                tokens.ids,
-                tokens.mask,
-                self.sampling.temperature,
-                self.rows_at_once,
-            ).flatten(0, 1)
-
-    def _loss(self, lesson: Lesson) -> tuple[Tensor, dict[str, float]]:
-        """The policy loss of a pass and its statistics, means over tokens."""
-        tokens, mask = lesson.said, lesson.said.mask.flatten(0, 1)
-        denominator = self._denominator(mask)
-        old, sums, spoken = lesson.old, dict[str, Tensor](), list[Tensor]()
-
-        def loss_of(log_probs: Tensor, rows: slice) -> Tensor:
-            spoken.append(log_probs.detach())
-            loss, stats = policy_loss(
-                log_probs,
-                log_probs if old is None else old[rows],
-                None if lesson.reference is None else lesson.reference[rows],
-                lesson.advantages[rows],
-                mask[rows],
-                self.clip,
-                self.beta,
-                self.aggregation,
-                denominator,
-            )
-            for name, mean in stats.items():
-                sums[name] = sums.get(name, 0) + mean * mask[rows].sum()
-            return loss
-
-        loss = accumulated_loss(
-            self.backbone,
-            tokens.inputs,
-            tokens.ids,
-            tokens.mask,
-            loss_of,
-            self.sampling.temperature,
-            self.rows_at_once,
-        )
-        if old is None:
-            lesson.old = torch.cat(spoken)
-        return loss, {name: float(each / mask.sum().clamp(min=1)) for name, each in sums.items()}
-
-    def _denominator(self, mask: Tensor) -> float:
-        """What the sum over this rank's completions is divided by, to give that of all ranks.
-
-        Ranks' gradients are averaged afterwards, so their number divides it.
-        """
-        counts = torch.stack([mask.any(1).sum(), mask.sum()])[None]
-        completions, tokens = map(int, everyone(counts).sum(0))
-        of = {"grpo": completions, "dapo": tokens, "dr_grpo": completions * self.sampling.budget}
-        return max(1, of[self.aggregation]) / world()[1]
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take up what was still to be learned from."""
+        self._kept = {record["key"]: record for record in checkpoint.get("rollout", ())}
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Refuse a step that would learn nothing though there is something to be learned.
@@ -330,7 +272,7 @@ class GRPO(ChatMethod):
     def _clock(self, phase: str) -> Iterator[None]:
         start = self._now()
         yield
-        self._seconds[phase] = self._now() - start
+        self._seconds[phase] = self._seconds.get(phase, 0.0) + self._now() - start
 
     def _now(self) -> float:
         if self.device.type == "cuda":
@@ -338,12 +280,8 @@ class GRPO(ChatMethod):
         return time.perf_counter()
 
 
-def _teaches(lesson: Lesson) -> bool:
-    """Whether within some group different completions have earned differently."""
-    ids, mask = lesson.said.ids, lesson.said.mask
-    different = (ids.masked_fill(~mask, -1) != ids.masked_fill(~mask, -1)[:, :1]).any(2).any(1)
-    earned = lesson.advantages.view(ids.shape).masked_fill(~mask, 0).ne(0).flatten(1).any(1)
-    return bool((different & earned).any())
+def _key(group: Group) -> Key:
+    return group.dataset, group.index
 
 
 def _local(gradient: Tensor) -> Tensor:

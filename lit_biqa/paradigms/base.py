@@ -58,7 +58,7 @@ class Episode:
 
 @dataclass(frozen=True, eq=False)
 class Judgement:
-    """What an episode earns.
+    """What groups earn.
 
     Attributes:
         total: rewards ``[P, G]``.
@@ -69,6 +69,18 @@ class Judgement:
     total: Tensor
     parts: dict[str, Tensor]
     advantages: tuple[Tensor, ...]
+
+    def of(self, images: Sequence[int]) -> Judgement:
+        """That of some of the P images."""
+        chosen = list(images)
+        return Judgement(
+            self.total[chosen],
+            {name: part[chosen] for name, part in self.parts.items()},
+            tuple(
+                each.unflatten(0, (len(self.total), -1))[chosen].flatten(0, 1)
+                for each in self.advantages
+            ),
+        )
 
 
 class Paradigm(ABC):
@@ -228,21 +240,21 @@ class Paradigm(ABC):
             groups[row] = replace(group, second=tuple(map(tuple, own)))
         return Episode((Pass(chats, said), Pass(asked, answered)), groups, handed)
 
-    def judge(self, episode: Episode, scale: Scale = "group") -> Judgement:
-        """Rewards and advantages of an episode.
+    def judge(self, groups: Sequence[Group], scale: Scale = "group") -> Judgement:
+        """Rewards and advantages of the groups of a step, of all ranks.
 
         Args:
-            episode: that was played.
+            groups: that were played.
             scale: of advantages, see `lit_biqa.objectives.policy.advantages`.
         """
-        rewards, parts = total(self.slots, episode.groups)
+        rewards, parts = total(self.slots, groups)
         first = torch.stack([self._credited(part, parts, scale) for part in PARTS], 2)
         if not self.second:
             return Judgement(rewards, parts, (first,))
         if self.second == 1:
             second = advantages(rewards, scale).reshape(-1, 1)
         else:
-            second = self._of_second(episode, scale)
+            second = self._of_second(groups, scale)
         return Judgement(rewards, parts, (first, second[..., None].expand(-1, -1, 2)))
 
     def _credited(self, part: str, parts: Mapping[str, Tensor], scale: Scale) -> Tensor:
@@ -255,18 +267,14 @@ class Paradigm(ABC):
         none = torch.zeros_like(next(iter(parts.values())))
         return advantages(torch.stack([none, *weighted]).sum(0), scale)
 
-    def _of_second(self, episode: Episode, scale: Scale) -> Tensor:
+    def _of_second(self, groups: Sequence[Group], scale: Scale) -> Tensor:
         """Advantages ``[P * G, M]``; 0 where nothing was handed on."""
-        found = torch.zeros(len(episode.handed), self.second)
-        asked = [i for i, text in enumerate(episode.handed) if text is not None]
-        groups = [
-            replace(group, completions=said, second=())
-            for group in episode.groups
-            for said in group.second
-            if said
-        ]
-        if groups and self.slots_of_second:
-            found[asked] = advantages(total(self.slots_of_second, groups)[0], scale)
+        each = [replace(g, completions=said, second=()) for g in groups for said in g.second]
+        asked = [i for i, group in enumerate(each) if group.completions]
+        found = torch.zeros(len(each), self.second)
+        if asked and self.slots_of_second:
+            earned, _ = total(self.slots_of_second, [each[i] for i in asked])
+            found[asked] = advantages(earned, scale)
         return found
 
 

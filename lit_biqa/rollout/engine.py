@@ -120,7 +120,7 @@ def generate(
             uniforms = torch.stack([_uniforms(seeds[i], n, sampling.budget) for i in chosen])
             written = model(_write, [chats[i] for i in chosen], uniforms, sampling)
             for index, rows in zip(chosen, written.tolist(), strict=True):
-                answers[index] = [_completion(model, row) for row in rows]
+                answers[index] = [completion(model, row) for row in rows]
     return answers
 
 
@@ -137,7 +137,8 @@ def _uniforms(seed: int, n: int, budget: int) -> Tensor:
     return torch.rand(n, budget, generator=torch.Generator().manual_seed(seed))
 
 
-def _completion(model: VisionLanguageModel, row: Sequence[int]) -> Completion:
+def completion(model: VisionLanguageModel, row: Sequence[int]) -> Completion:
+    """What a row of tokens says, at least one; those below 0 are none."""
     ids = tuple(token for token in row if token >= 0)
     finished = ids[-1] in model.end
     return Completion(ids, model.text(ids[:-1] if finished else ids), finished)
