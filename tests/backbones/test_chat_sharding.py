@@ -1,0 +1,151 @@
+"""Weights sharded over two processes, of which one may see images and the other none."""
+
+from __future__ import annotations
+
+import multiprocessing
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from chatters import FAMILIES, Tiny, loaded, mixed
+from torch import Tensor
+from torch.distributed.device_mesh import init_device_mesh
+
+from lit_biqa.backbones.tuning import Tuning
+from lit_biqa.backbones.vision_language import Inputs
+from lit_biqa.objectives.likelihood import smoothed_likelihood
+from lit_biqa.types import Chat, ask
+
+LIMIT = 240.0  # seconds; a hang is noticed after them
+TUNINGS = {
+    "full": Tuning(checkpointing=True),
+    "lora": Tuning("lora", rank=3),
+    "lora beside bfloat16": Tuning("lora", ["bridge"], rank=3, precision="bfloat16"),
+}
+# Which of `rows` each rank is given.
+SHARES = {
+    "text and images": ([1, 4], [0, 2]),
+    "images and text": ([3], [1]),
+    "text and text": ([4], [1]),
+    "mixed and text": ([0, 1], [4]),
+}
+ANSWERS = ["good", "fair, I think", "bad", "excellent", "poor"]
+
+
+def rows(model: Tiny) -> list[Chat]:
+    return [*mixed(model), ask("Describe a noisy image.")]
+
+
+def encoded(model: Tiny, chosen: list[int]) -> Inputs:
+    chats = rows(model)
+    return model.encode([chats[i] for i in chosen], [ANSWERS[i] for i in chosen])
+
+
+def summed(model: Tiny, inputs: Inputs) -> Tensor:
+    """Loss over all tokens of the answers, as fine-tuning takes it."""
+    assert inputs.labels is not None
+    hidden = model.hidden(inputs).last_hidden_state[:, :-1]
+    labels = inputs.labels[:, 1:]
+    return smoothed_likelihood(hidden, model.head.weight, labels, 0.1, reduction="sum")
+
+
+def tokens(inputs: Inputs) -> int:
+    assert inputs.labels is not None
+    return int((inputs.labels[:, 1:] >= 0).sum())
+
+
+def shares_of(tuning: Tuning) -> list[str]:
+    """Those that train anything."""
+    return [share for share in SHARES if share != "text and text" or "language" in tuning.parts]
+
+
+def stirred(family: Any, tuning: Tuning) -> Tiny:
+    model = loaded(family, tuning)
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "lora_B" in name:
+                weight.copy_(0.02 * torch.randn(weight.shape, generator=generator))
+    return model
+
+
+def gradients(model: Tiny, shares: list[list[int]], rank: int) -> dict[str, Tensor]:
+    """Of one step: the mean over the tokens of all ranks' rows."""
+    model.zero_grad()
+    total = sum(tokens(encoded(model, share)) for share in shares)
+    loss = model(summed, encoded(model, shares[rank])) / total
+    # FSDP2 takes the mean over the ranks.
+    (loss * len(shares)).backward()
+    found = {n: w.grad for n, w in model.named_parameters() if w.grad is not None}
+    return {n: g.full_tensor() if hasattr(g, "full_tensor") else g for n, g in found.items()}
+
+
+def rollout(model: Tiny, rank: int) -> list[Tensor]:
+    """Weights gathered once; the ranks then see different rows, and not as many."""
+    found = []
+    with torch.no_grad(), model.gathered():
+        for chosen in ([[0], [1], [2, 4]], [[1]])[rank]:
+            found.append(model(lambda m: m.hidden(encoded(m, chosen)).last_hidden_state))  # noqa: B023
+    return found
+
+
+def process(rank: int, port: int, folder: Path) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", world_size=2, rank=rank)
+    mesh = init_device_mesh("cpu", (2,))
+    for family in FAMILIES:
+        for name, tuning in TUNINGS.items():
+            model = stirred(family, tuning)
+            model.shard(mesh)
+            steps = {s: gradients(model, list(SHARES[s]), rank) for s in shares_of(tuning)}
+            seen = rollout(model, rank)
+            steps["after a rollout"] = gradients(model, list(SHARES["text and images"]), rank)
+            torch.save((steps, seen), folder / f"{family.__name__}-{name}-{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """What two processes found, of every family, tuning and share."""
+    folder = tmp_path_factory.mktemp("sharded")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    context = multiprocessing.get_context("spawn")
+    both = [context.Process(target=process, args=(rank, port, folder)) for rank in range(2)]
+    for each in both:
+        each.start()
+    for each in both:
+        each.join(LIMIT)
+    hung = [each for each in both if each.is_alive()]
+    for each in hung:
+        each.kill()
+    assert not hung, "a rank waits for the other"
+    assert [each.exitcode for each in both] == [0, 0]
+    yield folder
+
+
+@pytest.mark.parametrize("name", TUNINGS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_two_ranks_find_the_gradients_of_one(family: Any, name: str, folder: Path) -> None:
+    alone = stirred(family, TUNINGS[name])
+    half = TUNINGS[name].precision == "bfloat16"
+    stored = [torch.load(folder / f"{family.__name__}-{name}-{rank}.pt") for rank in range(2)]
+    for share in [*shares_of(TUNINGS[name]), "after a rollout"]:
+        shares = SHARES.get(share, SHARES["text and images"])
+        expected = gradients(alone, [shares[0] + shares[1]], 0)
+        assert expected
+        for steps, _ in stored:
+            assert steps[share].keys() == expected.keys(), share
+            for weight, gradient in expected.items():
+                found = steps[share][weight].float()
+                apart = (found - gradient.float()).norm() / gradient.float().norm().clamp_min(1e-4)
+                assert apart < (0.1 if half else 1e-4), (share, weight)
+    with torch.no_grad():
+        for rank, (_, seen) in enumerate(stored):
+            for hidden, other in zip(seen, rollout(alone, rank), strict=True):
+                torch.testing.assert_close(hidden, other, atol=0.1 if half else 1e-5, rtol=0)
