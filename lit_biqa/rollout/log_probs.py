@@ -45,7 +45,7 @@ def completion_log_probs(
         ``[P, G, T]`` in nats, in float32 or wider; 0 where the mask is false.
     """
     rows: Tensor = model(_log_probs, inputs, completions, mask, temperature, rows_at_once)
-    return rows
+    return rows.view(mask.shape)
 
 
 def accumulated_loss(
@@ -97,7 +97,7 @@ def _log_probs(
     portions = _portions(mask, rows_at_once)
     ids = completions.flatten(0, 1)
     found = [_of_rows(model, prompts, ids, mask, rows, temperature) for rows in portions]
-    return torch.cat(found).view(mask.shape)
+    return torch.cat(found)
 
 
 def _portions(mask: Tensor, rows_at_once: int | None) -> Iterator[slice]:
@@ -149,7 +149,7 @@ def _accumulate(
         for rows in _portions(mask, rows_at_once):
             _gather(model)
             loss = loss_of(_of_rows(model, there, ids, mask, rows, temperature), rows)
-            loss.backward()  # type: ignore[no-untyped-call]
+            torch.autograd.backward(loss)
             total += loss.detach()
         return total
 
@@ -163,8 +163,10 @@ def _accumulate(
 
 def _trained(model: VisionLanguageModel) -> list[nn.Parameter]:
     """The parameters that gradients are left on: the shards, where weights are sharded."""
-    if isinstance(model, FSDPModule):
+    if isinstance(model, FSDPModule):  # its root stays whole within forward unless told otherwise
+        model.set_reshard_after_forward(True, recurse=False)
         model.reshard()
+        model.set_reshard_after_forward(False, recurse=False)
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
