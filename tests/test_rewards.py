@@ -5,10 +5,12 @@ from __future__ import annotations
 import doctest
 import math
 import statistics
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor
 
 from lit_biqa import rewards
 from lit_biqa.rewards import (
@@ -171,5 +173,9 @@ def test_total_weighs_and_keeps_the_parts() -> None:
 
 
 def test_total_names_a_reward_that_is_not_finite() -> None:
+    class Odd(Reward):
+        def __call__(self, groups: Sequence[Group]) -> Tensor:
+            return torch.full((1, 1), math.nan)
+
     with pytest.raises(ValueError, match="reward odd is not finite"):
-        total({"odd": Slot(lambda groups: torch.full((1, 1), math.nan))}, [group(rated(3))])
+        total({"odd": Slot(Odd())}, [group(rated(3))])
