@@ -33,7 +33,7 @@ def reading(source: str, what: str) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except (OSError, ValueError, SafetensorError, pickle.UnpicklingError) as error:
+    except (OSError, ValueError, ImportError, SafetensorError, pickle.UnpicklingError) as error:
         raise InputError(f"{source}: {what} cannot be read: {error}") from error
 
 
