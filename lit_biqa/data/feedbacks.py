@@ -15,7 +15,7 @@ from lit_biqa.data.catalog import CONVERSATIONS, Missing
 from lit_biqa.data.conversations import Conversation, read_conversations
 from lit_biqa.data.splits import Split, digest
 from lit_biqa.parallel import world
-from lit_biqa.text.conclusions import coverage, decompose
+from lit_biqa.text.conclusions import Feedback, coverage, decompose
 from lit_biqa.text.levels import score_of
 from lit_biqa.types import InputError, Sample
 
@@ -96,9 +96,11 @@ class ConversationSet:
         self.parts = {"train": drawn, "test": drawn}
         if settings.train is not None:
             self.parts = _divide(drawn, settings.train, settings.seed, self.file)
-        if settings.decompose and world()[0] == 0:
-            found = coverage(decompose(row.answers[0][1]) for row in drawn)
-            print(f"{self.file}: {found}", flush=True)
+        self.feedbacks: dict[int, Feedback] = {}
+        if settings.decompose:
+            self.feedbacks = {row.row: decompose(row.answers[0][1]) for row in drawn}
+            if world()[0] == 0:
+                print(f"{self.file}: {coverage(self.feedbacks.values())}", flush=True)
 
     def load(self, part: str, missing: Missing) -> Split:
         """Samples of one part.
@@ -147,16 +149,15 @@ class ConversationSet:
             texts=tuple(answer for _, answer in row.answers),
             prompts=tuple(before for before, _ in row.answers),
         )
-        return apart(whole) if self.settings.decompose else whole
+        return apart(whole, self.feedbacks[row.row]) if self.feedbacks else whole
 
 
-def apart(sample: Sample) -> Sample:
+def apart(sample: Sample, found: Feedback) -> Sample:
     """A sample whose one text is a feedback, taken apart.
 
     Its text is then the description, none where nothing is described; its conclusion is a sentence
     of its own, and its MOS the score of the level that is concluded.
     """
-    found = decompose(sample.texts[0])
     mos = score_of(found.level) if found.level else math.nan
     if not found.description:
         return replace(sample, texts=(), prompts=(), mos=mos)
