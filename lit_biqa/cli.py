@@ -19,7 +19,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 # The methods and encoders are imported to be known by their bare names, as in `--model RALI`;
 # none of them imports a heavy library before it is used.
 from lit_biqa import faults
-from lit_biqa.backbones import clip, tiny  # noqa: F401
+from lit_biqa.backbones import auto_chat, clip, owl2, qwen_vl, tiny, tiny_chat  # noqa: F401
 from lit_biqa.callbacks import (
     CorrelationReport,
     PredictionWriter,
