@@ -11,6 +11,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lit_biqa.conditions import IMAGE, by_leak, gap
 from lit_biqa.files import replacing
 from lit_biqa.metrics import Correlations, correlate, mean
 from lit_biqa.types import InputError, Prediction
@@ -72,15 +73,17 @@ def evaluate(rows: Sequence[Prediction], bootstrap: int = 1000, seed: int = 0) -
     """Correlate the rows of each data set and condition, then average each condition.
 
     A row whose status is not ``ok`` or whose score is not finite is a failure; `Correlations` says
-    how failures count. Means come last, one for each condition, over its data sets.
+    how failures count. Rows read from texts are judged once more by whether their text leaks, and
+    where images were read too the gap between image and text has lines of its own, ``image -
+    <condition>``. Means come last, one for each condition, over its data sets.
 
     Args:
         rows: all rows of the test, free of repeats.
         bootstrap: resamples for the intervals; 0 for none.
         seed: of the resampling, the same for every data set.
     """
-    results = []
-    for (dataset, split, condition), group in grouped(rows).items():
+    results: list[Result] = []
+    for (dataset, split, condition), group in grouped([*rows, *by_leak(rows)]).items():
         values = correlate(
             [math.nan if failed(row) else row.score for row in group],
             [row.mos for row in group],
@@ -89,10 +92,24 @@ def evaluate(rows: Sequence[Prediction], bootstrap: int = 1000, seed: int = 0) -
             label=f"{dataset} ({condition})",
         )
         results.append(Result(dataset, split, condition, values))
+    results += _gaps(results)
     for condition in sorted({result.condition for result in results}):
         average = mean([result.correlations for result in results if result.condition == condition])
         results.append(Result(MEAN, "-", condition, average))
     return results
+
+
+def _gaps(results: Sequence[Result]) -> list[Result]:
+    """Lines ``image - text`` and so on, for each data set that was read from its images too."""
+    from_image = {(r.dataset, r.split): r for r in results if r.condition == IMAGE}
+    return [
+        Result(
+            r.dataset, r.split, f"{IMAGE} - {r.condition}", gap(image.correlations, r.correlations)
+        )
+        for r in results
+        if r.condition.partition(",")[0].partition("-")[0] in ("text", "reasoning")
+        and (image := from_image.get((r.dataset, r.split))) is not None
+    ]
 
 
 def labels(results: Sequence[Result]) -> list[str]:

@@ -200,6 +200,26 @@ class Prediction:
     status: str = "ok"
 
 
+@dataclass(frozen=True)
+class TextPrediction(Prediction):
+    """A scored image with what a model said of it.
+
+    Attributes:
+        level: the level word that was read, empty where none was.
+        text: what the model said on the way.
+        leak: whether the text that the score was read from named a rating; ``None`` where the
+            score was not read from a text.
+        spread: standard deviation of several readings; ``nan`` where there was one.
+        seconds: that the reading took, its share of those of its batch.
+    """
+
+    level: str = ""
+    text: str = ""
+    leak: bool | None = None
+    spread: float = math.nan
+    seconds: float = math.nan
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """The end of an error message: the known names nearest to a wrong one, or all of them."""
     names = sorted(known)

@@ -19,10 +19,13 @@ types
 parallel files
 progress bootstrap hyperparameters
 text objectives metrics
+conditions
 report
 data backbones prototypes rewards
 rollout tasks
-paradigms readouts analysis
+paradigms
+readouts
+analysis
 callbacks scorer
 methods
 run_folder config_files

@@ -38,7 +38,9 @@ def test_a_line_for_each_set_and_condition_and_a_mean_for_each_condition() -> No
         ("csiq", "image", 20),
         ("csiq", "text", 20),
         ("spaq", "image", 30),
+        ("csiq", "image - text", 20),
         ("mean", "image", 50),
+        ("mean", "image - text", 20),
         ("mean", "text", 20),
     ]
     csiq = [(row.score, row.mos) for row in predictions("csiq", 20)]

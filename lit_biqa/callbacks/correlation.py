@@ -99,13 +99,13 @@ class CorrelationReport(pl.Callback):
         report.write_predictions(folder / "predictions.csv", rows)
         self._illustrate(trainer, rows, folder)
 
-    def _illustrate(self, trainer: pl.Trainer, rows: list[Prediction], folder: Path) -> None:
-        groups, metrics, figures = report.grouped(rows), {}, {}
+    def _illustrate(self, trainer: pl.Trainer, all_rows: list[Prediction], folder: Path) -> None:
+        groups, metrics, figures = report.grouped(all_rows), {}, {}
         for label, result in zip(report.labels(self.results), self.results, strict=True):
             for name in report.METRICS:
                 metrics[f"test/{label}/{name}"] = float(getattr(result.correlations, name))
-            if result.dataset != report.MEAN:
-                figure = scatter(groups[result.dataset, result.split, result.condition], result)
+            if rows := groups.get((result.dataset, result.split, result.condition)):
+                figure = scatter(rows, result)
                 figures[f"test/{label}"] = figure
                 with replacing(folder / f"{label.replace('/', '-')}.png") as part:
                     figure.savefig(part, format="png")

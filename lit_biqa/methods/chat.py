@@ -20,20 +20,7 @@ from lit_biqa.backbones.vision_language import VisionLanguageModel
 from lit_biqa.data.datamodule import BIQADataModule
 from lit_biqa.methods.base import Decay, Method
 from lit_biqa.readouts.base import Readout
-from lit_biqa.types import Batch, InputError, Prediction
-
-
-@dataclass(frozen=True)
-class TextPrediction(Prediction):
-    """A scored image with what the model said of it.
-
-    Attributes:
-        level: the level word that was read, empty where none was.
-        text: what the model said on the way.
-    """
-
-    level: str = ""
-    text: str = ""
+from lit_biqa.types import Batch, InputError, Prediction, TextPrediction
 
 
 @dataclass(frozen=True)
@@ -152,6 +139,9 @@ class ChatMethod(Method):
                 status=verdict.status if batch["status"][row] == "ok" else batch["status"][row],
                 level=verdict.level,
                 text=verdict.text,
+                leak=verdict.leak,
+                spread=verdict.spread,
+                seconds=verdict.seconds,
             )
             for readout in readouts
             for condition, verdicts in readout.read(self.backbone, batch).items()

@@ -24,6 +24,7 @@ from lit_biqa.paradigms import Episode, Judgement, Paradigm
 from lit_biqa.paradigms.figures import figures, table
 from lit_biqa.parallel import everyone, gather_rows
 from lit_biqa.readouts.base import Readout
+from lit_biqa.readouts.ratings import Rated
 from lit_biqa.rollout.engine import Sampling
 from lit_biqa.rollout.kept import Kept, Key, Record, records
 from lit_biqa.rollout.lesson import Lesson, Objective
@@ -104,6 +105,9 @@ class GRPO(ChatMethod):
         warmup: float = 0.0,
         decay: Decay = "linear",
     ) -> None:
+        for readout in readouts:
+            if isinstance(readout, Rated):
+                readout.paradigm = paradigm
         super().__init__(backbone, optimizer, readouts, warmup, decay)
         if min(iterations, rows_at_once, table_every) < 1 or beta < 0 or not clip > 0:
             raise InputError(
@@ -237,6 +241,7 @@ class GRPO(ChatMethod):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what is still to be learned from, of all ranks."""
+        super().on_save_checkpoint(checkpoint)
         if self.rollout is not None and self.global_step % self.iterations:
             said = [each.completions for each in self.rollout.episode.passes]
             old = [lesson.old for lesson in self.rollout.lessons]
@@ -245,6 +250,7 @@ class GRPO(ChatMethod):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up what was still to be learned from."""
+        super().on_load_checkpoint(checkpoint)
         self._kept = {record["key"]: record for record in checkpoint.get("rollout", ())}
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:

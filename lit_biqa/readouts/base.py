@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -23,12 +24,18 @@ class Verdict:
         text: what the model said on the way, empty where it said nothing.
         level: the word it chose, empty where it chose none.
         status: ``ok``, or why there is no score.
+        leak: whether the text that was read named a rating; ``None`` where no text was read.
+        spread: standard deviation of several readings, ``nan`` where there was one.
+        seconds: that the reading took, its share of those of the batch.
     """
 
     score: float
     text: str = ""
     level: str = ""
     status: str = "ok"
+    leak: bool | None = None
+    spread: float = math.nan
+    seconds: float = math.nan
 
 
 class Readout(ABC):

@@ -1,0 +1,33 @@
+"""What several conditions of one test say together: leaks, and the gap between image and text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from lit_biqa.metrics import Correlations
+from lit_biqa.types import Prediction, TextPrediction
+
+IMAGE = "image"
+_COMPARED = ("plcc", "srcc", "krcc", "rmse", "plcc_fitted")
+
+
+def by_leak(rows: Iterable[Prediction]) -> list[Prediction]:
+    """Rows read from text once more, under ``<condition>, leaking`` or ``<condition>, clean``.
+
+    A text leaks if it names a rating (`lit_biqa.text.leakage`). Where no text of a data set leaks
+    there is nothing to part.
+    """
+    read = [row for row in rows if isinstance(row, TextPrediction) and row.leak is not None]
+    leaking = {(row.dataset, row.split, row.condition) for row in read if row.leak}
+    return [
+        replace(row, condition=f"{row.condition}, {'leaking' if row.leak else 'clean'}")
+        for row in read
+        if (row.dataset, row.split, row.condition) in leaking
+    ]
+
+
+def gap(image: Correlations, text: Correlations) -> Correlations:
+    """Figures of the image condition less those of a text condition; intervals have none."""
+    differences = {name: getattr(image, name) - getattr(text, name) for name in _COMPARED}
+    return Correlations(text.n, text.failures, **differences)

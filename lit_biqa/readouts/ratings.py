@@ -1,0 +1,191 @@
+"""Scores from ratings that a model writes: about the image, and about its own text alone."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Sequence
+from typing import Literal
+
+from lit_biqa.backbones.vision_language import VisionLanguageModel
+from lit_biqa.paradigms import Paradigm
+from lit_biqa.readouts.base import Readout, Verdict
+from lit_biqa.readouts.expected import digits, expected_ratings
+from lit_biqa.rollout.engine import Sampling
+from lit_biqa.rollout.speaker import Speaker
+from lit_biqa.tasks import pixels_of
+from lit_biqa.text import prompts
+from lit_biqa.text.leakage import Mode, leaks, mask
+from lit_biqa.text.parsing import Form, before_think, read, tagged, without_answer
+from lit_biqa.types import Batch, Chat, Completion, InputError, ask
+
+Text = Literal["caption", "reasoning"]
+Protocol = Literal["paper", "matched"]
+Reading = Literal["mean", "expected"]
+
+# The papers' test: T = 1, top-k 50, top-p 0.95, 1,024 tokens.
+AS_TESTED = Sampling(temperature=1.0, top_k=50, top_p=0.95, budget=1024)
+
+
+class Rated(Readout):
+    """Ratings from the image, and, by a second pass, from what was written about it.
+
+    Conditions are ``image``; ``text`` (the caption, or all that is handed on) and ``reasoning``
+    (caption and reasoning); and for each mask ``text-substring`` and so on. The text passes read
+    the very answers that the image was rated in.
+
+    Args:
+        protocol: ``paper`` asks what all models of *Understanding Pure Textual Reasoning* are
+            tested with; ``matched`` asks and hands on as the method's paradigm does, the MOS
+            masked.
+        texts: what second passes are given: ``caption``, what stands before ``<think>``;
+            ``reasoning``, that and what was thought.
+        masks: how captions are masked for further second passes, see `lit_biqa.text.leakage`.
+        reading: ``mean`` of the ratings in the answers; ``expected``, the mean under the
+            probabilities of the rating's first two digits, in the first answer.
+        sampling: of all that is written; a temperature of 0 is greedy.
+        answers: to each question; their ratings are averaged, their spread is reported.
+        at_once: chats that are answered together.
+        seed: of the sampling.
+        prefix: of the conditions' names, where a test holds several such readouts.
+    """
+
+    def __init__(
+        self,
+        protocol: Protocol = "paper",
+        texts: Sequence[Text] = ("caption",),
+        masks: Sequence[Mode] = (),
+        reading: Reading = "mean",
+        sampling: Sampling = AS_TESTED,
+        answers: int = 1,
+        at_once: int = 16,
+        seed: int = 0,
+        prefix: str = "",
+    ) -> None:
+        if answers < 1 or (masks and "caption" not in texts):
+            raise InputError("Rated: answers counts from 1, and masks need the text `caption`")
+        self.protocol, self.texts, self.masks, self.reading = protocol, texts, masks, reading
+        self.sampling, self.answers = sampling, answers
+        self.at_once, self.seed, self.prefix = at_once, seed, prefix
+        self.paradigm: Paradigm | None = None
+
+    @property
+    def conditions(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Under which it reads; `image` only where the first question asks for a rating."""
+        names = ["image"] * (self.form is not None)
+        names += ["text"] * ("caption" in self.texts)
+        names += ["reasoning"] * ("reasoning" in self.texts)
+        return tuple(f"{self.prefix}{name}" for name in (*names, *self._masked()))
+
+    def _masked(self) -> list[str]:
+        return [f"text-{mode}" for mode in self.masks]
+
+    @property
+    def form(self) -> Form | None:
+        """How the first answer writes its rating; ``None`` if it has none."""
+        return "json" if self.protocol == "paper" else self._paradigm().forms[0]
+
+    def _paradigm(self) -> Paradigm:
+        if self.paradigm is None:
+            raise InputError("Rated: protocol=matched needs a method with a paradigm, such as GRPO")
+        return self.paradigm
+
+    def check(self, model: VisionLanguageModel) -> None:
+        """Refuse ``expected`` where the backbone has no token for each digit."""
+        if self.reading == "expected":
+            digits(model)
+
+    def read(self, model: VisionLanguageModel, batch: Batch) -> dict[str, list[Verdict]]:
+        """See `Readout`."""
+        rows = range(len(batch["index"]))
+        keys = list(zip(batch["dataset"], batch["index"].tolist(), strict=True))
+        speaker = Speaker(model, keys, f"read/{self.seed}", self.sampling, self.at_once)
+        chats: list[Chat | None] = [self._first(batch, row) for row in rows]
+        start = time.perf_counter()
+        said = speaker.say(chats, self.answers)
+        found = {}
+        if self.form is not None:
+            found["image"] = self._verdicts(model, chats, said, self.form, start)
+        for name, texts in self._handed([answers[0].text for answers in said]).items():
+            found[name] = self._from_text(model, speaker, texts)
+        return {f"{self.prefix}{name}": verdicts for name, verdicts in found.items()}
+
+    def _first(self, batch: Batch, row: int) -> Chat:
+        if self.protocol == "matched":
+            return self._paradigm().question(batch, row)
+        return ask(prompts.TEST_SCORE, pixels_of(batch, row), prompts.TEST_SYSTEM)
+
+    def _handed(self, said: Sequence[str]) -> dict[str, list[str | None]]:
+        """What second passes are given, under each condition."""
+        captions = [self._caption(text) for text in said]
+        found: dict[str, list[str | None]] = {"text": captions} if "caption" in self.texts else {}
+        if "reasoning" in self.texts:
+            found["reasoning"] = [_reasoned(text) for text in said]
+        for mode in self.masks:
+            found[f"text-{mode}"] = [
+                None if text is None else mask(text, mode) for text in captions
+            ]
+        return found
+
+    def _caption(self, text: str) -> str | None:
+        if self.protocol == "matched" and self._paradigm().second:
+            return self._paradigm().hand_over(text)
+        return (before_think(text) or "").strip() or None
+
+    def _from_text(
+        self, model: VisionLanguageModel, speaker: Speaker, texts: Sequence[str | None]
+    ) -> list[Verdict]:
+        chats = [None if text is None else self._second(text) for text in texts]
+        start = time.perf_counter()
+        said = speaker.say(chats, self.answers)
+        return self._verdicts(model, chats, said, "json", start, texts)
+
+    def _second(self, text: str) -> Chat:
+        if self.protocol == "matched" and self._paradigm().second:
+            return self._paradigm().second_question(text)
+        return ask(prompts.second_pass(text), system=prompts.R1_SYSTEM)
+
+    def _verdicts(
+        self,
+        model: VisionLanguageModel,
+        chats: Sequence[Chat | None],
+        said: Sequence[Sequence[Completion]],
+        form: Form,
+        start: float,
+        texts: Sequence[str | None] | None = None,
+    ) -> list[Verdict]:
+        if self.reading == "expected":
+            scores = expected_ratings(model, chats, said, self.at_once)
+        else:
+            scores = [_mean(answers, form) for answers in said]
+        seconds = (time.perf_counter() - start) / max(1, len(said))
+        return [
+            Verdict(
+                score=score,
+                text=said[row][0].text if said[row] else "",
+                status=status,
+                leak=None if texts is None else leaks(texts[row] or ""),
+                spread=spread,
+                seconds=seconds,
+            )
+            for row, (score, spread, status) in enumerate(scores)
+        ]
+
+
+def _reasoned(text: str) -> str | None:
+    """Caption and reasoning; nothing where there was no reasoning."""
+    thought = tagged(text, "think")
+    return f"{without_answer(before_think(text) or '')}\n{thought}".strip() if thought else None
+
+
+def _mean(answers: Sequence[Completion], form: Form) -> tuple[float, float, str]:
+    """Mean and deviation of the ratings in some answers, and why there are none."""
+    if not answers:
+        return math.nan, math.nan, "nothing handed on"
+    readings = [read(answer.text, form) for answer in answers]
+    ratings = [reading.score for reading in readings if reading.score is not None]
+    if not ratings:
+        return math.nan, math.nan, readings[0].status
+    spread = statistics.stdev(ratings) if len(ratings) > 1 else math.nan
+    return statistics.fmean(ratings), spread, "ok"
