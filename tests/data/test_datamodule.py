@@ -348,6 +348,8 @@ def test_the_real_images_and_texts(shared: Path, caplog: pytest.LogCaptureFixtur
     }
     batch = batch_of(data.train_dataloader())
     assert batch["pixels"].shape == (64, 3, 4, 4)
+    texts = [[len(s.texts) for s in data.samples[part]] for part in ("val", "test")]
+    assert texts == [[1] * 239, [1] * 596 + [0] * 655]
     assert all(batch["text"]) and batch["mos"].min() >= 1 and batch["mos"].max() <= 5
     assert batch_of(data.test_dataloader())["status"] == ["ok"] * 8
     assert [r.getMessage() for r in caplog.records] == [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from lit_biqa.data.datamodule import BIQADataModule
+from lit_biqa.data.dataset import EvaluateReader, QualityDataset, collate
 from lit_biqa.data.feedbacks import ConversationSettings
-from lit_biqa.types import IMAGE, Batch, InputError, Message
+from lit_biqa.types import IMAGE, Batch, InputError, Message, Sample
 
 END = "The quality of this image is poor."
 
@@ -148,7 +150,7 @@ def test_conversations_with_images_need_them(tmp_path: Path) -> None:
     for i in range(15):
         Image.new("RGB", (8, 8), (i, i, i)).save(tmp_path / f"{i}.png")
     data.setup("predict")
-    data.use_transforms(None, lambda image: torch.tensor(image.getpixel((0, 0)))[:1])
+    data.use_transforms(None, shade)
     rows = [row for batch in data.predict_dataloader() for row in zip(*seen(batch), strict=True)]
     assert len(rows) == 10
     assert all(name == f"{shade}.png" for name, shade in rows)
@@ -156,6 +158,23 @@ def test_conversations_with_images_need_them(tmp_path: Path) -> None:
 
 def seen(batch: Batch) -> tuple[list[str], list[int]]:
     return batch["name"], batch["pixels"][:, 0].tolist()
+
+
+def test_messages_and_missing_pixels_are_moved_with_their_batch(tmp_path: Path) -> None:
+    said = (Message("user", "Why?"),)
+    path = tmp_path / "0.png"
+    Image.new("RGB", (4, 4)).save(path)
+    seen_one = Sample("set", "all", 0, "0.png", path, mos=2.0, texts=("T",), prompts=(said,))
+    data = QualityDataset([seen_one, replace(seen_one, path=None)], EvaluateReader(shade))
+    batch = collate(data[[(0, 0), (1, 0)]])
+    moved = BIQADataModule().transfer_batch_to_device(batch, torch.device("meta"), 0)
+    assert moved["pixels"][0].device.type == moved["mos"].device.type == "meta"
+    assert moved["pixels"][1] is None
+    assert moved["prompt"] == [said, said] and moved["text"] == ["T", "T"]
+
+
+def shade(image: Image.Image) -> Tensor:
+    return torch.tensor(image.getpixel((0, 0)))[:1]
 
 
 def test_conversations_of_no_file_or_of_a_split(tmp_path: Path) -> None:
