@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -16,6 +16,9 @@ from lit_biqa.backbones.tuning import Tuning
 from lit_biqa.text.levels import LEVELS
 from lit_biqa.text.prompts import QUALITY_OPENING
 from lit_biqa.types import InputError
+
+if TYPE_CHECKING:
+    from lit_biqa.backbones.mplug_owl2 import MplugOwl2ForConditionalGeneration, MplugOwl2Processor
 
 # What tokenizers learn their words from where no texts are named: the words of prompts.
 TEXTS = (
@@ -77,22 +80,20 @@ class TinyMplugOwl2(MplugOwl2):
         """Make the tokenizer, and the model with it."""
         if "processor" in self.__dict__:
             return
-        from lit_biqa.backbones.mplug_owl2 import tiny_mplug_owl2
-
-        made, self.processor = tiny_mplug_owl2(
-            self.seed,
-            words_of(self.texts),
-            self.vocabulary,
-            self.width,
-            self.layers,
-            self.image_size,
-        )
+        made, self.processor = self._make()
         self.processor.aspect = self.aspect
         self._settle(made.config.positions_per_image)
-        self._made = [made]  # in a list, for it is no part of this module before `load`
+
+    def _make(self) -> tuple[MplugOwl2ForConditionalGeneration, MplugOwl2Processor]:
+        from lit_biqa.backbones.mplug_owl2 import tiny_mplug_owl2
+
+        words = words_of(self.texts)
+        return tiny_mplug_owl2(
+            self.seed, words, self.vocabulary, self.width, self.layers, self.image_size
+        )
 
     def _read(self) -> Any:
-        return _held(self._made.pop(), self.tuning.dtype)
+        return _held(self._make()[0], self.tuning.dtype)
 
 
 class TinyQwenVL(QwenVL):

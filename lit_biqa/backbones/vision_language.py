@@ -355,7 +355,7 @@ class VisionLanguageModel(nn.Module, ABC):
         if self.tuning.how == "qlora":
             raise InputError(
                 "tuning.how=qlora keeps weights in 4 bits, which FSDP2 cannot shard: train it with "
-                "the strategy ddp, or take tuning.how=lora"
+                "the strategy ddp_find_unused_parameters_true, or take tuning.how=lora"
             )
         for block in self.blocks():
             fully_shard(block, mesh=mesh)
