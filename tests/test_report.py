@@ -48,7 +48,7 @@ def test_a_line_for_each_set_and_condition_and_a_mean_for_each_condition() -> No
         stats.pearsonr(*zip(*csiq, strict=True))[0]
     )
     both = (results[0].correlations.srcc + results[2].correlations.srcc) / 2
-    assert results[3].correlations.srcc == pytest.approx(both)
+    assert results[4].correlations.srcc == pytest.approx(both)
 
 
 def test_a_score_with_a_bad_status_is_a_failure() -> None:

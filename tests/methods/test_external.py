@@ -70,6 +70,7 @@ def test_every_condition_is_a_row_and_what_is_missing_a_failure() -> None:
     assert {c: (r["n"], r["failures"]) for c, r in figures.items()} == {
         "image": ("8", "3"),
         "text": ("8", "2"),
+        "image - text": ("8", "2"),
     }
     assert float(figures["image"]["srcc"]) == pytest.approx(-1)
     assert float(figures["text"]["srcc"]) == pytest.approx(1)
