@@ -45,7 +45,11 @@ def test_every_configuration_is_among_these_tests() -> None:
     files = {str(file.relative_to(CONFIGS)) for file in CONFIGS.rglob("*.yaml")}
     rali = {"tiny_agiqa3k", "clip_vit_l_14_336", "refit_head", "score"}
     trainer = {"cpu", "gpu", "ddp", "fsdp2_8gpu", "nodes"}
-    expected = {f"rali/{name}.yaml" for name in rali} | {f"trainer/{name}.yaml" for name in trainer}
+    sft = {"describe", "conclude", "one_stage", "qalign", "deqa"}
+    sft |= {f"tiny_{name}" for name in ("describe", "conclude", "one_stage")}
+    backbone = {"lora", "qlora", "qwen2_5_vl_3b", "qwen2_5_vl_7b"}
+    known = {"rali": rali, "trainer": trainer, "sft": sft, "backbone": backbone}
+    expected = {f"{folder}/{name}.yaml" for folder, names in known.items() for name in names}
     assert files == expected | {"quickstart.yaml"}
 
 

@@ -120,3 +120,23 @@ def test_overlays_of_another_backbone(folder: Path, overlay: str) -> None:
     more += [f"{BACKBONE}pretrained={folder}/qwen", f"{BACKBONE}max_pixels=12544"]
     run = fit(folder, "qalign", overlay, *more)
     assert (run / "weights" / "tokenizer.json").exists()
+
+
+def test_tiny_recipes(folder: Path, shared: Path) -> None:
+    """On the real images and texts, by one or two steps of each."""
+    words = f"{BACKBONE}texts=['{shared}/data/texts/case_study_v11.json']"
+    limits = ["--trainer.max_steps=1", "--trainer.limit_test_batches=1", "--data.num_workers=0"]
+    limits += [f"--data.root={shared}/data", "--report.bootstrap=0", "--data.eval_batch_size=2"]
+    limits += ["--data.batch_size=2"]
+
+    def run(recipe: str, *more: str) -> Path:
+        args = ["fit", "--config", CONFIGS / f"sft/{recipe}.yaml", "--run", folder / recipe]
+        runs.start([*args, *limits, *more], folder / f"{recipe}.log").succeed()
+        return folder / recipe
+
+    small = [words, f"{BACKBONE}width=32", f"{BACKBONE}image_size=56"]
+    described = run("tiny_describe", *small)
+    two = run("tiny_conclude", f"{BACKBONE}pretrained={described}/weights", spoken("TwoPass"))
+    one = run("tiny_one_stage", *small, spoken("OnePass", "GeneratedWord"))
+    assert "two-pass" in (two / "test" / "results.csv").read_text()
+    assert "one-pass" in (one / "test" / "results.csv").read_text()
