@@ -86,10 +86,11 @@ class Tuning:
             head: of the language model; LoRA leaves it alone.
         """
         model.requires_grad_(False)
-        for module in model.modules():
+        layers: Any = model.modules()
+        for layer in layers:
             # bitsandbytes repacks 4 bits for a CPU outside training, and can then not train them.
-            if hasattr(module, "support_avx512bf16_for_cpu"):
-                module.support_avx512bf16_for_cpu = False
+            if hasattr(layer, "support_avx512bf16_for_cpu"):
+                layer.support_avx512bf16_for_cpu = False
         trained = [module for part in self.parts for module in parts[part]]
         if self.how == "full":
             for module in trained:

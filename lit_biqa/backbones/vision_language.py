@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,86 +16,14 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
+from lit_biqa.backbones.inputs import IGNORED, Inputs, Row, extended, padded
 from lit_biqa.backbones.transforms import Evaluate
 from lit_biqa.backbones.tuning import Part, Tuning
 from lit_biqa.backbones.weights import state_of
 from lit_biqa.types import Chat, InputError
 
 T = TypeVar("T")
-IGNORED = -100
-
-
-@dataclass(frozen=True, eq=False)
-class Row:
-    """One chat as the decoder takes it.
-
-    Attributes:
-        ids: token ids ``[L]``, an image already as wide as its positions.
-        image: ``[L]``, true at image positions.
-        positions: ``[A, L]``, rotary positions along A axes.
-    """
-
-    ids: Tensor
-    image: Tensor
-    positions: Tensor
-
-
-@dataclass(frozen=True, eq=False)
-class Inputs:
-    """A batch of chats as the decoder takes it; who is no backbone passes it on unread.
-
-    Attributes:
-        ids: ``[B, L]``.
-        mask: ``[B, L]``, true at tokens.
-        image: ``[B, L]``, true at image positions.
-        positions: ``[A, B, L]``, rotary positions along A axes.
-        labels: ``[B, L]``, the token itself where it is part of an answer, else -100; ``None``
-            for chats without answers.
-        pixels: for each row its image, or ``None``.
-    """
-
-    ids: Tensor
-    mask: Tensor
-    image: Tensor
-    positions: Tensor
-    labels: Tensor | None
-    pixels: tuple[Tensor | None, ...]
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    @property
-    def lengths(self) -> Tensor:
-        """Tokens of each row, ``[B]``."""
-        return self.mask.sum(1)
-
-    @property
-    def next_positions(self) -> Tensor:
-        """The position of what comes after each row, ``[B]``."""
-        return self.positions.masked_fill(~self.mask, -1).amax((0, 2)) + 1
-
-    def rows(self, chosen: slice) -> Inputs:
-        """Some of the rows, as wide as before."""
-        return Inputs(
-            self.ids[chosen],
-            self.mask[chosen],
-            self.image[chosen],
-            self.positions[:, chosen],
-            None if self.labels is None else self.labels[chosen],
-            self.pixels[chosen],
-        )
-
-    def to(self, device: torch.device) -> Inputs:
-        """The same on another device."""
-        return replace(
-            self,
-            ids=self.ids.to(device),
-            mask=self.mask.to(device),
-            image=self.image.to(device),
-            positions=self.positions.to(device),
-            labels=None if self.labels is None else self.labels.to(device),
-            pixels=tuple(None if p is None else p.to(device) for p in self.pixels),
-        )
+__all__ = ["IGNORED", "Inputs", "Row", "VisionLanguageModel", "extended"]
 
 
 class VisionLanguageModel(nn.Module, ABC):
@@ -289,7 +217,7 @@ class VisionLanguageModel(nn.Module, ABC):
             labels.append([IGNORED] * (len(rows[-1].ids) - len(said)) + said)
         self.check_length(max(len(row.ids) for row in rows), 0)
         pixels = tuple(chat.pixels for chat in chats)
-        inputs = _padded(rows, labels, pixels, left=answers is None)
+        inputs = padded(rows, labels, pixels, left=answers is None)
         return inputs if answers is not None else replace(inputs, labels=None)
 
     def check_length(self, prompt: int, budget: int) -> None:
@@ -382,36 +310,3 @@ class VisionLanguageModel(nn.Module, ABC):
             for module in sharded:
                 module.set_reshard_after_forward(module is not root, recurse=False)
                 module.reshard()
-
-
-def extended(row: Row, ids: Sequence[int]) -> Row:
-    """A row with text tokens behind it."""
-    start = int(row.positions.max()) + 1 if len(row.ids) else 0
-    after = torch.arange(start, start + len(ids)).expand(len(row.positions), -1)
-    return Row(
-        torch.cat([row.ids, torch.tensor(ids, dtype=torch.int64)]),
-        torch.cat([row.image, torch.zeros(len(ids), dtype=torch.bool)]),
-        torch.cat([row.positions, after], 1),
-    )
-
-
-def _padded(
-    rows: Sequence[Row],
-    labels: Sequence[Sequence[int]],
-    pixels: tuple[Tensor | None, ...],
-    left: bool,
-) -> Inputs:
-    shape = (len(rows), max(len(row.ids) for row in rows))
-    ids, mask = torch.zeros(shape, dtype=torch.int64), torch.zeros(shape, dtype=torch.bool)
-    image, learned = torch.zeros_like(mask), torch.full(shape, IGNORED)
-    positions = torch.zeros(len(rows[0].positions), *shape, dtype=torch.int64)
-    for index, (row, label) in enumerate(zip(rows, labels, strict=True)):
-        length = len(row.ids)
-        at = slice(shape[1] - length, None) if left else slice(length)
-        ids[index, at], mask[index, at], image[index, at] = row.ids, True, row.image
-        learned[index, at] = torch.tensor(label)
-        positions[:, index, at] = row.positions
-        if not left:  # where positions jump, transformers looks for a second row in the first
-            behind = int(row.positions.max()) + 1
-            positions[:, index, length:] = torch.arange(behind, behind + shape[1] - length)
-    return Inputs(ids, mask, image, positions, learned, pixels)

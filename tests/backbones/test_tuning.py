@@ -250,3 +250,19 @@ def test_tuning_that_cannot_be_is_refused(family: Any) -> None:
         Tuning("lora", rank=0)
     with pytest.raises(InputError, match="tiny model has none: save it"):
         family(tuning=Tuning("qlora"))
+
+
+@both
+def test_a_text_alone_trains_nothing_of_what_sees(family: Any) -> None:
+    model = loaded(family, Tuning(parts=["vision", "bridge"]))
+    alone = [mixed(model)[1]] * len(ANSWERS)
+    with pytest.raises(InputError, match="a batch of text alone trains nothing"):
+        model(loss_of, alone)
+    with torch.no_grad():
+        assert model(loss_of, alone) > 0
+
+
+def test_a_tiny_model_is_the_same_each_time_it_is_read() -> None:
+    model = loaded(TinyMplugOwl2)
+    again = model._read().state_dict()
+    assert all(torch.equal(w, again[n]) for n, w in model.model.state_dict().items())
