@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from lit_biqa.text import prompts
 from lit_biqa.text.levels import level_of
+from lit_biqa.text.parsing import answered, tagged, wrapped
 from lit_biqa.types import Batch, Chat, Message, Sample, ask
 
 
@@ -135,6 +137,50 @@ class Converse(Task):
         return Example(asked(batch, row, None), answer, "", row)
 
 
+Form = Literal["score", "caption", "both", "text"]
+
+
+class Imitate(Task):
+    """A cold start for reinforcement learning: texts of a reasoning model, with the MOS as rating.
+
+    The texts hold a caption and reasoning in their tags (``perception_text:caption+think``). Each
+    step asks for one of the forms that paradigms ask for.
+
+    Args:
+        forms: ``score``, reasoning and rating from the image; ``caption``, the caption alone;
+            ``both``, caption, reasoning and rating; ``text``, reasoning and rating from the
+            caption alone. A form that stands here twice is asked for twice as often.
+
+    Source: ours; the papers start from models that were tuned on instructions.
+    """
+
+    def __init__(self, forms: Sequence[Form] = ("score",)) -> None:
+        self.forms = forms
+        self.sees_image = any(form != "text" for form in forms)
+
+    def suits(self, sample: Sample) -> bool:
+        """With a known MOS and tagged texts."""
+        tags = (tagged(text, tag) for text in sample.texts for tag in ("caption", "think"))
+        return bool(sample.texts) and all(tags) and math.isfinite(sample.mos)
+
+    def example(self, batch: Batch, row: int, step: int) -> Example:
+        """See `Task`; the form follows from step and image."""
+        form = self.forms[_drawn(batch, row, step, len(self.forms))]
+        text, pixels = batch["text"][row], pixels_of(batch, row)
+        caption, thought = (wrapped(tag, tagged(text, tag) or "") for tag in ("caption", "think"))
+        rated = f"{thought}\n{answered(float(batch['mos'][row]))}"
+        if form == "score":
+            return Example(ask(prompts.SCORE, pixels, prompts.R1_SYSTEM), rated, "", row)
+        if form == "caption":
+            asked = ask(prompts.CHAIN_OF_THOUGHT, pixels, prompts.CHAIN_OF_THOUGHT_SYSTEM)
+            return Example(asked, caption, "", row)
+        if form == "both":
+            asked = ask(prompts.TEST_SCORE, pixels, prompts.SELF_CONSISTENCY_SYSTEM)
+            return Example(asked, f"{caption}\n{rated}", "", row)
+        asked = ask(prompts.second_pass(caption), system=prompts.R1_SYSTEM)
+        return Example(asked, rated, "", row)
+
+
 class NameLevel(Task):
     """Q-Align: from an image to one of five words, by its MOS.
 
@@ -154,11 +200,8 @@ class NameLevel(Task):
     def example(self, batch: Batch, row: int, step: int) -> Example:
         """See `Task`; the question follows from step and image."""
         level = level_of(float(batch["mos"][row]))
-        seed = step * 1_000_003 + int(batch["index"][row])
-        drawn = torch.randint(
-            len(self.questions), (), generator=torch.Generator().manual_seed(seed)
-        )
-        chat = ask(self.questions[int(drawn)], pixels_of(batch, row))
+        question = self.questions[_drawn(batch, row, step, len(self.questions))]
+        chat = ask(question, pixels_of(batch, row))
         return Example(chat, f"{prompts.QUALITY_OPENING} {level}.", level, row)
 
 
@@ -177,6 +220,7 @@ def asked(batch: Batch, row: int, question: str | None) -> Chat:
     return Chat(messages, pixels)
 
 
-def usable(samples: list[Sample], task: Task) -> Iterator[Sample]:
-    """The samples that suit a task."""
-    return (sample for sample in samples if task.suits(sample))
+def _drawn(batch: Batch, row: int, step: int, count: int) -> int:
+    """A number below ``count`` that follows from step and image."""
+    seed = step * 1_000_003 + int(batch["index"][row])
+    return int(torch.randint(count, (), generator=torch.Generator().manual_seed(seed)))

@@ -10,6 +10,7 @@ import torch
 
 from lit_biqa import tasks
 from lit_biqa.text import prompts
+from lit_biqa.text.parsing import strictly_formatted
 from lit_biqa.types import IMAGE, Batch, Message, Sample
 
 PIXELS = torch.zeros(3, 4, 4)
@@ -85,6 +86,36 @@ def test_questions_vary_with_the_step_and_follow_from_it() -> None:
     asked = [task.examples(batch(), step)[0].chat.messages[0].text for step in range(20)]
     assert asked == [task.examples(batch(), step)[0].chat.messages[0].text for step in range(20)]
     assert len(set(asked)) > 2
+
+
+TAGGED = "<caption>\nA dog.\n</caption>\n<think>\nIt is sharp.\n</think>"
+RATED = '<think>\nIt is sharp.\n</think>\n<answer>\n{"rating": 4.40}\n</answer>'
+
+
+@pytest.mark.parametrize(
+    ("form", "answer", "sees"),
+    [
+        ("score", RATED, True),
+        ("caption", "<caption>\nA dog.\n</caption>", True),
+        ("both", f"<caption>\nA dog.\n</caption>\n{RATED}", True),
+        ("text", RATED, False),
+    ],
+)
+def test_imitation_writes_what_paradigms_ask_for(form: tasks.Form, answer: str, sees: bool) -> None:
+    (example,) = tasks.Imitate((form,)).examples(batch(text=TAGGED))
+    assert example.answer == answer
+    assert (example.chat.pixels is not None) == sees
+    assert tasks.Imitate((form,)).sees_image == sees
+    if form in ("score", "text"):
+        assert strictly_formatted(answer)
+    if not sees:
+        assert "A dog." in example.chat.messages[-1].text
+
+
+def test_imitation_needs_both_tags() -> None:
+    assert tasks.Imitate().suits(sample(texts=(TAGGED,)))
+    assert not tasks.Imitate().suits(sample(texts=("A dog.",)))
+    assert not tasks.Imitate().suits(sample(math.nan, texts=(TAGGED,)))
 
 
 @pytest.mark.parametrize(

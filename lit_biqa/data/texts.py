@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from lit_biqa.text.parsing import tagged, without_answer
+from lit_biqa.text.parsing import tagged, without_answer, wrapped
 from lit_biqa.text.ratings import without_ratings
 from lit_biqa.types import InputError, Sample
 
@@ -35,7 +35,8 @@ def attach_texts(
     ``{"image": "a.jpg", "text": "The image is sharp."}``. ``image`` is the name the label file
     writes, or its last part; ``dataset`` may be added where two data sets share a name. A field
     is a string or a list of strings; ``field:tag`` takes only what stands between ``<tag>`` and
-    ``</tag>``. What stands in ``<answer>`` is never taken, for it holds the rating.
+    ``</tag>``; ``field:tag+tag`` takes several together, each between its tags, where all are
+    there. What stands in ``<answer>`` is never taken, for it holds the rating.
 
     Args:
         samples: the images.
@@ -213,8 +214,18 @@ def _texts(place: str, record: Record, fields: Sequence[str]) -> list[str]:
         for text in value if isinstance(value, list) else [value]:
             if not isinstance(text, str):
                 raise InputError(f'{place}: "{name}" is not text: {text!s:.80}')
-            texts.append(tagged(text, tag) if tag else without_answer(text))
+            texts.append(_part(text, tag) if tag else without_answer(text))
     return [text for text in texts if text]
+
+
+def _part(text: str, tags: str) -> str | None:
+    """What stands between tags; several of them keep theirs."""
+    parts = {tag: tagged(text, tag) for tag in tags.split("+")}
+    if not all(parts.values()):
+        return None
+    if len(parts) == 1:
+        return parts[tags]
+    return "\n".join(wrapped(tag, part or "") for tag, part in parts.items())
 
 
 def _report(

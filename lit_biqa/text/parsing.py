@@ -121,6 +121,16 @@ def tagged(completion: str, tag: str) -> str | None:
     return without_answer(found[1]) if found else None
 
 
+def wrapped(tag: str, text: str) -> str:
+    """A text between its tags, each on a line of its own, as strict formats want it."""
+    return f"<{tag}>\n{text}\n</{tag}>"
+
+
+def answered(rating: float) -> str:
+    """A rating as Q-Insight's prompt asks for it, with two decimals, in its tags."""
+    return wrapped("answer", f'{{"rating": {rating:.2f}}}')
+
+
 def strictly_formatted(completion: str, tags: Sequence[str] = REASONED) -> bool:
     """Whether a completion is nothing but these tags, each on a line, with JSON as its answer.
 

@@ -207,3 +207,14 @@ def test_every_agiqa_image_has_its_published_reasoning(shared: Path) -> None:
     assert {len(s.texts) for s in joined} == {2}
     records = {r["image"]: r for r in json.loads(files[0].read_text())}
     assert all(s.texts[0] in records[s.name]["perception_text"] for s in joined[::100])
+
+
+def test_several_tags_are_taken_together_with_their_tags(tmp_path: Path) -> None:
+    file = tmp_path / "texts.json"
+    whole = "<caption>a dog</caption><think>sharp</think><answer>4.1</answer>"
+    records = [{"image": "0.png", "said": whole}, {"image": "1.png", "said": "<think>x</think>"}]
+    file.write_text(json.dumps(records))
+    samples = [Sample("own", "all", i, f"{i}.png", tmp_path / f"{i}.png") for i in range(2)]
+    first, second = attach_texts(samples, [file], ["said:caption+think"])
+    assert first.texts == ("<caption>\na dog\n</caption>\n<think>\nsharp\n</think>",)
+    assert second.texts == ()
