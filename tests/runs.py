@@ -34,7 +34,11 @@ LIMIT = 120.0
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(
-    ["lit_biqa.cli", "open_clip", "sklearn.cluster", "torch.utils.tensorboard", "matplotlib.figure"]
+    [
+        *("lit_biqa.cli", "lit_biqa.methods.grpo", "open_clip", "sklearn.cluster"),
+        *("transformers.models.qwen2_5_vl.modeling_qwen2_5_vl", "transformers.models.qwen2_vl"),
+        *("torch.utils.tensorboard", "matplotlib.figure"),
+    ]
 )
 
 

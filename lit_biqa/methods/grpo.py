@@ -16,6 +16,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torch.optim import Optimizer
 
+from lit_biqa.backbones.tuning import Part
 from lit_biqa.backbones.vision_language import VisionLanguageModel
 from lit_biqa.methods.base import Decay
 from lit_biqa.methods.chat import ChatMethod
@@ -33,6 +34,8 @@ from lit_biqa.rollout.tokens import said
 from lit_biqa.types import Batch, Group, InputError, Sample
 
 log = logging.getLogger(__name__)
+
+_SEEING: tuple[Part, ...] = ("vision", "bridge")
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,6 +145,11 @@ class GRPO(ChatMethod):
             return
         if self.iterations > 1 and self.trainer.accumulate_grad_batches > 1:
             raise InputError("model.iterations and trainer.accumulate_grad_batches: set one to 1")
+        if not self.paradigm.updates[0] and set(self.backbone.tuning.parts) <= set(_SEEING):
+            raise InputError(
+                f"update_pass1=false, and tuning.parts={list(self.backbone.tuning.parts)}: the "
+                "second pass sees no image; train the language part"
+            )
         if self.paradigm.second:
             asked = len(self.backbone.row(self.paradigm.again("")).ids)
             self.backbone.check_length(asked + self.sampling.budget, self.sampling.budget)
@@ -162,6 +170,11 @@ class GRPO(ChatMethod):
     def load(self) -> None:
         """Read the weights, and in a fit keep a copy where one is needed."""
         super().load()
+        if not self.paradigm.updates[0]:
+            # A second pass sees no image. DDP would wait for gradients, or decay what has none.
+            for part in _SEEING:
+                for module in self.backbone.parts[part]:
+                    module.requires_grad_(False)
         fitting = self.trainer.state.fn == TrainerFn.FITTING
         if fitting and self.objective.beta and self.backbone.tuning.how == "full":
             self._frozen = [deepcopy(self.backbone).requires_grad_(False)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -91,7 +92,9 @@ class Lesson:
             objective: with a penalty.
         """
         said = self.said
-        with torch.no_grad(), adapters_off(model):
+        # A whole model needs no adapters, nor the import of what finds them.
+        as_it_was = nullcontext() if model.tuning.how == "full" else adapters_off(model)
+        with torch.no_grad(), as_it_was:
             self.reference = completion_log_probs(
                 model,
                 said.inputs,

@@ -1,0 +1,256 @@
+"""Rewards and advantages by hand, through every paradigm, with scripted answers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from scripts import Script, answer, batch, described
+
+from lit_biqa.paradigms import (
+    Autoencoder,
+    ChainOfThought,
+    HumanAligned,
+    Paradigm,
+    Score,
+    SelfConsistency,
+)
+from lit_biqa.paradigms.figures import figures, table
+from lit_biqa.rewards import CosineScore, Format, PairwiseRanking, Slot
+from lit_biqa.text import prompts
+from lit_biqa.types import Batch, Chat, Completion, InputError, Sample, ask
+
+PIXELS = torch.zeros(3, 8, 8)
+
+
+def near(*values: float) -> object:
+    return pytest.approx(values, abs=1e-5)
+
+
+def spread(rewards: Sequence[float]) -> list[float]:
+    """Advantages of a group, by hand."""
+    mean = sum(rewards) / len(rewards)
+    std = math.sqrt(sum((r - mean) ** 2 for r in rewards) / (len(rewards) - 1))
+    return [(r - mean) / (std + 1e-4) for r in rewards]
+
+
+def test_score() -> None:
+    script = Script(
+        [
+            [answer(4.1), '<answer>{"rating": 4.1}</answer>', answer(3.0), "good"],
+            [answer(2), answer(2), answer(2.3), answer(2.2)],
+        ]
+    )
+    paradigm = Score(group=4)
+    episode = paradigm.play(batch([4.0, 2.0], [PIXELS] * 2), script.say)
+    judgement = paradigm.judge(episode.groups)
+    assert judgement.total.tolist() == [[2, 1, 1, 0], [2, 2, 2, 2]]
+    assert judgement.parts["format"].tolist() == [[1, 0, 1, 0], [1, 1, 1, 1]]
+    (earned,) = judgement.advantages
+    assert earned[0, :, 0].tolist() == near(*spread([2, 1, 1, 0]))
+    assert (earned[1] == 0).all() and torch.equal(earned[..., 0], earned[..., 1])
+    asked = script.asked[0][0]
+    assert asked is not None and asked.pixels is PIXELS
+    assert [m.role for m in asked.messages] == ["system", "user"]
+    told = figures(paradigm, episode, judgement)
+    assert told["reward"] == pytest.approx(1.5) and told["zero_variance"] == 0.5
+    assert told["reward/format"] == 0.75 and told["pass1/unparsed"] == 1 / 8
+    assert judgement.of([1]).total.tolist() == [[2, 2, 2, 2]]
+    assert (judgement.of([1]).advantages[0] == 0).all()
+
+
+def test_visual_quality_r1_is_score_with_other_settings() -> None:
+    paradigm = Score(
+        Slot(PairwiseRanking()),
+        Slot(Format(strict=False)),
+        system="",
+        question=prompts.VISUAL_QUALITY_R1,
+        group=2,
+    )
+    say = Script([["<think>a</think> <answer>4</answer>"] * 2, ["<answer>2</answer>"] * 2]).say
+    groups = paradigm.play(batch([4.2, 1.7], [PIXELS] * 2), say).groups
+    total = paradigm.judge(groups).total
+    ranked = PairwiseRanking()(groups)
+    assert torch.allclose(total, ranked + torch.tensor([[1.0], [0.0]]))
+    assert paradigm.forms == ("number",)
+
+
+def test_chain_of_thought() -> None:
+    """Equations 1 to 3: captions by the mean of their ratings, ratings among those of a caption."""
+    script = Script(
+        [["a sharp photo", "<caption>noise</caption>"]],
+        [[answer(4.0), '<answer>{"rating": 4.175}</answer>'], [answer(1.0), "none"]],
+    )
+    paradigm = ChainOfThought(group=2, second=2)
+    episode = paradigm.play(batch([4.0], [PIXELS]), script.say)
+    judgement = paradigm.judge(episode.groups)
+    assert judgement.total[0].tolist() == near(1.0, 0.25)
+    assert judgement.parts["score"][0].tolist() == near(0.75, 0.0)
+    first, second = judgement.advantages
+    assert first[0, :, 0].tolist() == near(*spread([1.0, 0.25]))
+    assert second[0, :, 0].tolist() == near(*spread([1.5, 0.5]))
+    assert second[1, :, 1].tolist() == near(*spread([0.5, 0.0]))
+    for chat, caption in zip(script.asked[1], ("a sharp photo", "noise"), strict=True):
+        assert chat is not None and chat.pixels is None
+        assert f"described as {caption}," in chat.messages[-1].text
+    assert paradigm.updates == (True, True) and paradigm.forms == (None, "json")
+    assert figures(paradigm, episode, judgement)["pass2/unparsed"] == 0.25
+
+
+def test_an_unparsable_caption_keeps_its_place() -> None:
+    script = Script([["<answer>3</answer>", "noise"]], [[], [answer(4.0), answer(1.0)]])
+    paradigm = ChainOfThought(group=2, second=2)
+    episode = paradigm.play(batch([4.0], [PIXELS]), script.say)
+    judgement = paradigm.judge(episode.groups)
+    assert episode.handed == [None, "noise"] and script.asked[1][0] is None
+    assert judgement.total[0].tolist() == near(0.0, 1.0)
+    assert judgement.advantages[1][..., 0].tolist()[0] == [0, 0]
+    assert judgement.advantages[1][1, :, 0].tolist() == near(*spread([1.5, 0.5]))
+    rows = list(table(paradigm, episode, judgement))
+    assert rows[0]["second pass"] == "(not asked)" and rows[1]["image"] == "own 10"
+    assert figures(paradigm, episode, judgement)["nothing_handed"] == 0.5
+
+
+def test_self_consistency() -> None:
+    """Equation 4, with the caption before <think> handed on, and nothing without it."""
+    script = Script(
+        [[described("dark", 2.0), described("a rating of 3.7", 3.0), "no caption"]],
+        [[answer(2.175)], [answer(2.0)], []],
+    )
+    paradigm = SelfConsistency(group=3)
+    episode = paradigm.play(batch([2.0], [PIXELS]), script.say)
+    judgement = paradigm.judge(episode.groups)
+    rewards = [1 + 0.5 + 0.5, 0 + 0.5 + 1, 0]
+    assert judgement.total[0].tolist() == near(*rewards)
+    assert judgement.advantages[0][0, :, 0].tolist() == near(*spread(rewards))
+    assert judgement.advantages[1][:, 0, 0].tolist() == near(*spread(rewards))
+    handed = script.asked[1][0]
+    assert handed is not None and "<caption>\ndark\n</caption>" in handed.messages[-1].text
+    assert "2.0" not in handed.messages[-1].text
+    told = figures(paradigm, episode, judgement)
+    assert told["leaks"] == 0.5 and told["pass1/unparsed"] == pytest.approx(1 / 3)
+
+
+def test_masked_credit_tells_reasoning_from_rating() -> None:
+    said = [described("dark", 2.0), described("grey", 3.0)]
+    script = Script([said], [[answer(3.0)], [answer(2.0)]])
+    paradigm = SelfConsistency(group=2, reward_credit="masked")
+    groups = paradigm.play(batch([2.0], [PIXELS]), script.say).groups
+    (earned, second) = paradigm.judge(groups).advantages
+    assert earned[0, :, 0].tolist() == near(*spread([0 + 0.5, 1 + 0.5]))
+    assert earned[0, :, 1].tolist() == near(*spread([1 + 0.5, 0 + 0.5]))
+    assert (second == 0).all()
+
+
+def test_autoencoder_tells_the_mos_in_training_alone() -> None:
+    images = batch([3.7], [PIXELS])
+    script = Script(
+        [["blurred", "too dark"]], [[answer(3.7)], ['<answer>{"rating": 3.7}</answer>']]
+    )
+    paradigm = Autoencoder(group=2)
+    judgement = paradigm.judge(paradigm.play(images, script.say).groups)
+    assert judgement.total[0].tolist() == near(1.5, 1.0)
+    told = script.asked[0][0]
+    assert told is not None and "rated as 3.7." in told.messages[-1].text
+    assert "rated as some score." in paradigm.question(images, 0).messages[-1].text
+
+
+class Telling(Autoencoder):
+    def first(self, batch: Batch, row: int, masked: bool = False) -> Chat:
+        return super().first(batch, row)
+
+
+@pytest.mark.parametrize("mos", [3.7, 1.0, 4.4801])
+def test_a_mos_in_a_question_that_wants_a_score_is_refused(mos: float) -> None:
+    with pytest.raises(InputError, match="tells its MOS"):
+        Telling().question(batch([mos], [PIXELS]), 0)
+
+
+def test_human_aligned() -> None:
+    said = [described("a dark dog", 2.0), described("a cat", 2.0)]
+    script = Script([said], [[answer(2.0)], [answer(2.0)]])
+    paradigm = HumanAligned(group=2)
+    sample = Sample("own", "all", 10, "0.png", None, 2.0, texts=("dark dog", "a b c d e f g h"))
+    episode = paradigm.play(batch([2.0], [PIXELS]), script.say, [sample])
+    judgement = paradigm.judge(episode.groups)
+    # Four words, "sharp" of the reasoning among them: "dark dog" shares two of them and all of its.
+    assert judgement.parts["human"][0].tolist() == near(2 / 3, 2 / 11)
+    assert judgement.total[0].tolist() == near(2.5 + 2 / 3, 2.5 + 2 / 11)
+    without = replace(sample, texts=())
+    assert paradigm.suited([sample, without, replace(sample, mos=math.nan)]) == [sample]
+
+
+def test_annotations_are_the_references(tmp_path: Path) -> None:
+    file = tmp_path / "people.json"
+    file.write_text(
+        '[{"image": "0.png", "annotations": [{"annotator": "a", "dims": {"flaw": "dark", '
+        '"subject": "dog"}, "score": 2}, {"annotator": "b", "dims": {"flaw": "noise"}}]}]'
+    )
+    samples = [Sample("own", "all", row, f"{row}.png", None, 2.0) for row in range(2)]
+    (kept,) = HumanAligned(annotations=str(file)).suited(samples)
+    assert kept.index == 0 and kept.texts == ("dark dog", "noise")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        *("", "no tags", "图像很清晰", "<answer>", answer('"four"'), answer("6.0"), answer("NaN")),
+        answer('1.0, "rating": 2.0'),
+        '<answer>{"rating": <answer>3</answer>}</answer>',
+    ],
+)
+@pytest.mark.parametrize("kind", [Score, SelfConsistency, ChainOfThought, Autoencoder])
+def test_completions_without_a_rating_earn_no_score(said: str, kind: type[Paradigm]) -> None:
+    paradigm = kind(group=2)  # type: ignore[call-arg]
+    again = [said] * paradigm.second
+    handed = paradigm.hand_over(said)
+    second = [again if paradigm.second and handed is not None else []] * 2
+    groups = paradigm.play(batch([3.0], [PIXELS]), Script([[said] * 2], second).say).groups
+    judgement = paradigm.judge(groups)
+    assert judgement.parts["score"].tolist() == [[0, 0]]
+    assert all((each == 0).all() for each in judgement.advantages)
+
+
+def test_settings_that_teach_nothing_are_refused() -> None:
+    with pytest.raises(InputError, match="group=1: a completion is compared with others"):
+        Score(group=1)
+    with pytest.raises(InputError, match="name a pass that exists"):
+        SelfConsistency(update_pass1=False, update_pass2=False)
+    with pytest.raises(InputError, match="name a pass that exists"):
+        ChainOfThought(second=0)
+    with pytest.raises(InputError, match="make one a SecondPass"):
+        ChainOfThought(Slot(CosineScore()), Slot(Format()))
+
+
+class Forgetful(SelfConsistency):
+    """As the released code: the caption never enters the second question."""
+
+    def again(self, text: str) -> Chat:
+        return ask(prompts.second_pass("{caption}"))
+
+
+class Seeing(SelfConsistency):
+    def again(self, text: str) -> Chat:
+        return ask(text, PIXELS)
+
+
+def test_a_second_pass_is_told_the_caption_and_sees_no_image() -> None:
+    with pytest.raises(InputError, match="not told what the first has written"):
+        Forgetful().second_question("a dark dog")
+    with pytest.raises(InputError, match="sees text alone"):
+        Seeing().second_question("a dark dog")
+    # A placeholder that a model has written is taken out, and the rest is still found.
+    assert SelfConsistency().second_question(" a <|image|>dark dog ").pixels is None
+
+
+def test_a_completion_stays_what_it_was() -> None:
+    said = Completion((1, 2), "dark", finished=False)
+    paradigm = Score(group=2)
+    episode = paradigm.play(batch([3.0], [PIXELS]), lambda chats, n: [[said] * n])
+    told = figures(paradigm, episode, paradigm.judge(episode.groups))
+    assert told["pass1/truncated"] == 1 and told["pass1/length"] == 2
+    assert next(table(paradigm, episode, paradigm.judge(episode.groups)))["said"].endswith("off]")
