@@ -153,6 +153,11 @@ def counted(model: nn.Module) -> dict[str, str]:
     return {
         "parameters": f"{total:,}",
         "trained": f"{count:,} ({count / max(1, total):.2%})",
-        "weights": f"{weights / 2**30:.2f} GiB",
-        "gradients and AdamW": f"{training / 2**30:.2f} GiB",
+        "weights": _sized(weights),
+        "gradients and AdamW": _sized(training),
     }
+
+
+def _sized(count: int) -> str:
+    """Bytes to be read."""
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"

@@ -17,9 +17,11 @@ from lit_biqa.objectives.likelihood import smoothed_likelihood
 from lit_biqa.parallel import everyone, world
 from lit_biqa.readouts.base import Readout
 from lit_biqa.tasks import Example, Task
-from lit_biqa.types import Batch, InputError, Prediction
+from lit_biqa.types import Batch, InputError, Prediction, Sample
 
 log = logging.getLogger(__name__)
+
+_LONGEST = 32  # texts that are measured before training
 
 
 class SFT(ChatMethod):
@@ -80,6 +82,19 @@ class SFT(ChatMethod):
                     "needs texts (data.texts, data.conversations), a known quality, or both"
                 )
             self.data.samples[part] = kept
+            self._check_lengths(kept)
+
+    def _check_lengths(self, samples: Sequence[Sample]) -> None:
+        """Say now, and not in the midst of a run, that a text does not fit the context."""
+        texts = sorted(((len(t), t, s.name) for s in samples for t in s.texts), reverse=True)
+        # Characters tell which texts are long, not how long they are in tokens.
+        for _, text, name in texts[:_LONGEST]:
+            if (tokens := len(self.backbone.tokenize(text))) >= self.backbone.context:
+                raise InputError(
+                    f"the text about {name} has {tokens} tokens, the context has "
+                    f"{self.backbone.context} for it, its question and its image: shorten the "
+                    "text or leave it out, or set the backbone's context higher"
+                )
 
     def compute_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Equation 2, or DeQA-Score's losses."""

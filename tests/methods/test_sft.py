@@ -266,6 +266,15 @@ def test_what_cannot_be_learned_is_said_before_weights_load(tmp_path: Path) -> N
     assert not (tmp_path / "run").exists()
 
 
+def test_a_text_longer_than_the_context_is_said_before_weights_load(tmp_path: Path) -> None:
+    made = settings(tmp_path, "Describe", "qwen_vl")
+    made["model"]["init_args"]["backbone"]["init_args"] |= {"layers": -1, "context": 8}
+    file = runs.write_settings(tmp_path / "bad.yaml", made)
+    run = runs.start(["fit", "--config", file, "--run", tmp_path / "run"], tmp_path / "log")
+    assert run.wait() == 2
+    assert "tokens, the context has 8 for it" in run.printed
+
+
 def test_a_word_set_that_is_not_single_tokens_is_said_before_weights_load(tmp_path: Path) -> None:
     made = settings(tmp_path, "NameLevel", "mplug_owl2", "LevelLogits")
     words = {"scores": {"magnificent": 5.0, "poor": 1.0}}
