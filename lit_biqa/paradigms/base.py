@@ -77,7 +77,7 @@ class Judgement:
             self.total[chosen],
             {name: part[chosen] for name, part in self.parts.items()},
             tuple(
-                each.unflatten(0, (len(self.total), -1))[chosen].flatten(0, 1)
+                each.reshape(len(self.total), -1, *each.shape[1:])[chosen].flatten(0, 1)
                 for each in self.advantages
             ),
         )

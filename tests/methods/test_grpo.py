@@ -251,7 +251,7 @@ def test_other_aggregations_divide_by_all_tokens_or_the_budget(
     assert made.rollout is not None
     (lesson,) = made.rollout.lessons
     counted = lesson.said.mask.flatten(0, 1)
-    sizes = {"dapo": counted.sum(), "dr_grpo": 6 * 100}
+    sizes = {"dapo": int(counted.sum()), "dr_grpo": 6 * 100}
     expected = -(lesson.advantages * counted).sum() / sizes[aggregation]
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
 
@@ -337,7 +337,8 @@ def test_rollouts_follow_from_step_and_image(qwen: VisionLanguageModel) -> None:
     data = images(qwen)
     first, again = (said(made, data) for _ in range(2))
     assert first == again and first[0] != first[1]
-    alone = Batch(**{name: column[1:] for name, column in data.items()})  # type: ignore[typeddict-item]
+    columns: dict[str, Any] = {**data}
+    alone = Batch(**{name: column[1:] for name, column in columns.items()})  # type: ignore[typeddict-item]
     assert said(made, alone) == first[1:]
     made.seed = 1
     assert said(made, data) != first
@@ -352,9 +353,15 @@ def said(made: GRPO, data: Batch) -> list[tuple[Completion, ...]]:
 
 def test_settings_out_of_range_are_refused() -> None:
     model, paradigm = TinyQwenVL(), Score()
-    for settings in ({"iterations": 0}, {"beta": -1.0}, {"clip": 0.0}, {"rows_at_once": 0}):
+    wrong: tuple[dict[str, Any], ...] = (
+        {"iterations": 0},
+        {"beta": -1.0},
+        {"clip": 0.0},
+        {"rows_at_once": 0},
+    )
+    for settings in wrong:
         with pytest.raises(InputError, match="give at least"):
-            GRPO(model, paradigm, torch.optim.SGD, **settings)  # type: ignore[arg-type]
+            GRPO(model, paradigm, torch.optim.SGD, **settings)
     with pytest.raises(InputError, match="says the same thing always"):
         GRPO(model, paradigm, torch.optim.SGD, sampling=Sampling(temperature=0))
 
