@@ -110,7 +110,7 @@ class GRPO(ChatMethod):
     ) -> None:
         for readout in readouts:
             if isinstance(readout, Rated):
-                readout.paradigm = paradigm
+                readout.paradigm = readout.paradigm or paradigm
         super().__init__(backbone, optimizer, readouts, warmup, decay)
         if min(iterations, rows_at_once, table_every) < 1 or beta < 0 or not clip > 0:
             raise InputError(

@@ -49,6 +49,7 @@ class Rated(Readout):
         at_once: chats that are answered together.
         seed: of the sampling.
         prefix: of the conditions' names, where a test holds several such readouts.
+        paradigm: that ``matched`` asks as; the method's own where none is named.
     """
 
     def __init__(
@@ -62,13 +63,14 @@ class Rated(Readout):
         at_once: int = 16,
         seed: int = 0,
         prefix: str = "",
+        paradigm: Paradigm | None = None,
     ) -> None:
         if answers < 1 or (masks and "caption" not in texts):
             raise InputError("Rated: answers counts from 1, and masks need the text `caption`")
         self.protocol, self.texts, self.masks, self.reading = protocol, texts, masks, reading
         self.sampling, self.answers = sampling, answers
         self.at_once, self.seed, self.prefix = at_once, seed, prefix
-        self.paradigm: Paradigm | None = None
+        self.paradigm = paradigm
 
     @property
     def conditions(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -88,7 +90,7 @@ class Rated(Readout):
 
     def _paradigm(self) -> Paradigm:
         if self.paradigm is None:
-            raise InputError("Rated: protocol=matched needs a method with a paradigm, such as GRPO")
+            raise InputError("Rated: protocol=matched needs a paradigm: name one, or use it with GRPO")
         return self.paradigm
 
     def check(self, model: VisionLanguageModel) -> None:

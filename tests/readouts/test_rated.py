@@ -117,7 +117,7 @@ def test_ratings_are_averaged_over_those_that_can_be_read(monkeypatch: pytest.Mo
 
 def test_the_paradigms_own_questions_with_the_mos_masked(monkeypatch: pytest.MonkeyPatch) -> None:
     readout = Rated("matched")
-    with pytest.raises(InputError, match="needs a method with a paradigm"):
+    with pytest.raises(InputError, match="needs a paradigm"):
         _ = readout.conditions
     readout.paradigm = Autoencoder()
     found, asked = read(monkeypatch, readout, ["Because it is dark."], [answer(2.5)])
