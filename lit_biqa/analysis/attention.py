@@ -1,0 +1,230 @@
+"""Where a model looks when it names the quality: at the image, at the description, or elsewhere.
+
+Source: Building Reasonable Inference for VLMs in BIQA, section 4.3 and figure 5. The paper does not
+say how layers and heads were brought together; here heads are averaged, and layers are given one
+by one, averaged, and the last by itself.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lit_biqa.analysis.moments import Moment, moments
+from lit_biqa.analysis.rows import COLUMNS, Who, who
+from lit_biqa.backbones.vision_language import Inputs, VisionLanguageModel
+from lit_biqa.readouts.base import Readout
+from lit_biqa.readouts.levels import GeneratedWord, WordReadout
+from lit_biqa.report import write_csv
+from lit_biqa.types import Batch, InputError
+
+SEGMENTS = ("image", "description", "rest")
+MEAN, LAST = "mean", "last"
+
+
+@dataclass(frozen=True)
+class Look:
+    """Where the attention of one sample goes.
+
+    Attributes:
+        who: the sample.
+        shares: of the attention, by layer and segment ``[K, 3]``; each row sums to 1.
+        tokens: of each segment, ``[3]``.
+        image: share of each image token, by layer ``[K, image tokens]``.
+    """
+
+    who: Who
+    shares: Tensor
+    tokens: Tensor
+    image: Tensor
+
+
+@dataclass(frozen=True)
+class Attention:
+    """The looks of all samples brought together, by layer; the last row is the mean of all layers.
+
+    Attributes:
+        looks: of the samples.
+        mean: share of each segment, mean over samples, ``[K + 1, 3]``.
+        sd: its deviation over samples, by n - 1; ``nan`` for one sample.
+        times_uniform: the share of a segment over its share of the tokens, mean over the samples
+            that have it; 1 where every token is looked at alike, ``nan`` where no sample has it.
+        tokens: of each segment, mean over samples ``[3]``.
+        image: share of each image token, mean over samples, ``[K + 1, tokens]``; over the samples
+            whose number of image tokens is the most frequent one.
+        image_samples: how many these are; 0 where no context holds an image.
+    """
+
+    looks: list[Look]
+    mean: Tensor
+    sd: Tensor
+    times_uniform: Tensor
+    tokens: Tensor
+    image: Tensor
+    image_samples: int
+
+    @classmethod
+    def of(cls, looks: list[Look]) -> Attention:
+        """Bring looks together."""
+        shares = torch.stack([_and_mean(look.shares) for look in looks])
+        tokens = torch.stack([look.tokens for look in looks]).to(shares.dtype)
+        uniform = (tokens / tokens.sum(1, keepdim=True))[:, None]
+        ratios = (shares / uniform).masked_fill(uniform == 0, torch.nan)
+        sd = shares.std(0) if len(looks) > 1 else torch.full_like(shares[0], torch.nan)
+        widths = Counter(look.image.shape[1] for look in looks if look.image.shape[1])
+        width = widths.most_common(1)[0][0] if widths else 0
+        images = [_and_mean(look.image) for look in looks if look.image.shape[1] == width]
+        image, seen = torch.stack(images).mean(0), len(images) * bool(width)
+        return cls(looks, shares.mean(0), sd, ratios.nanmean(0), tokens.mean(0), image, seen)
+
+
+def _and_mean(layers: Tensor) -> Tensor:
+    return torch.cat([layers, layers.mean(0, keepdim=True)])
+
+
+@contextmanager
+def eager(model: VisionLanguageModel) -> Iterator[None]:
+    """Attention written out, for its weights, and afterwards as it was."""
+    before = model.model.config._attn_implementation
+    model.model.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        model.model.set_attn_implementation(before)
+
+
+def last_attention(model: VisionLanguageModel, inputs: Inputs) -> Tensor:
+    """Attention of the last token of each row, mean over heads.
+
+    The tokens before it run as they always do, into a cache; only the last one runs with its
+    attention written out, so that no map of all tokens on all tokens is ever held.
+
+    Args:
+        model: within ``model(work, ...)``.
+        inputs: padded on the left.
+
+    Returns:
+        ``[B, K, L]``, 0 at padding, else summing to 1.
+    """
+    from transformers import DynamicCache
+
+    embeds, image = model.embed(inputs)
+    cache, before = DynamicCache(), slice(None, -1)
+    model.decode(
+        embeds[:, before],
+        inputs.mask[:, before],
+        inputs.positions[..., before],
+        image=None if image is None else image[:, before],
+        past_key_values=cache,
+    )
+    with eager(model):
+        last = model.decode(
+            embeds[:, -1:],
+            inputs.mask,
+            inputs.positions[..., -1:],
+            past_key_values=cache,
+            output_attentions=True,
+        )
+    return torch.stack([layer[:, :, -1].float().mean(1) for layer in last.attentions], 1)
+
+
+def segments(model: VisionLanguageModel, moment: Moment) -> Tensor:
+    """The segment of each token of a moment's chat, ``[L]``, by its place in `SEGMENTS`.
+
+    The tokens of the description are those in which the chat differs from the marked one.
+    """
+    inputs = model.encode([moment.chat])
+    found = torch.full_like(inputs.ids[0], SEGMENTS.index("rest"))
+    if moment.marked is not None:
+        ids, other = inputs.ids[0].tolist(), model.encode([moment.marked]).ids[0].tolist()
+        start = _alike(ids, other)
+        end = _alike(ids[start:][::-1], other[start:][::-1])
+        found[start : len(ids) - end] = SEGMENTS.index("description")
+    found[inputs.image[0]] = SEGMENTS.index("image")
+    return found
+
+
+def _alike(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many tokens two lists begin with alike."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))
+
+
+def shared_out(attention: Tensor, segment: Tensor) -> tuple[Tensor, Tensor]:
+    """Attention ``[K, L]`` summed over each of the `SEGMENTS`, and their tokens.
+
+    Returns:
+        ``[K, 3]`` and ``[3]``.
+    """
+    member = torch.nn.functional.one_hot(segment, len(SEGMENTS))
+    return attention @ member.to(attention.dtype), member.sum(0)
+
+
+@torch.no_grad()
+def attention(model: VisionLanguageModel, readout: Readout, batches: Iterable[Batch]) -> Attention:
+    """Attention from where the quality word comes next, over all samples.
+
+    Args:
+        model: with its weights.
+        readout: that brings the model to a quality word.
+        batches: of samples.
+
+    Raises:
+        InputError: if no sample comes to a quality word.
+    """
+    looks: list[Look] = []
+    for batch in batches:
+        found = moments(model, readout, batch)
+        assert isinstance(readout, WordReadout | GeneratedWord)
+        for start in range(0, len(found), readout.at_once):
+            looks += _looks(model, batch, found[start : start + readout.at_once])
+    if not looks:
+        raise InputError(
+            "no answer came to a quality word, so there is no place to look from: look at more "
+            "samples with --samples, or at another readout with --condition"
+        )
+    return Attention.of(looks)
+
+
+def _looks(model: VisionLanguageModel, batch: Batch, some: Sequence[Moment]) -> list[Look]:
+    inputs = model.encode([moment.chat for moment in some]).to(model.device)
+    weights = model(last_attention, inputs).cpu()
+    looks = []
+    for moment, padded in zip(some, weights, strict=True):
+        segment = segments(model, moment)
+        own = padded[:, padded.shape[1] - len(segment) :]
+        shares, tokens = shared_out(own, segment)
+        image = own[:, segment == SEGMENTS.index("image")]
+        looks.append(Look(who(batch, moment.row), shares, tokens, image))
+    return looks
+
+
+def write_attention(folder: Path, found: Attention) -> None:
+    """Write ``attention.csv``, its samples, and the image tokens where there are any."""
+    layers: list[object] = [*range(1, len(found.mean)), MEAN]
+    tables = found.tokens.expand_as(found.mean), found.mean, found.sd, found.times_uniform
+    lines: list[Sequence[object]] = [
+        (layer, name, *(float(table[k, s]) for table in tables))
+        for k, layer in enumerate(layers)
+        for s, name in enumerate(SEGMENTS)
+    ]
+    columns = ("layer", "segment", "tokens", "share_mean", "share_sd", "times_uniform")
+    write_csv(folder / "attention.csv", columns, lines)
+    lines = [
+        (*look.who, which, *look.tokens.tolist(), *shares.tolist())
+        for look in found.looks
+        for which, shares in ((MEAN, look.shares.mean(0)), (LAST, look.shares[-1]))
+    ]
+    counts = (f"{segment}_tokens" for segment in SEGMENTS)
+    header = (*COLUMNS, "layers", *counts, *SEGMENTS)
+    write_csv(folder / "attention_samples.csv", header, lines)
+    if found.image_samples:
+        pairs = zip(found.image[-1].tolist(), found.image[-2].tolist(), strict=True)
+        lines = [(place, *pair) for place, pair in enumerate(pairs, 1)]
+        write_csv(folder / "attention_image_tokens.csv", ("token", MEAN, LAST), lines)

@@ -1,0 +1,180 @@
+"""Study a model that names quality levels: how steady, how right, by which layers, looking where.
+
+    python tools/analyse.py instability --run runs/conclude --data.test '[agiqa3k/random-0]'
+    python tools/analyse.py accuracy    --run runs/one_stage --condition word --samples 720
+    python tools/analyse.py logit-lens  --run runs/conclude --level poor
+    python tools/analyse.py attention   --config my.yaml --ckpt_path none --out analysis
+
+Each study writes CSV files and figures (docs/studies.md) into RUN/analysis/CONDITION, or where
+--out says. Whatever else is named is a setting of the model or the data that shall differ from the
+run's, as on the command line of `lit_biqa`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from analyse_run import Studied, prepare
+
+from lit_biqa import report
+from lit_biqa.analysis import figures
+from lit_biqa.analysis.accuracy import FIVE, THREE, accuracy, write_accuracy
+from lit_biqa.analysis.answers import Asked, ask_sessions
+from lit_biqa.analysis.attention import SEGMENTS, attention, write_attention
+from lit_biqa.analysis.instability import instability, write_answers, write_instability
+from lit_biqa.analysis.lens import lens, write_lens
+from lit_biqa.faults import guard
+from lit_biqa.progress import track
+from lit_biqa.types import Batch, InputError
+
+Study = Callable[[argparse.Namespace, Studied, Path], dict[str, str]]
+
+
+def study_instability(given: argparse.Namespace, studied: Studied, out: Path) -> dict[str, str]:
+    """How often the model contradicts itself."""
+    asked = _asked(given, studied, "Instability")
+    found = instability(asked)
+    write_instability(out, asked, found, given.temperature)
+    write_answers(out / "instability_answers.csv", asked)
+    settings = given.sessions, given.predictions, given.temperature
+    figure = figures.instability_figure(found, *settings, given.name)
+    figures.save(figure, out / "instability.png")
+    kinds = {"unstable predictions": "unstable", "samples in disagreement": "disagreement"}
+    kinds |= {"no level named": "no_level"}
+    return {f"{f.dataset}: {k}": str(getattr(f, name)) for f in found for k, name in kinds.items()}
+
+
+def study_accuracy(given: argparse.Namespace, studied: Studied, out: Path) -> dict[str, str]:
+    """How often the word is that of the MOS."""
+    asked = _asked(given, studied, "Accuracy")
+    five, three = accuracy(asked, FIVE), accuracy(asked, THREE)
+    write_accuracy(out, asked, [*five, *three])
+    write_answers(out / "accuracy_answers.csv", asked)
+    # The last is the one data set, or all of them.
+    figure = figures.confusion_figure([five[-1], three[-1]], given.name)
+    figures.save(figure, out / "accuracy.png")
+    return {
+        f"{f.dataset}, {len(f.levels)} levels": f"{f.right}, majority {100 * f.majority:.2f}%"
+        for f in (*five, *three)
+    }
+
+
+def study_lens(given: argparse.Namespace, studied: Studied, out: Path) -> dict[str, str]:
+    """What deep layers would say."""
+    batches = _batches(studied, "Logit lens")
+    norm = not given.no_norm
+    found = lens(studied.model, studied.readout, batches, given.level, given.first_layer, norm)
+    write_lens(out, found)
+    figures.save(figures.lens_figure(found, norm, given.name), out / "logit_lens.png")
+    lines = {f"samples predicted {found.level!r}": str(len(found.samples))}
+    for place, layer in enumerate(found.layers):
+        best = found.probability[place].topk(3)
+        pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        named = (f"{found.names.get(token, f'#{token}')} {100 * p:.1f}%" for token, p in pairs)
+        lines[f"layer {layer}"] = ", ".join(named)
+    return lines
+
+
+def study_attention(given: argparse.Namespace, studied: Studied, out: Path) -> dict[str, str]:
+    """Where the model looks."""
+    found = attention(studied.model, studied.readout, _batches(studied, "Attention"))
+    write_attention(out, found)
+    figures.save(figures.attention_figure(found, given.name), out / "attention.png")
+    if found.image_samples:
+        tokens = figures.image_tokens_figure(found, given.name)
+        figures.save(tokens, out / "attention_image_tokens.png")
+    rows = {"mean of all layers": found.mean[-1], "last layer": found.mean[-2]}
+    return {
+        name: ", ".join(f"{s} {100 * v:.1f}%" for s, v in zip(SEGMENTS, row.tolist(), strict=True))
+        for name, row in rows.items()
+    }
+
+
+STUDIES: dict[str, Study] = {
+    "instability": study_instability,
+    "accuracy": study_accuracy,
+    "logit-lens": study_lens,
+    "attention": study_attention,
+}
+
+
+def _asked(given: argparse.Namespace, studied: Studied, title: str) -> list[Asked]:
+    asked = ask_sessions(
+        studied.model,
+        studied.readout,
+        _batches(studied, title),
+        given.sessions,
+        given.predictions,
+        given.temperature,
+        given.seed,
+    )
+    if not asked:
+        raise InputError("none of the images can be read: see data.on_bad_image")
+    return asked
+
+
+def _batches(studied: Studied, title: str) -> Iterator[Batch]:
+    return track(studied.loader, title, unit="images", units=lambda batch: len(batch["index"]))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    studies = parser.add_subparsers(dest="study", required=True)
+    for name, study in STUDIES.items():
+        sub = studies.add_parser(name, help=study.__doc__, allow_abbrev=False)
+        add = sub.add_argument
+        add("--run", type=Path, help="folder of a fit")
+        add("--ckpt_path", metavar="WEIGHTS", help="best or last of the run, a file, or none")
+        add("--condition", help="readout of the run that is studied; the first by default")
+        add("--samples", type=_positive, default=300, help="test samples drawn (default: 300)")
+        add("--seed", type=int, default=0, help="of the draw and of what is sampled")
+        add("--at-once", type=_positive, help="chats that the model is given together")
+        add("--out", type=Path, help="folder to write to")
+        if name in ("instability", "accuracy"):
+            predictions = 5 if name == "instability" else 1
+            add("--sessions", type=_positive, default=3)
+            add("--predictions", type=_positive, default=predictions, help="per sample and session")
+            add("--temperature", type=float, default=0.2, help="0.2 as in Q-Instruct's demo")
+        if name == "logit-lens":
+            add("--level", default="poor", help="look at samples that are predicted at it")
+            add("--first-layer", type=_positive, help="default: 30, or the last tenth")
+            add("--no-norm", action="store_true", help="no final norm before the head")
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("give 1 or more")
+    return number
+
+
+def _study(given: argparse.Namespace, settings: Sequence[str]) -> None:
+    if given.run is None and given.out is None:
+        raise InputError("where to? Name the folder of a run with --run, or a folder with --out")
+    rated = given.study == "accuracy"
+    where = (given.condition, given.at_once, given.samples, given.seed, rated)
+    studied = prepare(given.run, given.ckpt_path, settings, *where)
+    condition = studied.readout.condition
+    out = given.out or given.run / "analysis" / condition.replace(" ", "_")
+    run = given.run.name if given.run is not None else type(studied.model).__name__
+    given.name = f"{run} ({condition})"
+    with studied.autocast():
+        lines = STUDIES[given.study](given, studied, out)
+    print(report.pairs(f"{given.study} of {given.name}", lines))
+    print(f"written to {out}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one study; the exit status is 2 for bad input."""
+    given, settings = _parser().parse_known_args(arguments)
+    return guard(lambda: _study(given, settings))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

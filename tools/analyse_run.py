@@ -1,0 +1,183 @@
+"""The model and the samples of a run, for studies of what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lit_biqa  # noqa: F401  before lightning, as it mends torchvision
+
+# isort: split
+
+import numpy as np
+import torch
+import yaml
+from jsonargparse import ArgumentError
+from lightning.pytorch.cli import LightningArgumentParser
+
+from lit_biqa.analysis.answers import suits
+from lit_biqa.backbones.vision_language import VisionLanguageModel
+from lit_biqa.checkpoints import explaining_misfit, read_state
+from lit_biqa.config_files import Settings, forget_other_class, merge, read, split_arguments
+from lit_biqa.data.datamodule import BIQADataModule
+from lit_biqa.data.loader import BatchLoader
+from lit_biqa.faults import explain_setting
+from lit_biqa.methods.chat import ChatMethod
+from lit_biqa.methods.evaluation import Evaluator
+from lit_biqa.readouts.base import Readout
+from lit_biqa.readouts.levels import GeneratedWord, WordReadout
+from lit_biqa.run_folder import RunFolder, check_checkpoint, find_weights
+from lit_biqa.types import InputError, Sample
+
+
+@dataclass(frozen=True)
+class Studied:
+    """What a study looks at.
+
+    Attributes:
+        model: with its weights, on the device.
+        readout: by which it comes to a quality word.
+        loader: of the samples.
+        autocast: makes the context that the run's precision asks for.
+    """
+
+    model: VisionLanguageModel
+    readout: WordReadout | GeneratedWord
+    loader: BatchLoader
+    autocast: Callable[[], AbstractContextManager[Any]]
+
+
+def prepare(
+    run: Path | None,
+    weights: str | None,
+    settings: Sequence[str],
+    condition: str | None,
+    at_once: int | None,
+    samples: int,
+    seed: int,
+    rated: bool,
+) -> Studied:
+    """Load a run; everything that can be wrong is said before weights are read.
+
+    Args:
+        run: folder of a fit; ``None`` where ``settings`` name a configuration file.
+        weights: as ``--ckpt_path`` of a test.
+        settings: as on the command line: configuration files, and what is to be otherwise.
+        condition: of the readout; ``None`` takes the first.
+        at_once: chats that the model is given together; ``None`` leaves it to the readout.
+        samples: number of test samples that are drawn.
+        seed: of the draw.
+        rated: whether samples need a known MOS.
+
+    Raises:
+        InputError: if the run, its settings, its data or the readout are not as they should be.
+    """
+    folder = None if run is None else RunFolder(run.expanduser())
+    if folder is not None and not folder.config.is_file():
+        raise InputError(
+            f"{folder.path} is no folder of a run: it holds no config.yaml. Name the --run folder "
+            "of a fit, or a configuration with --config FILE and --ckpt_path none"
+        )
+    read_first = [] if folder is None else [f"--config={folder.config}"]
+    method, data, precision = instantiate([*read_first, *settings])
+    readout = chosen(method, condition)
+    found = find_weights(folder, weights)
+    if found is not None:
+        check_checkpoint(found, resume=False)
+    if at_once is not None:
+        readout.at_once = at_once
+    model = method.backbone
+    model.prepare()
+    readout.check(model)
+    data.use_transforms(None, model.image_transform if readout.sees_image else None)
+    data.prepare_data()
+    data.setup("test")
+    data.samples["test"] = drawn(data.samples["test"], readout, samples, seed, rated)
+    method.load()
+    if found is not None:
+        with explaining_misfit(method, found):
+            method.load_state_dict(read_state(found))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return Studied(model.to(device), readout, data.test_dataloader(), mixed(precision, device))
+
+
+def instantiate(arguments: Sequence[str]) -> tuple[ChatMethod, BIQADataModule, str]:
+    """The method, the data and the Trainer's precision of a run's settings.
+
+    Raises:
+        InputError: if the settings are wrong, or the method has no model that speaks.
+    """
+    files, rest = split_arguments(arguments)
+    settings: Settings = {}
+    for file in files:
+        settings = merge(settings, read(file))
+    for argument in rest:
+        forget_other_class(settings, *argument.removeprefix("--").split("=", 1))
+    parser = LightningArgumentParser(exit_on_error=False)
+    parser.add_argument("--config", action="config")
+    parser.add_lightning_class_args(Evaluator, "model", subclass_mode=True)
+    parser.add_lightning_class_args(BIQADataModule, "data")
+    kept = {name: settings[name] for name in ("model", "data") if name in settings}
+    try:
+        config = parser.parse_args([f"--config={yaml.safe_dump(kept)}", *rest])
+        made = parser.instantiate_classes(config)
+    except InputError:
+        raise
+    except (ArgumentError, ValueError) as error:
+        names = list(parser.get_defaults().keys())
+        raise InputError(explain_setting(str(error), names, files)) from error
+    if not isinstance(made.model, ChatMethod):
+        raise InputError(
+            f"{type(made.model).__name__} names no quality words: studies look at runs of methods "
+            "whose model speaks, such as SFT"
+        )
+    return made.model, made.data, str(settings.get("trainer", {}).get("precision"))
+
+
+def chosen(method: ChatMethod, condition: str | None) -> WordReadout | GeneratedWord:
+    """The readout of a condition, or the first.
+
+    Raises:
+        InputError: if there is none, or it names no quality word.
+    """
+    readouts = {name: each for each in method.readouts for name in each.conditions}
+    if not readouts:
+        raise InputError("the run has no readout: it learned to describe. Study the run after it")
+    if condition is not None and condition not in readouts:
+        raise InputError(f"--condition {condition!r}: the run's readouts are {', '.join(readouts)}")
+    found: Readout = readouts[condition or next(iter(readouts))]
+    if not isinstance(found, WordReadout | GeneratedWord):
+        raise InputError(
+            f"{type(found).__name__} reads no quality word: name another readout with --condition"
+        )
+    return found
+
+
+def drawn(
+    samples: Sequence[Sample], readout: Readout, count: int, seed: int, rated: bool
+) -> list[Sample]:
+    """So many of the samples that the readout can read, at random, in their order.
+
+    Raises:
+        InputError: if there is none.
+    """
+    usable = [s for s in samples if suits(readout, s) and (not rated or np.isfinite(s.mos))]
+    if not usable:
+        raise InputError(
+            f"none of {len(samples)} test samples can be studied: {type(readout).__name__} needs "
+            f"{'images' if readout.sees_image else 'texts'}{' and MOS' * rated}; name others with "
+            "--data.test"
+        )
+    places = np.random.default_rng(seed).permutation(len(usable))[:count]
+    return [usable[place] for place in sorted(places)]
+
+
+def mixed(precision: str, device: torch.device) -> Callable[[], AbstractContextManager[Any]]:
+    """What the Trainer's precision means where there is no Trainer."""
+    if not precision.endswith("-mixed"):
+        return nullcontext
+    dtype = torch.float16 if precision.startswith("16") else torch.bfloat16
+    return lambda: torch.autocast(device.type, dtype)
