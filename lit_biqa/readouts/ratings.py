@@ -90,7 +90,7 @@ class Rated(Readout):
 
     def _paradigm(self) -> Paradigm:
         if self.paradigm is None:
-            raise InputError("Rated: protocol=matched needs a paradigm: name one, or use it with GRPO")
+            raise InputError("Rated: protocol=matched needs a paradigm: name one, or use GRPO")
         return self.paradigm
 
     def check(self, model: VisionLanguageModel) -> None:
