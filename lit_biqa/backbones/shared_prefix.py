@@ -147,24 +147,27 @@ class Growing:
 
     The G queries of a prompt are folded into one, so that the prompt's keys and values are read
     once and never repeated. Those of the completions stand in memory set aside for all tokens.
+    Keys lie transposed: products with few queries are then nearly twice as fast on a CPU.
 
     Args:
-        prompts: that have run.
+        prompts: that have run; their keys and values are taken away from them.
         copies: G.
         budget: tokens that each completion may take.
     """
 
     def __init__(self, prompts: Prompts, copies: int, budget: int) -> None:
-        self.budget, self.length = budget, 0
-        self.before = list(zip(prompts.keys, prompts.values, strict=True))
-        count, heads, _, width = prompts.keys[0].shape
-        empty = prompts.keys[0].new_empty
-        shape = (count, heads, copies, budget, width)
-        self.own = [(empty(shape), empty(shape)) for _ in self.before]
-        self.bias: Tensor | None = None
+        self.length = 0
+        count, heads, before, width = prompts.keys[0].shape
+        self.shape = (count, heads, copies)
+        empty, depth = prompts.keys[0].new_empty, len(prompts.keys)
+        shape = (*self.shape, width, budget)
+        self.keys = [empty(shape) for _ in range(depth)]
+        self.values = [empty(shape).transpose(3, 4).contiguous() for _ in range(depth)]
+        self.prompt_keys = [_taken(prompts.keys).transpose(2, 3).contiguous() for _ in self.keys]
+        self.prompt_values = [_taken(prompts.values).contiguous() for _ in self.keys]
+        self.bias = empty(count, 1, 1, before).zero_()
         if prompts.mask is not None:
-            hidden = torch.zeros_like(prompts.mask, dtype=empty(0).dtype)
-            self.bias = hidden.masked_fill_(~prompts.mask, -torch.inf)[:, None, None]
+            self.bias.masked_fill_(~prompts.mask[:, None, None], -torch.inf)
 
     def keep(self, prompts: Tensor, copies: Tensor) -> None:
         """Go on with some rows alone.
@@ -173,17 +176,16 @@ class Growing:
             prompts: which of the P prompts, ``[P']``.
             copies: for each of them which of its G completions, ``[P', G']``.
         """
-        whole = len(prompts) == len(self.before[0][0])
         at = prompts[:, None]
-        for layer, (key, value) in enumerate(self.own):
-            # Advanced indices apart from each other go to the front: [P', G', heads, T, d].
-            kept = (state[at, :, copies].transpose(1, 2).contiguous() for state in (key, value))
-            self.own[layer] = (next(kept), next(kept))
-            if not whole:
-                before = self.before[layer]
-                self.before[layer] = (before[0][prompts], before[1][prompts])
-        if self.bias is not None:
+        for own in (self.keys, self.values):
+            for layer, state in enumerate(own):
+                # Indices apart from each other go to the front: [P', G', heads_kv, ...].
+                own[layer] = state[at, :, copies].transpose(1, 2).contiguous()
+        if len(prompts) < self.shape[0]:
+            self.prompt_keys = [state[prompts] for state in self.prompt_keys]
+            self.prompt_values = [state[prompts] for state in self.prompt_values]
             self.bias = self.bias[prompts]
+        self.shape = (len(prompts), self.shape[1], copies.shape[1])
 
     def attend(
         self,
@@ -196,39 +198,43 @@ class Growing:
         **options: Any,
     ) -> Tensor:
         """See `Prefix`; nothing is masked but the padding of prompts. No gradient is taken."""
-        layer = _layer(module)
+        layer, width = _layer(module), query.shape[-1]
         if layer == 0:
             self.length += 1
-        own_key = self._grown(self.own[layer][0], key)
-        own_value = self._grown(self.own[layer][1], value)
-        prompt_key, prompt_value = (state.flatten(0, 1) for state in self.before[layer])
-        (count, heads, copies), length = self.own[layer][0].shape[:3], prompt_key.shape[1]
+        own_keys, own_values = self._grown(layer, key, value)
+        far_keys, far_values = (
+            states[layer].flatten(0, 1) for states in (self.prompt_keys, self.prompt_values)
+        )
+        (count, heads, copies), before = self.shape, far_values.shape[1]
         # [P * heads_kv, G * queries of one key, d], and the same seen as P * heads_kv * G.
-        folded = query.view(count, copies, heads, -1, query.shape[-1]).transpose(1, 2) * scaling
-        folded = folded.reshape(count * heads, -1, query.shape[-1])
-        apart = folded.reshape(count * heads * copies, -1, query.shape[-1])
-        near = apart @ own_key.transpose(1, 2)
-        far = self._scores(folded, prompt_key).reshape(*near.shape[:2], length)
-        scores = torch.cat([far, near], 2)
+        folded = query.view(count, copies, heads, -1, width).transpose(1, 2)
+        folded = folded.reshape(count * heads, -1, width)
+        apart = folded.view(count * heads * copies, -1, width)
+        bias = self.bias.expand(-1, heads, -1, -1).reshape(count * heads, 1, before)
+        far = torch.baddbmm(bias, folded, far_keys, alpha=scaling)
+        near = torch.baddbmm(bias[:1, :, :1], apart, own_keys, beta=0, alpha=scaling)
+        scores = torch.cat([far.view(*near.shape[:2], before), near], 2)
         weights = scores.softmax(-1, dtype=torch.float32).to(scores.dtype)
-        far = weights[..., :length].reshape(*folded.shape[:2], length) @ prompt_value
-        mixed = far.view_as(apart) + weights[..., length:] @ own_value
-        mixed = mixed.view(count, heads, copies, -1, query.shape[-1]).transpose(1, 2)
-        return mixed.reshape(count * copies, 1, -1, query.shape[-1])
+        far = weights[..., :before].reshape(far.shape) @ far_values
+        mixed = torch.baddbmm(far.view(apart.shape), weights[..., before:], own_values)
+        mixed = mixed.view(count, heads, copies, -1, width).transpose(1, 2)
+        return mixed.reshape(count * copies, 1, -1, width)
 
-    def _grown(self, kept: Tensor, new: Tensor) -> Tensor:
-        """Write the newest ``[P * G, heads_kv, 1, d]``; all so far ``[P * heads_kv * G, t, d]``."""
-        count, heads, copies, _, width = kept.shape
-        new = new.view(count, copies, heads, width).transpose(1, 2)
-        kept[:, :, :, self.length - 1] = new
-        return kept.flatten(0, 2)[:, : self.length]
+    def _grown(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Write what is new, ``[P * G, heads_kv, 1, d]`` each, and give all so far.
 
-    def _scores(self, folded: Tensor, key: Tensor) -> Tensor:
-        scores = folded @ key.transpose(1, 2)
-        if self.bias is None:
-            return scores
-        count = len(self.bias)
-        return (scores.view(count, -1, scores.shape[-1]) + self.bias[:, 0]).view_as(scores)
+        ``[P * heads_kv * G, d, t]`` and ``[P * heads_kv * G, t, d]``.
+        """
+        count, heads, copies = self.shape
+        new = (state.view(count, copies, heads, -1).transpose(1, 2) for state in (key, value))
+        keys, values = self.keys[layer], self.values[layer]
+        keys[..., self.length - 1], values[..., self.length - 1, :] = new
+        return keys.flatten(0, 2)[..., : self.length], values.flatten(0, 2)[:, : self.length]
+
+
+def _taken(states: list[Tensor]) -> Tensor:
+    """The first of a list, which is then shorter: what is copied need not lie in memory twice."""
+    return states.pop(0)
 
 
 def _sdpa(
