@@ -48,7 +48,9 @@ def test_every_configuration_is_among_these_tests() -> None:
     sft = {"describe", "conclude", "one_stage", "qalign", "deqa"}
     sft |= {f"tiny_{name}" for name in ("describe", "conclude", "one_stage")}
     backbone = {"lora", "qlora", "qwen2_5_vl_3b", "qwen2_5_vl_7b"}
-    known = {"rali": rali, "trainer": trainer, "sft": sft, "backbone": backbone}
+    grpo = {"score", "score_without_reasoning", "visual_quality_r1", "chain_of_thought"}
+    grpo |= {"self_consistency", "autoencoder", "human_aligned"}
+    known = {"rali": rali, "trainer": trainer, "sft": sft, "backbone": backbone, "grpo": grpo}
     expected = {f"{folder}/{name}.yaml" for folder, names in known.items() for name in names}
     assert files == expected | {"quickstart.yaml"}
 

@@ -18,6 +18,8 @@ from lit_biqa.paradigms import (
     Paradigm,
     Score,
     SelfConsistency,
+    VisualQuality,
+    WithoutReasoning,
 )
 from lit_biqa.paradigms.figures import figures, table
 from lit_biqa.rewards import CosineScore, Format, PairwiseRanking, Slot
@@ -63,20 +65,25 @@ def test_score() -> None:
     assert (judgement.of([1]).advantages[0] == 0).all()
 
 
-def test_visual_quality_r1_is_score_with_other_settings() -> None:
-    paradigm = Score(
-        Slot(PairwiseRanking()),
-        Slot(Format(strict=False)),
-        system="",
-        question=prompts.VISUAL_QUALITY_R1,
-        group=2,
-    )
-    say = Script([["<think>a</think> <answer>4</answer>"] * 2, ["<answer>2</answer>"] * 2]).say
-    groups = paradigm.play(batch([4.2, 1.7], [PIXELS] * 2), say).groups
-    total = paradigm.judge(groups).total
+def test_visual_quality_ranks_images() -> None:
+    script = Script([["<think>a</think> <answer>4</answer>"] * 2, ["<answer>2</answer>"] * 2])
+    paradigm = VisualQuality(group=2)
+    groups = paradigm.play(batch([4.2, 1.7], [PIXELS] * 2), script.say).groups
     ranked = PairwiseRanking()(groups)
-    assert torch.allclose(total, ranked + torch.tensor([[1.0], [0.0]]))
+    assert torch.allclose(paradigm.judge(groups).total, ranked + torch.tensor([[1.0], [0.0]]))
     assert paradigm.forms == ("number",)
+    asked = script.asked[0][0]
+    assert asked is not None and [m.role for m in asked.messages] == ["user"]
+
+
+def test_without_reasoning_the_answer_is_all() -> None:
+    said = '<answer>\n{"rating": 4.1}\n</answer>'
+    script = Script([[said, answer(4.1)]])
+    paradigm = WithoutReasoning(group=2)
+    groups = paradigm.play(batch([4.0], [PIXELS]), script.say).groups
+    assert paradigm.judge(groups).total.tolist() == [[2, 1]]
+    asked = script.asked[0][0]
+    assert asked is not None and "without any reasoning" in asked.messages[0].text
 
 
 def test_chain_of_thought() -> None:

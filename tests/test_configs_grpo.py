@@ -1,0 +1,89 @@
+"""Every recipe of GRPO is run, on a backbone a million times smaller."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import REPOSITORY
+
+import runs
+from lit_biqa.backbones.tiny_chat import TinyQwenVL
+from lit_biqa.backbones.weights import state_of
+
+CONFIGS = REPOSITORY / "configs"
+RECIPES = sorted(
+    file.stem for file in CONFIGS.glob("grpo/*.yaml") if not file.stem.startswith("tiny_")
+)
+INIT = "--model.init_args."
+SMALL = [f"{INIT}sampling.budget=6", f"{INIT}backbone.init_args.max_pixels=3136"]
+SMALL += ["--trainer.precision=32-true", "--trainer.accelerator=cpu", "--trainer.max_steps=1"]
+SMALL += ["--trainer.log_every_n_steps=1", "--data.num_workers=0", "--report.bootstrap=0"]
+SMALL += ["--data.batch_size=2", "--data.eval_batch_size=2"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint with random weights, images, and what people wrote about some."""
+    folder = tmp_path_factory.mktemp("grpo")
+    model = TinyQwenVL(vocabulary=300, width=32, layers=2)
+    model.load()
+    model.save(folder / "qwen", state_of(model))
+    for name, count in (("train", 4), ("test", 2)):
+        runs.write_images(folder, name, count, 0)
+    people = [{"annotator": "a", "dims": {"flaw": "dark"}, "score": 2}]
+    records = [{"image": f"train-{number}.png", "annotations": people} for number in range(3)]
+    (folder / "people.json").write_text(json.dumps(records))
+    return folder
+
+
+def arguments(folder: Path, recipe: str) -> list[object]:
+    args: list[object] = ["fit", "--config", CONFIGS / f"grpo/{recipe}.yaml", *SMALL]
+    args += [f"--data.train=['{folder}/train.csv']", f"--data.test=['{folder}/test.csv']"]
+    args += [f"{INIT}backbone.init_args.pretrained={folder}/qwen"]
+    if recipe == "human_aligned":
+        args += [f"{INIT}paradigm.init_args.annotations={folder}/people.json"]
+    return args
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_recipes(recipe: str, folder: Path) -> None:
+    run, settings = folder / recipe, yaml.safe_load((CONFIGS / f"grpo/{recipe}.yaml").read_text())
+    readout = settings["model"]["init_args"]["readouts"][0]["init_args"] | {
+        "sampling": {"budget": 6}
+    }
+    given = json.dumps([{"class_path": "lit_biqa.readouts.ratings.Rated", "init_args": readout}])
+    args = [*arguments(folder, recipe), f"{INIT}readouts={given}", "--run", run]
+    runs.start(args, folder / f"{recipe}.log").succeed()
+    assert runs.logged(run, "train/loss") and runs.logged(run, "train/reward")
+    assert (run / "weights" / "config.json").exists()
+    with (run / "test" / "predictions.csv").open(newline="") as file:
+        conditions = {row["condition"] for row in csv.DictReader(file)}
+    texts = {text.replace("caption", "text") for text in readout["texts"]}
+    assert conditions == {"image"} | texts | {f"text-{m}" for m in readout.get("masks", ())}
+
+
+def test_lora_over_a_recipe(folder: Path) -> None:
+    lora = ["--config", CONFIGS / "backbone/lora.yaml", "--data.test=[]"]
+    lora += [f"{INIT}backbone.init_args.tuning.{each}" for each in ("rank=4", "precision=float32")]
+    args = [*arguments(folder, "self_consistency"), *lora, "--run", folder / "lora"]
+    runs.start(args, folder / "lora.log").succeed()
+    held = runs.weights(folder / "lora" / "checkpoints" / "last.ckpt")
+    assert held and all(".lora_" in name for name in held)
+
+
+def test_weights_of_rewards_and_rewards_are_set_by_name(folder: Path) -> None:
+    slots = f"{INIT}paradigm.init_args."
+    chosen = [f"{slots}format.weight=0.25", f"{slots}score.reward=CosineScore"]
+    chosen += [f"{slots}score.reward.tolerance=0.5"]
+    args = [*arguments(folder, "score"), *chosen, "--print_config"]
+    run = runs.start(args, folder / "printed.log")
+    run.succeed()
+    printed = yaml.safe_load(run.printed)["model"]["init_args"]["paradigm"]["init_args"]
+    assert printed["format"]["weight"] == 0.25 and printed["format"]["credit"] == "both"
+    assert printed["format"]["reward"]["class_path"] == "lit_biqa.rewards.Format"
+    reward = {"class_path": "lit_biqa.rewards.CosineScore"}
+    assert printed["score"]["reward"] == reward | {"init_args": {"tolerance": 0.5, "form": "json"}}
