@@ -89,7 +89,7 @@ def test_words_after_an_opening(
     assert all(chat.pixels is None for chat in script.asked)
 
 
-@pytest.mark.parametrize("readout", [SPOKEN, ONE_PASS, TWO_PASS, DESCRIBED, LOGITS])
+@pytest.mark.parametrize("readout", [ONE_PASS, TWO_PASS, LOGITS])
 def test_draws_follow_from_seed_and_image(model: VisionLanguageModel, readout: Readout) -> None:
     def texts(seed: int) -> list[list[str]]:
         drawn = sampled(model, readout, batch(model), 2, 1.0, seed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import math
 import re
 import sys
 from pathlib import Path
@@ -11,9 +12,11 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import runs
 import torch
 
-import runs
+from lit_biqa.readouts.levels import FromDescription, LevelLogits
+from lit_biqa.types import InputError, Sample
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 SHORT = {"temperature": 0.0, "budget": 6}
@@ -98,19 +101,33 @@ def test_every_study_of_a_run(
 
 def test_weights_are_the_runs(analyse: ModuleType, run: Path) -> None:
     prepare = sys.modules["analyse_run"].prepare
-    rest: tuple[Any, ...] = ([], "logits", None, 3, 0, False)
-    trained, made = prepare(run, None, *rest), prepare(run, "none", *rest)
+    trained = prepare(run, None, [], "logits", None, 3, 0, False)
+    made = prepare(run, "none", [], "logits", None, 3, 1, False)
     weight, other = (each.model.head.weight for each in (trained, made))
     torch.testing.assert_close(weight, other + 0.01)
+    names, others = (
+        [n for batch in each.loader for n in batch["name"]] for each in (trained, made)
+    )
+    assert len(names) == len(others) == 3
+    assert names != others
 
 
-def test_samples_are_drawn_by_seed(analyse: ModuleType, run: Path) -> None:
-    def names(seed: int) -> list[str]:
-        found = sys.modules["analyse_run"].prepare(run, None, [], "logits", None, 3, seed, False)
-        return [name for batch in found.loader for name in batch["name"]]
-
-    assert names(0) == names(0) != names(1)
-    assert len(set(names(1))) == 3
+def test_samples_are_drawn_by_seed_among_those_that_can_be_read(analyse: ModuleType) -> None:
+    drawn = sys.modules["analyse_run"].drawn
+    samples = [
+        Sample("own", "all", row, f"{row}.png", Path("a") if row % 2 else None, mos)
+        for row, mos in enumerate([1.0, math.nan, 3.0] * 8)
+    ]
+    found = drawn(samples, LevelLogits(), 5, 0, False)
+    assert found == drawn(samples, LevelLogits(), 5, 0, False)
+    assert found != drawn(samples, LevelLogits(), 5, 1, False)
+    assert [each.index for each in found] == sorted({each.index for each in found})
+    assert len(found) == 5
+    assert all(each.path for each in found)
+    assert len(drawn(samples, LevelLogits(), 99, 0, False)) == 12
+    assert len(drawn(samples, LevelLogits(), 99, 0, True)) == 8
+    with pytest.raises(InputError, match=r"none of 24 test samples .* needs texts and MOS"):
+        drawn(samples, FromDescription(), 5, 0, True)
 
 
 def test_a_configuration_and_what_shall_differ(
