@@ -208,7 +208,8 @@ class Growing:
         (count, heads, copies), before = self.shape, far_values.shape[1]
         # [P * heads_kv, G * queries of one key, d], and the same seen as P * heads_kv * G.
         folded = query.view(count, copies, heads, -1, width).transpose(1, 2)
-        folded = folded.reshape(count * heads, -1, width)
+        # One prompt alone may come out as a view, which cannot be seen apart.
+        folded = folded.reshape(count * heads, -1, width).contiguous()
         apart = folded.view(count * heads * copies, -1, width)
         bias = self.bias.expand(-1, heads, -1, -1).reshape(count * heads, 1, before)
         far = torch.baddbmm(bias, folded, far_keys, alpha=scaling)

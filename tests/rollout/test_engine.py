@@ -44,6 +44,13 @@ def test_chats_of_every_kind_are_answered_as_alone(family: Family, sampling: Sam
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+def test_one_chat_alone_is_answered_several_times(family: Family) -> None:
+    model = shared_talker(family)
+    (found,) = generate(model, chats_for(model)[-1:], 3, WARM, seeds=[4])
+    assert [c.ids for c in found] == written(model, chats_for(model)[-1], 3, WARM, 4)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_rows_that_end_leave_the_others_as_they_are(family: Family) -> None:
     model = talker(family)
     model.end = tuple(range(0, 600, 3))
