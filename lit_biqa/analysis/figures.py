@@ -54,7 +54,7 @@ def instability_figure(
     axes.set_ylim(bottom=0)
     drawn = f"{predictions} predictions per image, drawn at temperature {temperature:g}"
     spread = f"mean ± sd over {sessions} sessions" if sessions > 1 else "one session"
-    figure.suptitle(f"How often {model} contradicts itself\n{drawn}; {spread}", fontsize="medium")
+    figure.suptitle(f"How often {model} contradicts itself\n{drawn},\n{spread}", fontsize="medium")
     figure.legend(loc="outside lower center", fontsize="small")
     return figure
 
