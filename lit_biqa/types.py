@@ -55,6 +55,7 @@ class Sample:
         prompts: what was said before each of the texts; empty where nobody asked.
         conclusions: the sentence that concluded the quality after each of the texts, an empty one
             where none did; empty where texts were not taken apart.
+        degradation: class and severity of its distortion, where that is what is known of it.
     """
 
     dataset: str
@@ -68,6 +69,7 @@ class Sample:
     texts: tuple[str, ...] = ()
     prompts: tuple[tuple[Message, ...], ...] = ()
     conclusions: tuple[str, ...] = ()
+    degradation: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -49,7 +49,7 @@ def test_every_configuration_is_among_these_tests() -> None:
     sft |= {f"tiny_{name}" for name in ("describe", "conclude", "one_stage")}
     backbone = {"lora", "qlora", "qwen2_5_vl_3b", "qwen2_5_vl_7b"}
     grpo = {"score", "score_without_reasoning", "visual_quality_r1", "chain_of_thought"}
-    grpo |= {"self_consistency", "autoencoder", "human_aligned"}
+    grpo |= {"self_consistency", "autoencoder", "human_aligned", "multi_task"}
     known = {"rali": rali, "trainer": trainer, "sft": sft, "backbone": backbone, "grpo": grpo}
     expected = {f"{folder}/{name}.yaml" for folder, names in known.items() for name in names}
     assert files == expected | {"quickstart.yaml"}

@@ -36,13 +36,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         runs.write_images(folder, name, count, 0)
     people = [{"annotator": "a", "dims": {"flaw": "dark"}, "score": 2}]
     records = [{"image": f"train-{number}.png", "annotations": people} for number in range(3)]
+    (folder / "degraded.csv").write_text("image,degradation,severity\ntest-0.png,blur,slight\n")
     (folder / "people.json").write_text(json.dumps(records))
     return folder
 
 
 def arguments(folder: Path, recipe: str) -> list[object]:
     args: list[object] = ["fit", "--config", CONFIGS / f"grpo/{recipe}.yaml", *SMALL]
-    args += [f"--data.train=['{folder}/train.csv']", f"--data.test=['{folder}/test.csv']"]
+    train = ["train", "degraded"] if recipe == "multi_task" else ["train"]
+    files = ", ".join(f"'{folder}/{name}.csv'" for name in train)
+    args += [f"--data.train=[{files}]", f"--data.test=['{folder}/test.csv']"]
     args += [f"{INIT}backbone.init_args.pretrained={folder}/qwen"]
     if recipe == "human_aligned":
         args += [f"{INIT}paradigm.init_args.annotations={folder}/people.json"]

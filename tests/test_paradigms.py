@@ -15,6 +15,7 @@ from lit_biqa.paradigms import (
     Autoencoder,
     ChainOfThought,
     HumanAligned,
+    MultiTask,
     Paradigm,
     Score,
     SelfConsistency,
@@ -74,6 +75,26 @@ def test_visual_quality_ranks_images() -> None:
     assert paradigm.forms == ("number",)
     asked = script.asked[0][0]
     assert asked is not None and [m.role for m in asked.messages] == ["user"]
+
+
+def test_multi_task_asks_each_image_for_what_is_known_of_it() -> None:
+    named = '{"distortion_class": "blur", "severity": "%s"}'
+    said = [
+        f"<think>\na\n</think>\n<answer>\n{named % s}\n</answer>" for s in ("slight", "serious")
+    ]
+    script = Script([said, [answer(2.0), "none"]])
+    degraded = Sample("own", "all", 10, "0.png", None, degradation=("blur", "serious"))
+    rated = Sample("own", "all", 11, "1.png", None, 2.0)
+    paradigm = MultiTask(group=2)
+    assert paradigm.suited([rated, degraded, replace(rated, mos=math.nan)]) == [rated, degraded]
+    images = batch([math.nan, 2.0], [PIXELS] * 2)
+    episode = paradigm.play(images, script.say, [degraded, rated])
+    judgement = paradigm.judge(episode.groups)
+    assert judgement.total.tolist() == [[1.25, 2], [2, 0]]
+    asked = [chat.messages[-1].text for chat in script.asked[0] if chat]
+    assert prompts.DEGRADATION in asked[0] and prompts.SCORE in asked[1]
+    assert prompts.SCORE in paradigm.question(images, 0).messages[-1].text
+    assert figures(paradigm, episode, judgement)["pass1/unparsed"] == 0.5
 
 
 def test_without_reasoning_the_answer_is_all() -> None:

@@ -151,6 +151,7 @@ def _split(
             std=scores[row][1],
             reference=labels[row].reference,
             texts=labels[row].texts,
+            degradation=labels[row].degradation,
         )
         for row, path in present.items()
     ]

@@ -1,7 +1,7 @@
 """Ways to ask a model about an image and to reward its answers."""
 
 from lit_biqa.paradigms.base import Episode, Judgement, Paradigm, Pass, Say
-from lit_biqa.paradigms.one_pass import Score, VisualQuality, WithoutReasoning
+from lit_biqa.paradigms.one_pass import MultiTask, Score, VisualQuality, WithoutReasoning
 from lit_biqa.paradigms.two_passes import (
     Autoencoder,
     ChainOfThought,
@@ -15,6 +15,7 @@ __all__ = [
     "Episode",
     "HumanAligned",
     "Judgement",
+    "MultiTask",
     "Paradigm",
     "Pass",
     "Say",

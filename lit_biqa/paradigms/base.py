@@ -295,4 +295,5 @@ def _group(batch: Batch, row: int, said: Sequence[Completion], known: Sequence[S
         index=int(batch["index"][row]),
         completions=tuple(said),
         references=known[row].texts if known else (text,) * bool(text),
+        degradation=known[row].degradation if known else None,
     )

@@ -29,18 +29,27 @@ def figures(paradigm: Paradigm, episode: Episode, judgement: Judgement) -> dict[
     found["zero_variance"] = _mean(same)
     for number, (each, form) in enumerate(zip(episode.passes, paradigm.forms, strict=True), 1):
         said = [one for answers in each.completions for one in answers]
+        rated = _rated(episode, number)
         told: dict[str, list[int]] = {
             "length": [len(one.ids) for one in said],
             "truncated": [not one.finished for one in said],
         }
         if form is not None:
-            told["unparsed"] = [read(one.text, form).status != "ok" for one in said]
+            told["unparsed"] = [read(one.text, form).status != "ok" for one in rated]
         found |= {f"pass{number}/{name}": _mean(values) for name, values in told.items()}
     if episode.handed:
         texts = [text for text in episode.handed if text is not None]
         found["nothing_handed"] = 1 - len(texts) / len(episode.handed)
         found["leaks"] = _mean([leaks(text) for text in texts])
     return found
+
+
+def _rated(episode: Episode, number: int) -> list[Completion]:
+    """What was said in a pass about images whose rating, not degradation, was asked for."""
+    groups = [group for group in episode.groups if group.degradation is None]
+    if number == 1:
+        return [one for group in groups for one in group.completions]
+    return [one for group in groups for answers in group.second for one in answers]
 
 
 def _mean(values: Tensor | Sequence[int]) -> float:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from lit_biqa.paradigms.base import Paradigm, RewardCredit
-from lit_biqa.rewards import Format, PairwiseRanking, Slot, StepScore
+from lit_biqa.rewards import Degradation, Format, PairwiseRanking, Slot, StepScore
 from lit_biqa.tasks import pixels_of
 from lit_biqa.text import prompts
-from lit_biqa.types import Batch, Chat, ask
+from lit_biqa.types import Batch, Chat, Sample, ask
 
 
 class Score(Paradigm):
@@ -89,3 +91,50 @@ class VisualQuality(Score):
         reward_credit: RewardCredit = "shared",
     ) -> None:
         super().__init__(score, format, system, question, group, reward_credit)
+
+
+class MultiTask(Score):
+    """`Score`, and naming the distortion and its severity where that is what the data tell.
+
+    Each image has one task. Where a score is wanted every image is asked for one.
+
+    Args:
+        score: the reward of the rating.
+        degradation: the reward of class and severity.
+        format: the reward of either's form.
+        system: instruction that stands before.
+        question: asked for a rating.
+        degradation_question: asked for class and severity.
+        group: G.
+
+    Source: Q-Insight (Li et al., 2025).
+    """
+
+    def __init__(
+        self,
+        score: Slot = Slot(StepScore()),
+        degradation: Slot = Slot(Degradation()),
+        format: Slot = Slot(Format()),
+        system: str = prompts.R1_SYSTEM,
+        question: str = prompts.SCORE,
+        degradation_question: str = prompts.DEGRADATION,
+        group: int = 8,
+    ) -> None:
+        super().__init__(score, format, system, question, group)
+        self.slots["degradation"] = degradation
+        self.degradation_question = degradation_question
+        self.degraded: set[tuple[str, int]] = set()
+
+    def suited(self, samples: Sequence[Sample], beside: Sequence[Sample] = ()) -> list[Sample]:
+        """Those with a MOS, and those with a degradation, whose task it is then."""
+        known = [sample for sample in samples if sample.degradation is not None]
+        self.degraded = {(sample.dataset, sample.index) for sample in known}
+        rated = [sample for sample in samples if sample.degradation is None]
+        return [*super().suited(rated, beside), *known]
+
+    def first(self, batch: Batch, row: int, masked: bool = False) -> Chat:
+        """See `Paradigm`."""
+        key = batch["dataset"][row], int(batch["index"][row])
+        if masked or key not in self.degraded:
+            return super().first(batch, row, masked)
+        return ask(self.degradation_question, pixels_of(batch, row), self.system)

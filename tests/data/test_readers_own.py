@@ -49,3 +49,15 @@ def test_own_csv_absent_or_not_text(tmp_path: Path) -> None:
     (tmp_path / "photo.csv").write_bytes(b"\xff\xd8\xff\xe0")
     with pytest.raises(InputError, match="no CSV file in UTF-8"):
         own.read(tmp_path / "photo.csv", tmp_path)
+
+
+def test_degradations_in_the_place_of_a_mos(tmp_path: Path) -> None:
+    file = tmp_path / "degraded.csv"
+    file.write_text("image,degradation,severity,mos\na.png,Blur,Serious,\nb.png,null,null,4.5\n")
+    made = own.entry(file)
+    labels = made.labels(tmp_path)
+    assert [label.degradation for label in labels] == [("blur", "serious"), ("null", "null")]
+    assert [made.mos(label)[0] for label in labels] == pytest.approx([math.nan, 4.5], nan_ok=True)
+    file.write_text("image,degradation\na.png,blur\n")
+    with pytest.raises(InputError, match="severity"):
+        made.labels(tmp_path)

@@ -24,6 +24,7 @@ class Label:
         reference: name of the pristine source.
         part: part of the authors' split it belongs to, in their word.
         texts: texts about the image.
+        degradation: class and severity of its distortion.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Label:
     reference: str | None = None
     part: str | None = None
     texts: tuple[str, ...] = ()
+    degradation: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -122,12 +124,16 @@ class Entry:
     def mos(self, label: Label) -> tuple[float, float]:
         """MOS and rating deviation on [1, 5], 5 best: ``1 + 4 (mos - low) / (high - low)``.
 
+        Both are ``nan`` for an image of which a degradation is known instead.
+
         The rule of DeQA-Score (You et al. 2025, eq. 2, ``gen_soft_label.py``), with low and high
         over the whole data set.
 
         Raises:
             InputError: if the score lies outside [low, high], so is on another scale.
         """
+        if label.degradation is not None and math.isnan(label.mos):
+            return math.nan, math.nan
         span = self.high - self.low
         if not self.low - 1e-6 * span <= label.mos <= self.high + 1e-6 * span:
             raise InputError(

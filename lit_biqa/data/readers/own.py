@@ -1,6 +1,7 @@
 """A CSV of one's own: ``image,mos[,std][,reference][,text]``, paths relative to the file.
 
-Rows of one image with different texts become one sample with several texts.
+Rows of one image with different texts become one sample with several texts. Or, for images of
+which the distortion is known: ``image,degradation,severity[,mos]``, a MOS where there is one.
 """
 
 from __future__ import annotations
@@ -44,7 +45,18 @@ def read(path: Path, _folder: Path) -> list[Label]:
         InputError: if it lacks a column, a MOS is NaN or not on [1, 5], or rows of one image
             contradict each other; names the line.
     """
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        degraded = "degradation" in file.readline().strip().split(",")
+    if degraded:
+        return [_degraded(row) for row in csv_rows(path, ("image", "degradation", "severity"))]
     return merged(csv_rows(path, ("image", "mos")), "image")
+
+
+def _degraded(row: Row) -> Label:
+    degradation = row.text("degradation").lower(), row.text("severity").lower()
+    if str(row.cells.get("mos") or "").strip():
+        return replace(_label(row, row.text("image")), degradation=degradation)
+    return Label(row.text("image"), math.nan, degradation=degradation)
 
 
 def merged(rows: Iterable[Row], key: str) -> list[Label]:
