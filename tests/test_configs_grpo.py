@@ -7,10 +7,10 @@ import json
 from pathlib import Path
 
 import pytest
+import runs
 import yaml
 from conftest import REPOSITORY
 
-import runs
 from lit_biqa.backbones.tiny_chat import TinyQwenVL
 from lit_biqa.backbones.weights import state_of
 
