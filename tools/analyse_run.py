@@ -98,8 +98,7 @@ def prepare(
     data.samples["test"] = drawn(data.samples["test"], readout, samples, seed, rated)
     method.load()
     if found is not None:
-        with explaining_misfit(method, found):
-            method.load_state_dict(read_state(found))
+        restore(method, found)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return Studied(model.to(device), readout, data.test_dataloader(), mixed(precision, device))
 
@@ -135,6 +134,18 @@ def instantiate(arguments: Sequence[str]) -> tuple[ChatMethod, BIQADataModule, s
             "whose model speaks, such as SFT"
         )
     return made.model, made.data, str(settings.get("trainer", {}).get("precision"))
+
+
+def restore(method: ChatMethod, weights: Path) -> None:
+    """Put the weights of a checkpoint into a loaded method.
+
+    Raises:
+        InputError: if they do not fit.
+    """
+    state = read_state(weights)
+    method.on_load_checkpoint({"state_dict": state})
+    with explaining_misfit(method, weights):
+        method.load_state_dict(state, strict=method.strict_loading)
 
 
 def chosen(method: ChatMethod, condition: str | None) -> WordReadout | GeneratedWord:

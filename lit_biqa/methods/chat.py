@@ -20,7 +20,7 @@ from lit_biqa.backbones.vision_language import VisionLanguageModel
 from lit_biqa.data.datamodule import BIQADataModule
 from lit_biqa.methods.base import Decay, Method
 from lit_biqa.readouts.base import Readout
-from lit_biqa.types import Batch, InputError, Prediction, TextPrediction
+from lit_biqa.types import Batch, Chat, InputError, Prediction, TextPrediction
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,14 @@ class ChatMethod(Method):
     def on_fit_start(self) -> None:
         """Say what is trained and what memory it takes, before it is."""
         self.print(report.pairs("Model", counted(self.backbone)))
+
+    def question(self, batch: Batch, row: int) -> Chat:
+        """What the model is asked to write about the image of a row; its MOS is not in it.
+
+        Raises:
+            InputError: if it has learned to write nothing about images.
+        """
+        raise InputError(f"{type(self).__name__} asks for no text about an image")
 
     def score(self, batch: Batch) -> Tensor:
         """Scores ``[B]`` of the first readout."""

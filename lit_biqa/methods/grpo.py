@@ -31,7 +31,7 @@ from lit_biqa.rollout.kept import Kept, Key, Record, records
 from lit_biqa.rollout.lesson import Lesson, Objective
 from lit_biqa.rollout.speaker import Speaker
 from lit_biqa.rollout.tokens import said
-from lit_biqa.types import Batch, Group, InputError, Sample
+from lit_biqa.types import Batch, Chat, Group, InputError, Sample
 
 log = logging.getLogger(__name__)
 
@@ -166,6 +166,10 @@ class GRPO(ChatMethod):
         self.known = {(each.dataset, each.index): each for each in kept}
         # One row for each image: its texts are what rewards compare with.
         samples["train"] = [replace(s, texts=(), prompts=(), conclusions=()) for s in kept]
+
+    def question(self, batch: Batch, row: int) -> Chat:
+        """See `ChatMethod`; the first of the paradigm, with the MOS masked."""
+        return self.paradigm.question(batch, row)
 
     def load(self) -> None:
         """Read the weights, and in a fit keep a copy where one is needed."""

@@ -16,8 +16,8 @@ from lit_biqa.methods.soft_levels import SoftLevels
 from lit_biqa.objectives.likelihood import smoothed_likelihood
 from lit_biqa.parallel import everyone, world
 from lit_biqa.readouts.base import Readout
-from lit_biqa.tasks import Example, Task
-from lit_biqa.types import Batch, InputError, Prediction, Sample
+from lit_biqa.tasks import Describe, Example, Task, asked
+from lit_biqa.types import Batch, Chat, InputError, Prediction, Sample
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +83,15 @@ class SFT(ChatMethod):
                 )
             self.data.samples[part] = kept
             self._check_lengths(kept)
+
+    def question(self, batch: Batch, row: int) -> Chat:
+        """See `ChatMethod`; that of tasks which learn to describe."""
+        if not isinstance(self.task, Describe):
+            raise InputError(
+                f"{type(self.task).__name__} learns no description of images: name a run of "
+                "Describe or DescribeAndConclude, or of GRPO"
+            )
+        return asked(batch, row, self.task.question)
 
     def _check_lengths(self, samples: Sequence[Sample]) -> None:
         """Say now, and not in the midst of a run, that a text does not fit the context."""

@@ -1,0 +1,180 @@
+"""Have a trained model write about images: the texts that RALI aligns with.
+
+    python tools/describe.py --run runs/score --data.test '[koniq10k/official:train]' \
+        --answers 4 --out data/texts/koniq.jsonl
+
+Each image gets a record ``{"image", "dataset", "texts"}`` with what the model said, tags and all;
+`data.texts` reads the file, with `data.text_fields: ["texts:think"]` for the reasoning alone. What
+stands in an answer is never read as a text. Under torchrun, or with --shard 2/8 by hand, processes
+share the images. A run that was cut off goes on where it was; the file is there once it is whole.
+Whatever else is named is a setting of the model or the data that shall differ from the run's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from analyse_run import instantiate, restore
+
+from lit_biqa.faults import guard
+from lit_biqa.files import replacing
+from lit_biqa.methods.chat import ChatMethod
+from lit_biqa.progress import track
+from lit_biqa.rollout.engine import Sampling, generate
+from lit_biqa.run_folder import RunFolder, check_checkpoint, find_weights
+from lit_biqa.types import Batch, InputError, Sample
+
+Key = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one process writes.
+
+    Attributes:
+        out: the file that all of them make.
+        rank: of this process.
+        ranks: their number.
+    """
+
+    out: Path
+    rank: int
+    ranks: int
+
+    @property
+    def parts(self) -> list[Path]:
+        """Files that grow while processes write, one each."""
+        names = [f".{self.out.name}.{rank}-of-{self.ranks}" for rank in range(self.ranks)]
+        return [self.out.with_name(name) for name in names]
+
+    def written(self, part: Path) -> dict[Key, str]:
+        """Whole lines of a part by their image; a line that was cut off is not among them."""
+        lines = part.read_text(encoding="utf-8").splitlines(True) if part.exists() else []
+        records = [(line, json.loads(line)) for line in lines if line.endswith("\n")]
+        return {(record["dataset"], record["index"]): line for line, record in records}
+
+    def resume(self) -> set[Key]:
+        """Images that this process has written about, their file rid of a line cut off."""
+        own = self.parts[self.rank]
+        done = self.written(own)
+        if own.exists():
+            with replacing(own) as part:
+                part.write_text("".join(done.values()), encoding="utf-8")
+        return set(done)
+
+    def finish(self, samples: Sequence[Sample]) -> bool:
+        """Bring all parts together in the order of the samples, if they are all there."""
+        lines = {key: line for part in self.parts for key, line in self.written(part).items()}
+        if any((s.dataset, s.index) not in lines for s in samples):
+            return False
+        with replacing(self.out) as whole:
+            whole.write_text("".join(lines[s.dataset, s.index] for s in samples), encoding="utf-8")
+        for part in self.parts:
+            part.unlink(missing_ok=True)
+        return True
+
+
+def describe(given: argparse.Namespace, settings: Sequence[str]) -> None:
+    """Write the share of this process; the last to end brings all together.
+
+    Raises:
+        InputError: if the run, its data or the output are not as they should be.
+    """
+    folder = RunFolder(given.run.expanduser())
+    if not folder.config.is_file():
+        raise InputError(f"{folder.path} is no folder of a run: it holds no config.yaml")
+    share = _share(given)
+    if share.out.exists():
+        raise InputError(f"{share.out} is there already: name another with --out")
+    method, data, _ = instantiate([f"--config={folder.config}", *settings])
+    weights = find_weights(folder, given.ckpt_path)
+    if weights is not None:
+        check_checkpoint(weights, resume=False)
+    method.backbone.prepare()
+    data.use_transforms(None, method.backbone.image_transform)
+    data.prepare_data()
+    data.setup("test")
+    samples = data.samples["test"]
+    done = share.resume()
+    mine = [s for s in samples[share.rank :: share.ranks] if (s.dataset, s.index) not in done]
+    if mine:
+        data.samples["test"] = mine
+        method.load()
+        if weights is not None:
+            restore(method, weights)
+        _write(method, data.test_dataloader(), given, share)
+    if share.finish(samples):
+        print(f"{len(samples)} images, {given.answers} texts each: {share.out}")
+    else:
+        print(f"process {share.rank} of {share.ranks} has written its share")
+
+
+def _write(method: ChatMethod, loader: Any, given: argparse.Namespace, share: Share) -> None:
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    method.to(torch.device("cuda", local) if torch.cuda.is_available() else torch.device("cpu"))
+    sampling = Sampling(given.temperature, given.top_k, given.top_p, given.budget)
+    share.out.parent.mkdir(parents=True, exist_ok=True)
+    with share.parts[share.rank].open("a", encoding="utf-8") as file:
+        for batch in track(loader, "describing", unit="batches"):
+            for record in records(method, batch, given.answers, sampling, given.seed):
+                file.write(json.dumps(record, ensure_ascii=False) + "\n")
+            file.flush()
+
+
+def records(
+    method: ChatMethod, batch: Batch, answers: int, sampling: Sampling, seed: int
+) -> list[dict[str, Any]]:
+    """A record for each image of a batch; what is said follows from seed and image alone."""
+    keys = list(zip(batch["dataset"], batch["index"].tolist(), strict=True))
+    chats = [method.question(batch, row) for row in range(len(keys))]
+    seeds = [zlib.crc32(f"describe/{seed}/{name}/{index}".encode()) for name, index in keys]
+    said = generate(method.backbone, chats, answers, sampling, seeds)
+    return [
+        {
+            "image": batch["name"][row],
+            "dataset": name,
+            "index": index,
+            "texts": [each.text for each in said[row]],
+        }
+        for row, (name, index) in enumerate(keys)
+    ]
+
+
+def _share(given: argparse.Namespace) -> Share:
+    environment = f"{os.environ.get('RANK', '0')}/{os.environ.get('WORLD_SIZE', '1')}"
+    rank, _, ranks = (given.shard or environment).partition("/")
+    if not (rank.isdecimal() and ranks.isdecimal() and int(rank) < int(ranks)):
+        raise InputError(f"--shard {given.shard}: give it as 2/8, counted from 0")
+    return Share(given.out.expanduser().absolute(), int(rank), int(ranks))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the texts; the exit status is 2 for bad input."""
+    parser = argparse.ArgumentParser(
+        description=(__doc__ or "").partition("\n")[0], allow_abbrev=False
+    )
+    parser.add_argument("--run", type=Path, required=True, help="folder of a fit")
+    parser.add_argument("--ckpt_path", help="best or last of the run, a file, or none")
+    parser.add_argument("--out", type=Path, required=True, help="JSON Lines file to write")
+    parser.add_argument("--answers", type=int, default=1, help="texts for each image")
+    parser.add_argument("--seed", type=int, default=0, help="of what is said")
+    parser.add_argument("--temperature", type=float, default=1.0, help="0 says the likeliest")
+    parser.add_argument("--top-k", type=int, default=50, help="0 for all tokens")
+    parser.add_argument("--top-p", type=float, default=0.95)
+    parser.add_argument("--budget", type=int, default=512, help="tokens of a text at most")
+    parser.add_argument("--shard", help="which of how many processes this is, such as 0/2")
+    given, settings = parser.parse_known_args(arguments)
+    return guard(lambda: describe(given, settings))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
