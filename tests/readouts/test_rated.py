@@ -121,14 +121,14 @@ def test_the_paradigms_own_questions_with_the_mos_masked(monkeypatch: pytest.Mon
         _ = readout.conditions
     readout.paradigm = Autoencoder()
     found, asked = read(monkeypatch, readout, ["Because it is dark."], [answer(2.5)])
-    assert readout.conditions == ("text",)
     assert "some score" in asked[0] and "2.25" not in asked[0]
     assert "Because it is dark." in asked[1]
-    assert found["text"].score == 2.5
-    readout.paradigm = SelfConsistency()
-    assert readout.conditions == ("image", "text")
-    readout.paradigm = ChainOfThought()
-    assert readout.conditions == ("text",)
+    assert {name: verdict.score for name, verdict in found.items()} == {"text": 2.5}
+
+
+def test_the_image_is_a_condition_where_it_is_rated() -> None:
+    assert Rated("matched", paradigm=SelfConsistency()).conditions == ("image", "text")
+    assert Rated("matched", paradigm=ChainOfThought()).conditions == ("text",)
 
 
 @torch.no_grad()

@@ -82,5 +82,5 @@ def test_bad_input(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
         ((tmp_path, tmp_path / "out.jsonl"), "holds no config.yaml"),
         ((run, tmp_path / "out.jsonl", "--shard=2/2"), "give it as 2/8"),
     ):
-        assert describe(*more) == 2  # type: ignore[arg-type]
+        assert describe(*more) == 2
         assert error in capsys.readouterr().err
