@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -31,7 +32,16 @@ from lit_biqa.rollout.kept import Kept, Key, Record, records
 from lit_biqa.rollout.lesson import Lesson, Objective
 from lit_biqa.rollout.speaker import Speaker
 from lit_biqa.rollout.tokens import said
-from lit_biqa.types import Batch, Chat, Group, InputError, Sample
+from lit_biqa.types import (
+    Batch,
+    Chat,
+    Completion,
+    Group,
+    InputError,
+    Prediction,
+    Sample,
+    TextPrediction,
+)
 
 log = logging.getLogger(__name__)
 
@@ -256,6 +266,20 @@ class GRPO(ChatMethod):
             if self.paradigm.updates[number]
         ]
 
+    def validation_step(  # type: ignore[override]
+        self, batch: Batch, batch_idx: int
+    ) -> list[Prediction]:
+        """Rows of the first readout; what its answers earn is ``val/reward/<slot>``."""
+        rows = super().validation_step(batch, batch_idx)
+        answers = [r for r in rows if isinstance(r, TextPrediction) and r.condition == "image"]
+        if answers:
+            groups = [_answered(row) for row in answers]
+            for name in self.paradigm.slots.keys() - self.paradigm.slots_of_second.keys():
+                earned = self.paradigm.slots[name].reward(groups).mean()
+                tag = f"val/reward/{name}"
+                self.log(tag, earned, batch_size=len(groups), sync_dist=True)
+        return rows
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what is still to be learned from, of all ranks."""
         super().on_save_checkpoint(checkpoint)
@@ -301,6 +325,11 @@ class GRPO(ChatMethod):
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         return time.perf_counter()
+
+
+def _answered(row: TextPrediction) -> Group:
+    """A group of the one answer that a score was read from."""
+    return Group(row.mos, math.nan, row.dataset, row.index, (Completion((), row.text),))
 
 
 def _key(group: Group) -> Key:
