@@ -2,6 +2,7 @@
 
     python tools/bench.py rali
     python tools/bench.py rali --images FOLDER --csv rali.csv
+    python tools/bench.py sft
 
 The exit status is 1 if a figure is beyond its limit. Other load on the machine shows in all
 seconds and images per second; ratios are taken so that it shows in them least.
@@ -28,6 +29,13 @@ def rali(given: argparse.Namespace) -> Iterator[Row]:
     return measure(given.small, given.images)
 
 
+def sft(given: argparse.Namespace) -> Iterator[Row]:
+    """Rows of supervised fine-tuning."""
+    from bench_sft import measure
+
+    return measure(given.small)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table; the exit status is 1 if a figure is beyond its limit, 2 for bad input."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -35,8 +43,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = commands.add_parser("rali", help="scoring, reading files, fitting the head")
     command.set_defaults(measure=rali)
     command.add_argument("--images", type=Path, help="folder of images to read; else made")
-    command.add_argument("--small", action="store_true", help="very little, to see that it runs")
-    command.add_argument("--csv", type=Path, help="file to write the table to")
+    tuning = commands.add_parser("sft", help="training against the Trainer, the two-pass test")
+    tuning.set_defaults(measure=sft)
+    for each in (command, tuning):
+        each.add_argument("--small", action="store_true", help="very little, to see that it runs")
+        each.add_argument("--csv", type=Path, help="file to write the table to")
     given = parser.parse_args(arguments)
     try:
         rows = list(track(given.measure(given), "measuring", unit="figures"))

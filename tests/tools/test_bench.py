@@ -14,11 +14,16 @@ import torch
 from PIL import Image
 
 from lit_biqa.backbones.tiny import TinyClip
+from lit_biqa.backbones.tiny_chat import TinyMplugOwl2
+from lit_biqa.backbones.tuning import Tuning
 from lit_biqa.prototypes import HeadSettings
 from lit_biqa.types import InputError
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
-NAMES = ("bench", "bench_rows", "bench_rali")
+NAMES = (
+    *("bench", "bench_rows", "bench_rali"),
+    *("bench_sft", "bench_fits", "bench_data", "bench_meters"),
+)
 
 
 @pytest.fixture
@@ -117,3 +122,77 @@ def test_made_images_are_photographs_in_size(bench: ModuleType, tmp_path: Path) 
     assert [Image.open(file).size for file in files] == [(512, 384)] * 3
     assert len({file.read_bytes() for file in files}) == 3
     assert all(20_000 < file.stat().st_size < 300_000 for file in files)
+
+
+def test_a_small_run_of_tuning_measures_everything(
+    bench: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both sides have the same loss of a batch; of speed nothing is said at this size."""
+    file = tmp_path / "sft.csv"
+    assert bench.main(["sft", "--small", "--csv", str(file)]) == 0
+    assert torch.__version__ in capsys.readouterr().out
+    with file.open(newline="", encoding="utf-8") as lines:
+        rows = {line["what"]: line for line in csv.DictReader(lines)}
+    assert len(rows) == 26
+    here = {what: line for what, line in rows.items() if "CUDA" not in what}
+    assert all(float(line["figure"]) >= 0 for line in here.values())
+    limited = {what: line["verdict"] for what, line in here.items() if line["limit"]}
+    assert len(limited) == 4
+    assert set(limited.values()) == {"ok"}
+    assert sum("losses of one batch" in what for what in limited) == 2
+
+
+def test_tuning_is_not_measured_without_accelerate(
+    bench: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert bench.main(["sft", "--small"]) == 2
+    assert "accelerate: pip install 'lit_biqa[bench]'" in capsys.readouterr().err
+
+
+def test_meters_count(bench: ModuleType) -> None:
+    meters = importlib.import_module("bench_meters")
+    with (allocated := meters.Allocated()):
+        first = torch.empty(1000)
+        second = torch.empty(500)
+        del first, second
+        del_after = torch.empty(1200)
+    assert allocated.peak == 4 * 1500
+    assert del_after.nbytes == 4 * 1200
+    times = iter([3.0, 4.5, 10.0, 10.25])
+    clock = meters.Clock(lambda: next(times))
+    for seconds in (1.5, 0.25):
+        with clock:
+            pass
+        assert clock.seconds == seconds
+    told = iter([1.0, 10.0, 2.0, 30.0, 3.0, 60.0])
+    turns = meters.by_turns([lambda: next(told)] * 2, 3)
+    assert turns == [[1.0, 2.0, 3.0], [10.0, 30.0, 60.0]]
+    assert meters.over(turns[1], turns[0]) == 15
+
+
+def test_the_real_size_is_the_papers(bench: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """8.2 billion parameters, 65 positions for an image; here on no device at all."""
+    sft = importlib.import_module("bench_sft")
+    monkeypatch.setattr(sft, "CUDA", torch.device("meta"))
+    model = sft.RealSize(width=16, layers=1, image_size=448)
+    model.prepare()
+    made = model._read()
+    assert round(sum(p.numel() for p in made.parameters()) / 1e9, 1) == 8.2
+    assert model.positions_per_image == 65
+
+
+def test_lora_is_measured_on_whatever_device(
+    bench: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    sft, data = (importlib.import_module(name) for name in ("bench_sft", "bench_data"))
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: None)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 3 * 2**29)
+    words = data.made_up_words(tmp_path, 100)
+    tuning = Tuning("lora", precision="bfloat16", rank=2)
+    model = TinyMplugOwl2([str(words)], 1024, 32, 1, 28, tuning=tuning)
+    model.load()
+    ours = sft.Ours(model, data.conversations(words, 4), 2, "bf16-mixed")
+    rate, memory = sft.lora("tiny", ours)
+    assert rate.figure > 0
+    assert (memory.figure, memory.unit) == (1.5, "GiB")

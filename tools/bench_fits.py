@@ -1,0 +1,191 @@
+"""Two ways to fit the same model to the same conversations: ours, and transformers' Trainer.
+
+Both read the same images and texts through the same tokenizer and image settings, in batches of
+the same size, and train all weights with the same AdamW, label smoothing and gradient clipping,
+without activations computed twice. They differ in this:
+
+- the Trainer draws batches at random, pads on the right to the longest row, masks the padding,
+  and takes its loss from the logits of all positions;
+- ours draws batches of like length, pads on the right without a mask, and takes its loss from
+  hidden states, for answer tokens alone and some at a time.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning.pytorch as lightning
+import torch
+import transformers
+from bench_data import TASK, Rows, encoded, keywords
+from torch import Tensor
+
+from lit_biqa.backbones.vision_language import VisionLanguageModel
+from lit_biqa.data.datamodule import BIQADataModule
+from lit_biqa.data.dataset import Item, collate
+from lit_biqa.data.feedbacks import ConversationSettings
+from lit_biqa.methods.sft import SFT
+
+SMOOTHING, CLIP = 0.1, 1.0
+Span = AbstractContextManager[Any]
+
+
+def adamw(parameters: Any) -> torch.optim.Optimizer:
+    """As configs/sft/describe.yaml has it."""
+    return torch.optim.AdamW(parameters, lr=2e-5, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.0)
+
+
+class Ours:
+    """Lightning's Trainer with `SFT`, as the command line runs it.
+
+    Args:
+        backbone: with its weights.
+        settings: of the rows to learn.
+        batch: rows of a step.
+        precision: of Lightning.
+
+    Attributes:
+        rows: one by one.
+    """
+
+    def __init__(
+        self,
+        backbone: VisionLanguageModel,
+        settings: ConversationSettings,
+        batch: int,
+        precision: Literal["32-true", "bf16-mixed"] = "32-true",
+    ) -> None:
+        self.backbone, self.settings = backbone, settings
+        self.batch, self.precision = batch, precision
+        self.method = SFT(backbone, TASK, adamw, (), SMOOTHING, warmup=0.0, decay="none")
+        self.rows = Rows(self.data(), backbone)
+
+    def data(self) -> BIQADataModule:
+        """The rows, grouped by length."""
+        return BIQADataModule(
+            train=["conversations"],
+            val=[],
+            conversations=self.settings,
+            batch_size=self.batch,
+            num_workers=0,
+            group_by_length=True,
+        )
+
+    def fit(self, epochs: int, span: Span) -> None:
+        """Train; the last epoch lies within the span."""
+        with _quietly():
+            trainer = lightning.Trainer(
+                accelerator=self.backbone.device.type,
+                devices=1,
+                precision=self.precision,
+                max_epochs=epochs,
+                gradient_clip_val=CLIP,
+                logger=False,
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                callbacks=[Within(epochs, span)],
+            )
+            trainer.fit(self.method, datamodule=self.data())
+
+    def loss(self, items: Sequence[Item]) -> float:
+        """Of some rows, with the weights as they are."""
+        with torch.no_grad():
+            return float(self.method.compute_loss(collate(items))[0])
+
+
+class Theirs:
+    """transformers' Trainer, its order, and a collator that pads to the longest row.
+
+    Args:
+        ours: that trains on the same rows.
+        backbone: another copy of the weights.
+        folder: where the Trainer may write.
+    """
+
+    def __init__(self, ours: Ours, backbone: VisionLanguageModel, folder: Path) -> None:
+        self.ours, self.backbone, self.folder = ours, backbone, folder
+        backbone.model.set_attn_implementation("sdpa")
+        backbone.model.config.get_text_config().use_cache = False
+
+    def fit(self, epochs: int, span: Span) -> None:
+        """Train; the last epoch lies within the span."""
+        with _quietly():
+            self.trainer(epochs, span).train()
+
+    def trainer(self, epochs: int, span: Span) -> Any:
+        """One with a new optimizer."""
+        settings = transformers.TrainingArguments(
+            output_dir=str(self.folder),
+            use_cpu=True,
+            per_device_train_batch_size=self.ours.batch,
+            dataloader_drop_last=True,
+            num_train_epochs=epochs,
+            label_smoothing_factor=SMOOTHING,
+            max_grad_norm=CLIP,
+            lr_scheduler_type="constant",
+            remove_unused_columns=False,
+            save_strategy="no",
+            logging_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+        )
+        return transformers.Trainer(
+            self.backbone.model,
+            settings,
+            data_collator=self.collate,
+            train_dataset=self.ours.rows,
+            optimizers=(adamw(self.backbone.model.parameters()), None),
+            callbacks=[Within(epochs, span)],
+        )
+
+    def collate(self, items: Sequence[Item]) -> dict[str, Tensor]:
+        """What the model's forward takes, and labels."""
+        return keywords(self.backbone, encoded(self.backbone, items))
+
+    def loss(self, items: Sequence[Item]) -> float:
+        """Of some rows, with the weights as they are."""
+        with _quietly(), torch.no_grad():
+            trainer = self.trainer(1, nullcontext())
+            return float(trainer.compute_loss(self.backbone.model, self.collate(items)))
+
+
+class Within(lightning.Callback, transformers.TrainerCallback):  # type: ignore[misc]
+    """Enters a context as the last of so many epochs begins, under either Trainer."""
+
+    def __init__(self, epochs: int, span: Span) -> None:
+        self.left, self.span = epochs, span
+
+    def on_epoch_begin(self, *_: Any, **__: Any) -> None:
+        """Called by transformers."""
+        self.left -= 1
+        if not self.left:
+            self.span.__enter__()
+
+    def on_train_epoch_start(self, *_: Any) -> None:
+        """Called by Lightning."""
+        self.on_epoch_begin()
+
+    def on_train_end(self, *_: Any, **__: Any) -> None:
+        """Called by both."""
+        self.span.__exit__(None, None, None)
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Nothing but figures is printed."""
+    log = logging.getLogger("lightning.pytorch")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)
