@@ -90,3 +90,23 @@ def test_weights_of_rewards_and_rewards_are_set_by_name(folder: Path) -> None:
     assert printed["format"]["reward"]["class_path"] == "lit_biqa.rewards.Format"
     reward = {"class_path": "lit_biqa.rewards.CosineScore"}
     assert printed["score"]["reward"] == reward | {"init_args": {"tolerance": 0.5, "form": "json"}}
+
+
+def test_tiny_recipes(folder: Path, shared: Path) -> None:
+    """The cold start and what goes on from it, on the real images and texts, by a step of each."""
+    short = ["--trainer.max_steps=1", "--trainer.limit_test_batches=1", "--report.bootstrap=0"]
+    short += ["--data.num_workers=0", f"--data.root={shared}/data", "--data.batch_size=2"]
+    short += ["--data.eval_batch_size=2", "--trainer.limit_val_batches=1"]
+    said = "{class_path: lit_biqa.readouts.ratings.Rated, init_args: {sampling: {budget: 4}}}"
+    short += [f"{INIT}readouts=[{said}]"]
+    words = f"{INIT}backbone.init_args.texts=['{shared}/data/texts/case_study_v11.json']"
+    small = [words, f"{INIT}backbone.init_args.width=32", f"{INIT}backbone.init_args.layers=1"]
+
+    def run(recipe: str, *more: str) -> Path:
+        args = ["fit", "--config", CONFIGS / f"grpo/{recipe}.yaml", "--run", folder / recipe]
+        runs.start([*args, *short, *more], folder / f"{recipe}.log").succeed()
+        return folder / recipe
+
+    warm = run("tiny_warmup", *small)
+    start = [f"{INIT}backbone.init_args.pretrained={warm}/weights", f"{INIT}sampling.budget=4"]
+    assert (run("tiny_score", *start) / "test" / "results.csv").exists()

@@ -79,10 +79,10 @@ def test_two_processes_give_the_figures_of_one(one_process: Path, tmp_path: Path
 def test_results_are_those_of_scipy_without_the_image_that_failed(one_process: Path) -> None:
     found = lines(one_process / "test" / "results.csv")
     keys = [(line["dataset"], line["condition"]) for line in found]
-    assert keys == [(d, c) for d in ("csiq", "spaq") for c in ("image", "text")] + [
-        ("mean", "image"),
-        ("mean", "text"),
-    ]
+    sets, gap = ("csiq", "spaq"), "image - text"
+    rows = [(d, c) for d in sets for c in ("image", "text")]
+    means = [("mean", condition) for condition in ("image", gap, "text")]
+    assert keys == [*rows, *((d, gap) for d in sets), *means]
     by_key = dict(zip(keys, found, strict=True))
     for dataset, condition in keys[:4]:
         which = [i for i in range(N) if dataset_of(i) == dataset]
