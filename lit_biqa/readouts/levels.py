@@ -101,68 +101,64 @@ class FromDescription(WordReadout):
         return {self.condition: [verdict if text else none for verdict, text in pairs]}
 
 
-class TwoPass(WordReadout):
-    """The paper's inference: image to description, then description to word, without the image.
+class DescribingReadout(WordReadout):
+    """A readout that lets the model describe the image before a word is read.
 
     Args:
-        question: that asks for the description.
-        words: the word set of the second pass.
+        question: that asks for the description; ``None`` asks what the class does.
+        words: the word set.
         sampling: of the description.
-        condition: names these rows in results.
+        condition: names these rows in results; ``None`` leaves it to the class.
         at_once: chats that the model is given together.
         seed: of the sampling.
+    """
+
+    asks: str
+    named: str
+
+    def __init__(
+        self,
+        question: str | None = None,
+        words: Words = Words(),
+        sampling: Sampling = GREEDY,
+        condition: str | None = None,
+        at_once: int = 16,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(words, condition or self.named, at_once)
+        self.question, self.sampling, self.seed = question or self.asks, sampling, seed
+
+    def describe(self, model: VisionLanguageModel, batch: Batch) -> list[str]:
+        """What the model says of each image."""
+        return said(model, batch, self.question, self.sampling, self.at_once, self.seed)
+
+
+class TwoPass(DescribingReadout):
+    """The paper's inference: image to description, then description to word, without the image.
 
     Source: Building Reasonable Inference for VLMs in BIQA, section 3.4.
     """
 
-    def __init__(
-        self,
-        question: str = prompts.DESCRIBE,
-        words: Words = Words(),
-        sampling: Sampling = GREEDY,
-        condition: str = "two-pass",
-        at_once: int = 16,
-        seed: int = 0,
-    ) -> None:
-        super().__init__(words, condition, at_once)
-        self.question, self.sampling, self.seed = question, sampling, seed
+    asks, named = prompts.DESCRIBE, "two-pass"
 
     def chats(self, model: VisionLanguageModel, batch: Batch) -> tuple[list[Chat], list[str]]:
         """See `WordReadout`."""
-        texts = said(model, batch, self.question, self.sampling, self.at_once, self.seed)
+        texts = self.describe(model, batch)
         return [concluding(text, self.words) for text in texts], texts
 
 
-class OnePass(WordReadout):
+class OnePass(DescribingReadout):
     """The one-stage model: its own description of the image, then the word in the same answer.
 
     Its description is cut off before any conclusion, the opening of one is put behind it, and
     the word set is read there.
-
-    Args:
-        question: that asks for description and conclusion.
-        words: the word set.
-        sampling: of the description.
-        condition: names these rows in results.
-        at_once: chats that the model is given together.
-        seed: of the sampling.
     """
 
-    def __init__(
-        self,
-        question: str = prompts.PATHWAY,
-        words: Words = Words(),
-        sampling: Sampling = GREEDY,
-        condition: str = "one-pass",
-        at_once: int = 16,
-        seed: int = 0,
-    ) -> None:
-        super().__init__(words, condition, at_once)
-        self.question, self.sampling, self.seed = question, sampling, seed
+    asks, named = prompts.PATHWAY, "one-pass"
 
     def chats(self, model: VisionLanguageModel, batch: Batch) -> tuple[list[Chat], list[str]]:
         """See `WordReadout`."""
-        texts = said(model, batch, self.question, self.sampling, self.at_once, self.seed)
+        texts = self.describe(model, batch)
         chats = []
         for row, text in enumerate(texts):
             opening = f"{decompose(text).description} {self.words.opening}".strip()
