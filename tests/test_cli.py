@@ -303,6 +303,8 @@ def start(arguments: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+        # Tests that run in a shell's background inherit that interrupts are ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
@@ -312,7 +314,10 @@ def test_an_interrupted_fit_ends_with_a_hint_and_can_go_on() -> None:
     while not Path("out/checkpoints/last.ckpt").exists() and time.monotonic() < deadline:
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=60)
+    try:
+        _, error = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130, error
     assert "error: interrupted; resume" in error
     assert run("fit --config a.yaml --run out --ckpt_path last --trainer.max_steps 2") == 0
