@@ -162,8 +162,10 @@ def shared_out(attention: Tensor, segment: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         ``[K, 3]`` and ``[3]``.
     """
-    member = torch.nn.functional.one_hot(segment, len(SEGMENTS))
-    return attention @ member.to(attention.dtype), member.sum(0)
+    members = [segment == place for place in range(len(SEGMENTS))]
+    # No matrix product: where precision is mixed it would be one of halves.
+    shares = torch.stack([attention[:, member].sum(1) for member in members], 1)
+    return shares, torch.stack([member.sum() for member in members])
 
 
 @torch.no_grad()

@@ -149,6 +149,13 @@ def test_no_image_in_the_context_writes_no_image_tokens(
     assert not (tmp_path / "attention_image_tokens.csv").exists()
 
 
+def test_mixed_precision_sums_exactly(model: VisionLanguageModel) -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        found = attention(model, LOGITS, [batch(model)])
+    assert found.mean.dtype == torch.float32
+    torch.testing.assert_close(found.mean.sum(1), torch.ones(5), atol=2e-3, rtol=0)
+
+
 def test_answers_without_a_word_leave_nothing_to_look_from(model: VisionLanguageModel) -> None:
     with pytest.raises(InputError, match="no answer came to a quality word"):
         attention(model, SPOKEN, [batch(model)])
