@@ -1,0 +1,61 @@
+"""Rewards of two runs compared image by image, and the curve of the second."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import REPOSITORY
+from lightning.pytorch.loggers import TensorBoardLogger
+
+sys.path.insert(0, str(REPOSITORY / "tools"))
+from rewards import difference, main, rewards
+
+COLUMNS = "dataset,split,condition,name,mos,score,status,index"
+
+
+def tested(folder: Path, *rows: tuple[float, float, str]) -> Path:
+    (folder / "test").mkdir(parents=True)
+    lines = [
+        f"own,all,image,{i}.png,{mos},{s},{status},{i}" for i, (mos, s, status) in enumerate(rows)
+    ]
+    lines.append("own,all,text,0.png,3.0,3.0,ok,0")
+    (folder / "test" / "predictions.csv").write_text("\n".join([COLUMNS, *lines]))
+    return folder
+
+
+def test_rewards_by_hand(tmp_path: Path) -> None:
+    run = tested(tmp_path / "run", (3.0, 3.3, "ok"), (3.0, 3.4, "ok"), (3.0, float("nan"), "empty"))
+    assert list(rewards(run, "image", 0.35).values()) == [1.0, 0.0, 0.0]
+    assert list(rewards(run, "text", 0.35).values()) == [1.0]
+
+
+def test_the_interval_is_that_of_paired_images() -> None:
+    before = np.array([0.0, 1.0] * 50)
+    assert difference(before, before, 100, 0) == (0.0, 0.0)
+    low, high = difference(before, 1 - before, 2000, 0)
+    assert low < 0 < high
+    low, high = difference(np.zeros(100), np.array([0.0, 1.0] * 50), 2000, 0)
+    # of a share of one half: 1.96 * sqrt(0.25 / 100)
+    assert (low, high) == (pytest.approx(0.402, abs=0.02), pytest.approx(0.598, abs=0.02))
+
+
+def test_two_runs_and_a_curve(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = tested(tmp_path / "before", (3.0, 4.0, "ok"), (2.0, 2.0, "ok"))
+    after = tested(tmp_path / "after", (3.0, 3.0, "ok"), (2.0, 2.0, "ok"))
+    figure = tmp_path / "curve.png"
+    assert main([str(before), str(after), "--figure", str(figure)]) == 2
+    assert "name a run of GRPO" in capsys.readouterr().err
+    logger = TensorBoardLogger(after, name="", version="")
+    for step in range(3):
+        logger.log_metrics({"train/reward/score": step / 3}, step)
+    logger.finalize("success")
+    assert main([str(before), str(after), "--figure", str(figure)]) == 0
+    printed = capsys.readouterr().out
+    assert "0.5000" in printed and "1.0000" in printed and "+0.5000" in printed
+    assert figure.stat().st_size > 10_000
+    other = tested(tmp_path / "other", (3.0, 3.0, "ok"))
+    assert main([str(before), str(other)]) == 2
+    assert "tested on other images" in capsys.readouterr().err

@@ -1,0 +1,135 @@
+"""What reinforcement has done to the score reward: before against after, and its curve.
+
+    python tools/rewards.py runs/tiny_warmup runs/tiny_score --figure rewards.png
+
+Both runs were tested on the same images. The reward of a test image is that of Q-Insight: 1 for a
+rating nearer to the MOS than the tolerance, else 0, and 0 where no rating could be read. The
+interval of the difference resamples images, each with both of its rewards. The curve is what the
+second run logged while it trained.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lit_biqa.files import replacing
+from lit_biqa.report import pairs
+from lit_biqa.types import InputError
+
+Key = tuple[str, str, str, str]
+Array = NDArray[np.float64]
+TRAIN, HELD_OUT = "train/reward/score", "val/reward/score"
+_SMOOTH = 15  # steps that the drawn mean of training looks back
+
+
+def rewards(run: Path, condition: str, tolerance: float) -> dict[Key, float]:
+    """The score reward of each test image of a run.
+
+    Raises:
+        InputError: if the run has no test under the condition.
+    """
+    file = run / "test" / "predictions.csv"
+    if not file.is_file():
+        raise InputError(f"no predictions at {file}: test the run first")
+    with file.open(newline="", encoding="utf-8") as opened:
+        rows = [row for row in csv.DictReader(opened) if row["condition"] == condition]
+    if not rows:
+        raise InputError(f"{file}: no row under the condition {condition!r}")
+    return {
+        (row["dataset"], row["split"], row["index"], row["name"]): float(
+            row["status"] == "ok" and abs(float(row["score"]) - float(row["mos"])) < tolerance
+        )
+        for row in rows
+    }
+
+
+def difference(before: Array, after: Array, resamples: int, seed: int) -> tuple[float, float]:
+    """95% percentile bootstrap interval of the mean difference of paired rewards ``[N]``."""
+    generator = np.random.default_rng(seed)
+    change = after - before
+    means = [generator.choice(change, len(change)).mean() for _ in range(resamples)]
+    low, high = np.percentile(means, (2.5, 97.5))
+    return float(low), float(high)
+
+
+def curve(run: Path, tag: str) -> tuple[list[int], list[float]]:
+    """Steps and values of what a run logged to TensorBoard, of all its parts if it was resumed."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    found: dict[int, float] = {}
+    for events in sorted(run.glob("events.out.tfevents.*")):
+        log = EventAccumulator(str(events), size_guidance={"scalars": 0})
+        log.Reload()
+        if tag in log.Tags()["scalars"]:
+            found |= {event.step: event.value for event in log.Scalars(tag)}
+    return sorted(found), [found[step] for step in sorted(found)]
+
+
+def draw(run: Path, path: Path) -> None:
+    """Draw the score reward over steps, of training and of held-out images.
+
+    Raises:
+        InputError: if the run logged none.
+    """
+    from matplotlib.figure import Figure
+
+    steps, values = curve(run, TRAIN)
+    if not steps:
+        raise InputError(f"{run}: no {TRAIN} among its TensorBoard events; name a run of GRPO")
+    figure = Figure(figsize=(6.4, 4.0), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    axes.plot(steps, values, color="tab:blue", alpha=0.25, label="training, each step")
+    means = [np.mean(values[max(0, i + 1 - _SMOOTH) : i + 1]) for i in range(len(values))]
+    axes.plot(steps, means, color="tab:blue", label=f"training, mean of {_SMOOTH} steps")
+    held = curve(run, HELD_OUT)
+    if held[0]:
+        axes.plot(*held, "o-", color="tab:orange", label="held-out images")
+    axes.set(xlabel="optimizer step", ylabel="share of ratings near the MOS", ylim=(0, None))
+    axes.set_title(f"{run.name}: score reward")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right", fontsize="small")
+    with replacing(path) as part:
+        figure.savefig(part, format="png")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the comparison; the exit status is 2 for bad input."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("before", type=Path, help="folder of the run that was gone on from")
+    parser.add_argument("after", type=Path, help="folder of the run of GRPO")
+    parser.add_argument("--condition", default="image", help="that is compared")
+    parser.add_argument("--tolerance", type=float, default=0.35, help="on the scale of MOS")
+    parser.add_argument("--resamples", type=int, default=5000, help="of the interval")
+    parser.add_argument("--seed", type=int, default=0, help="of the resampling")
+    parser.add_argument("--figure", type=Path, help="PNG to draw the curve into")
+    given = parser.parse_args(arguments)
+    try:
+        found = [rewards(r, given.condition, given.tolerance) for r in (given.before, given.after)]
+        if found[0].keys() != found[1].keys():
+            raise InputError("the runs were tested on other images: test both on the same")
+        first, second = (np.array([each[key] for key in sorted(each)]) for each in found)
+        low, high = difference(first, second, given.resamples, given.seed)
+        if given.figure:
+            draw(given.after, given.figure)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    lines = {
+        "images": str(len(first)),
+        f"before, {given.before.name}": f"{first.mean():.4f}",
+        f"after, {given.after.name}": f"{second.mean():.4f}",
+        "difference": f"{second.mean() - first.mean():+.4f}, 95% {low:+.4f} .. {high:+.4f}",
+    }
+    print(pairs("Score reward", lines))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
