@@ -16,7 +16,7 @@ from rewards import difference, main, rewards
 COLUMNS = "dataset,split,condition,name,mos,score,status,index"
 
 
-def tested(folder: Path, *rows: tuple[float, float, str]) -> Path:
+def run_of(folder: Path, *rows: tuple[float, float, str]) -> Path:
     (folder / "test").mkdir(parents=True)
     lines = [
         f"own,all,image,{i}.png,{mos},{s},{status},{i}" for i, (mos, s, status) in enumerate(rows)
@@ -27,7 +27,7 @@ def tested(folder: Path, *rows: tuple[float, float, str]) -> Path:
 
 
 def test_rewards_by_hand(tmp_path: Path) -> None:
-    run = tested(tmp_path / "run", (3.0, 3.3, "ok"), (3.0, 3.4, "ok"), (3.0, float("nan"), "empty"))
+    run = run_of(tmp_path / "run", (3.0, 3.3, "ok"), (3.0, 3.4, "ok"), (3.0, float("nan"), "empty"))
     assert list(rewards(run, "image", 0.35).values()) == [1.0, 0.0, 0.0]
     assert list(rewards(run, "text", 0.35).values()) == [1.0]
 
@@ -43,8 +43,8 @@ def test_the_interval_is_that_of_paired_images() -> None:
 
 
 def test_two_runs_and_a_curve(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    before = tested(tmp_path / "before", (3.0, 4.0, "ok"), (2.0, 2.0, "ok"))
-    after = tested(tmp_path / "after", (3.0, 3.0, "ok"), (2.0, 2.0, "ok"))
+    before = run_of(tmp_path / "before", (3.0, 4.0, "ok"), (2.0, 2.0, "ok"))
+    after = run_of(tmp_path / "after", (3.0, 3.0, "ok"), (2.0, 2.0, "ok"))
     figure = tmp_path / "curve.png"
     assert main([str(before), str(after), "--figure", str(figure)]) == 2
     assert "name a run of GRPO" in capsys.readouterr().err
@@ -56,6 +56,6 @@ def test_two_runs_and_a_curve(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     printed = capsys.readouterr().out
     assert "0.5000" in printed and "1.0000" in printed and "+0.5000" in printed
     assert figure.stat().st_size > 10_000
-    other = tested(tmp_path / "other", (3.0, 3.0, "ok"))
+    other = run_of(tmp_path / "other", (3.0, 3.0, "ok"))
     assert main([str(before), str(other)]) == 2
     assert "tested on other images" in capsys.readouterr().err
