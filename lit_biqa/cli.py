@@ -36,7 +36,7 @@ from lit_biqa.checkpoints import (
 )
 from lit_biqa.config_files import merge_arguments
 from lit_biqa.data.datamodule import BIQADataModule
-from lit_biqa.methods import external, portable, rali  # noqa: F401
+from lit_biqa.methods import external, grpo, portable, rali, sft  # noqa: F401
 from lit_biqa.methods.base import Method
 from lit_biqa.methods.evaluation import Evaluator
 from lit_biqa.rewards import Reward

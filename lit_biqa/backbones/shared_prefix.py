@@ -14,9 +14,6 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
 
 NAME = "shared_prefix"
 
@@ -63,8 +60,15 @@ def attention(
     return prefix.attend(module, query, key, value, attention_mask, **options), None
 
 
-AttentionInterface.register(NAME, attention)
-AttentionMaskInterface.register(NAME, sdpa_mask)
+def set_attention(model: Any) -> None:
+    """Set the attention of a model of transformers to `attention`."""
+    # Only a model that is there needs transformers, which takes seconds to import.
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import sdpa_mask
+
+    AttentionInterface.register(NAME, attention)
+    AttentionMaskInterface.register(NAME, sdpa_mask)
+    model.set_attn_implementation(NAME)
 
 
 class Prompts:
@@ -246,6 +250,8 @@ def _sdpa(
     mask: Tensor | None,
     **options: Any,
 ) -> Tensor:
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
     mixed: Tensor = sdpa_attention_forward(module, query, key, value, mask, **options)[0]
     return mixed
 

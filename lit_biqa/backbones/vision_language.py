@@ -17,6 +17,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
 from lit_biqa.backbones.inputs import IGNORED, Inputs, Row, extended, padded
+from lit_biqa.backbones.shared_prefix import set_attention
 from lit_biqa.backbones.transforms import Evaluate
 from lit_biqa.backbones.tuning import Part, Tuning
 from lit_biqa.backbones.weights import state_of
@@ -77,10 +78,8 @@ class VisionLanguageModel(nn.Module, ABC):
         self._adopt(self._read())
 
     def _adopt(self, model: Any) -> None:
-        from lit_biqa.backbones import shared_prefix
-
         self.model = model
-        model.set_attn_implementation(shared_prefix.NAME)
+        set_attention(model)
         self.tuning.apply(model, self.parts, self.head)
         if self.tuning.checkpointing:
             model.activation_checkpointing_enable({"use_reentrant": False})
