@@ -91,7 +91,8 @@ class ChatMethod(Method):
         if stage == "test" and not self.readouts:
             raise InputError("nothing reads a score: name readouts in model.readouts")
         transform = self.backbone.image_transform if self.opens_images else None
-        train = None if transform is None else Untouched(transform)
+        # Where only readouts see images, those that are trained on are not even opened.
+        train = Untouched(transform) if transform and self.sees_image else None
         self.data.use_transforms(train, transform)
 
     def load(self) -> None:

@@ -220,6 +220,14 @@ def test_two_stages_hand_over_a_folder_of_weights(tmp_path: Path) -> None:
     assert all(row["status"] == "ok" for row in rows(concluded))
 
 
+def test_images_that_only_a_readout_sees_are_not_opened_to_train(tmp_path: Path) -> None:
+    made = settings(tmp_path, "Conclude", "mplug_owl2", "TwoPass")
+    made["data"]["val"] = []
+    for image in tmp_path.glob("train-*.png"):
+        image.write_bytes(b"no image")
+    assert len(rows(fit(tmp_path, "run", made))) == 5
+
+
 def test_two_ranks_of_shards_do_what_one_does(tmp_path: Path) -> None:
     """Rows with and without image together: what one rank does not see, the other may."""
     made = settings(tmp_path, "Converse", "qwen_vl", "LevelLogits")
