@@ -137,7 +137,7 @@ class Converse(Task):
         return Example(asked(batch, row, None), answer, "", row)
 
 
-Form = Literal["score", "caption", "both", "text"]
+Form = Literal["score", "caption", "both", "test", "explain", "text"]
 
 
 class Imitate(Task):
@@ -148,8 +148,10 @@ class Imitate(Task):
 
     Args:
         forms: ``score``, reasoning and rating from the image; ``caption``, the caption alone;
-            ``both``, caption, reasoning and rating; ``text``, reasoning and rating from the
-            caption alone. A form that stands here twice is asked for twice as often.
+            ``both``, caption, reasoning and rating; ``test``, the same in the words of the papers'
+            test; ``explain``, caption and reasoning without tags, from image and MOS; ``text``,
+            reasoning and rating from the caption alone. A form that stands here twice is asked
+            for twice as often.
 
     Source: ours; the papers start from models that were tuned on instructions.
     """
@@ -166,19 +168,20 @@ class Imitate(Task):
     def example(self, batch: Batch, row: int, step: int) -> Example:
         """See `Task`; the form follows from step and image."""
         form = self.forms[_drawn(batch, row, step, len(self.forms))]
-        text, pixels = batch["text"][row], pixels_of(batch, row)
-        caption, thought = (wrapped(tag, tagged(text, tag) or "") for tag in ("caption", "think"))
-        rated = f"{thought}\n{answered(float(batch['mos'][row]))}"
-        if form == "score":
-            return Example(ask(prompts.SCORE, pixels, prompts.R1_SYSTEM), rated, "", row)
-        if form == "caption":
-            asked = ask(prompts.CHAIN_OF_THOUGHT, pixels, prompts.CHAIN_OF_THOUGHT_SYSTEM)
-            return Example(asked, caption, "", row)
-        if form == "both":
-            asked = ask(prompts.TEST_SCORE, pixels, prompts.SELF_CONSISTENCY_SYSTEM)
-            return Example(asked, f"{caption}\n{rated}", "", row)
-        asked = ask(prompts.second_pass(caption), system=prompts.R1_SYSTEM)
-        return Example(asked, rated, "", row)
+        text, mos = batch["text"][row], as_given(batch["mos"][row])
+        said, thought = (tagged(text, tag) or "" for tag in ("caption", "think"))
+        caption = wrapped("caption", said)
+        rated = f"{wrapped('think', thought)}\n{answered(mos)}"
+        asked, system, answer = {
+            "score": (prompts.SCORE, prompts.R1_SYSTEM, rated),
+            "caption": (prompts.CHAIN_OF_THOUGHT, prompts.CHAIN_OF_THOUGHT_SYSTEM, caption),
+            "both": (prompts.TEST_SCORE, prompts.SELF_CONSISTENCY_SYSTEM, f"{caption}\n{rated}"),
+            "test": (prompts.TEST_SCORE, prompts.TEST_SYSTEM, f"{caption}\n{rated}"),
+            "explain": (prompts.explain(mos), "", f"{said} {thought}"),
+            "text": (prompts.second_pass(caption), prompts.R1_SYSTEM, rated),
+        }[form]
+        pixels = None if form == "text" else pixels_of(batch, row)
+        return Example(ask(asked, pixels, system), answer, "", row)
 
 
 class NameLevel(Task):
@@ -218,6 +221,11 @@ def asked(batch: Batch, row: int, question: str | None) -> Chat:
         return ask(question, pixels)
     messages: tuple[Message, ...] = batch["prompt"][row]
     return Chat(messages, pixels)
+
+
+def as_given(mos: Tensor) -> float:
+    """A MOS without the digits that float32 adds and nobody gave."""
+    return float(f"{float(mos):.7g}")
 
 
 def _drawn(batch: Batch, row: int, step: int, count: int) -> int:

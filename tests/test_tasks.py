@@ -98,6 +98,8 @@ RATED = '<think>\nIt is sharp.\n</think>\n<answer>\n{"rating": 4.40}\n</answer>'
         ("score", RATED, True),
         ("caption", "<caption>\nA dog.\n</caption>", True),
         ("both", f"<caption>\nA dog.\n</caption>\n{RATED}", True),
+        ("test", f"<caption>\nA dog.\n</caption>\n{RATED}", True),
+        ("explain", "A dog. It is sharp.", True),
         ("text", RATED, False),
     ],
 )
@@ -110,6 +112,8 @@ def test_imitation_writes_what_paradigms_ask_for(form: tasks.Form, answer: str, 
         assert strictly_formatted(answer)
     if not sees:
         assert "A dog." in example.chat.messages[-1].text
+    if form == "explain":
+        assert "is rated as 4.4." in example.chat.messages[-1].text
 
 
 def test_imitation_needs_both_tags() -> None:
