@@ -3,6 +3,7 @@
     python tools/bench.py rali
     python tools/bench.py rali --images FOLDER --csv rali.csv
     python tools/bench.py sft
+    python tools/bench.py grpo
 
 The exit status is 1 if a figure is beyond its limit. Other load on the machine shows in all
 seconds and images per second; ratios are taken so that it shows in them least.
@@ -36,6 +37,13 @@ def sft(given: argparse.Namespace) -> Iterator[Row]:
     return measure(given.small)
 
 
+def grpo(given: argparse.Namespace) -> Iterator[Row]:
+    """Rows of group-relative policy optimisation."""
+    from bench_grpo import measure
+
+    return measure(given.small)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table; the exit status is 1 if a figure is beyond its limit, 2 for bad input."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -45,7 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument("--images", type=Path, help="folder of images to read; else made")
     tuning = commands.add_parser("sft", help="training against the Trainer, the two-pass test")
     tuning.set_defaults(measure=sft)
-    for each in (command, tuning):
+    policy = commands.add_parser("grpo", help="a step against TRL, answers against generate")
+    policy.set_defaults(measure=grpo)
+    for each in (command, tuning, policy):
         each.add_argument("--small", action="store_true", help="very little, to see that it runs")
         each.add_argument("--csv", type=Path, help="file to write the table to")
     given = parser.parse_args(arguments)

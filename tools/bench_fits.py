@@ -34,6 +34,7 @@ from lit_biqa.methods.sft import SFT
 
 SMOOTHING, CLIP = 0.1, 1.0
 Span = AbstractContextManager[Any]
+Precision = Literal["32-true", "bf16-mixed"]
 
 
 def adamw(parameters: Any) -> torch.optim.Optimizer:
@@ -59,7 +60,7 @@ class Ours:
         backbone: VisionLanguageModel,
         settings: ConversationSettings,
         batch: int,
-        precision: Literal["32-true", "bf16-mixed"] = "32-true",
+        precision: Precision = "32-true",
     ) -> None:
         self.backbone, self.settings = backbone, settings
         self.batch, self.precision = batch, precision
@@ -79,20 +80,8 @@ class Ours:
 
     def fit(self, epochs: int, span: Span) -> None:
         """Train; the last epoch lies within the span."""
-        with _quietly():
-            trainer = lightning.Trainer(
-                accelerator=self.backbone.device.type,
-                devices=1,
-                precision=self.precision,
-                max_epochs=epochs,
-                gradient_clip_val=CLIP,
-                logger=False,
-                enable_checkpointing=False,
-                enable_progress_bar=False,
-                enable_model_summary=False,
-                callbacks=[Within(epochs, span)],
-            )
-            trainer.fit(self.method, datamodule=self.data())
+        device = self.backbone.device.type
+        fitted(self.method, self.data(), epochs, span, device, self.precision)
 
     def loss(self, items: Sequence[Item]) -> float:
         """Of some rows, with the weights as they are."""
@@ -116,7 +105,7 @@ class Theirs:
 
     def fit(self, epochs: int, span: Span) -> None:
         """Train; the last epoch lies within the span."""
-        with _quietly():
+        with quietly():
             self.trainer(epochs, span).train()
 
     def trainer(self, epochs: int, span: Span) -> Any:
@@ -151,9 +140,35 @@ class Theirs:
 
     def loss(self, items: Sequence[Item]) -> float:
         """Of some rows, with the weights as they are."""
-        with _quietly(), torch.no_grad():
+        with quietly(), torch.no_grad():
             trainer = self.trainer(1, nullcontext())
             return float(trainer.compute_loss(self.backbone.model, self.collate(items)))
+
+
+def fitted(
+    method: lightning.LightningModule,
+    data: BIQADataModule,
+    epochs: int,
+    span: Span,
+    device: str,
+    precision: Precision,
+) -> lightning.Trainer:
+    """Lightning's Trainer, after it has trained; the last epoch lies within the span."""
+    with quietly():
+        trainer = lightning.Trainer(
+            accelerator=device,
+            devices=1,
+            precision=precision,
+            max_epochs=epochs,
+            gradient_clip_val=CLIP,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            callbacks=[Within(epochs, span)],
+        )
+        trainer.fit(method, datamodule=data)
+    return trainer
 
 
 class Within(lightning.Callback, transformers.TrainerCallback):  # type: ignore[misc]
@@ -178,14 +193,16 @@ class Within(lightning.Callback, transformers.TrainerCallback):  # type: ignore[
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Nothing but figures is printed."""
     log = logging.getLogger("lightning.pytorch")
     level = log.level
     log.setLevel(logging.ERROR)
+    transformers.logging.disable_progress_bar()
     try:
         with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
+        transformers.logging.enable_progress_bar()
         log.setLevel(level)

@@ -40,6 +40,13 @@ class Clock:
         self.seconds = self.now() - self.start
 
 
+def timed(work: Callable[[], object]) -> float:
+    """Seconds that some work took."""
+    with (clock := Clock()):
+        work()
+    return clock.seconds
+
+
 class Allocated:
     """Most bytes that tensors took at a time within a context, by torch's allocator of the CPU.
 

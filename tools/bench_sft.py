@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from bench_data import conversations, encoded, keywords, made_up_words
 from bench_fits import Ours, Theirs
-from bench_meters import Allocated, Clock, by_turns, one_thread, over
+from bench_meters import Allocated, Clock, by_turns, one_thread, over, timed
 from bench_rows import Row, mark
 
 from lit_biqa.backbones.mplug_owl2 import MplugOwl2Config, MplugOwl2ForConditionalGeneration
@@ -153,11 +153,6 @@ def two_pass(plan: Plan, ours: Ours, theirs: Theirs) -> Iterator[Row]:
     seen = list(islice((item for item in items if item.pixels is not None), plan.images))
     batch, sampling = collate(seen), Sampling(0.0, budget=plan.budget)
     together, alone = (TwoPass(sampling=sampling, at_once=n) for n in (len(seen), 1))
-
-    def timed(work: Callable[[], object]) -> float:
-        with (clock := Clock()):
-            work()
-        return clock.seconds
 
     ways: dict[str, Callable[[], object]] = {
         f"{len(seen)} at once": partial(together.read, ours.backbone, batch),

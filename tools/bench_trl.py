@@ -1,0 +1,136 @@
+"""TRL's way of doing steps of GRPO; ours, and what both share, is in `bench_steps`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from bench_fits import CLIP, Span, Within, quietly
+from bench_steps import QUESTION, Endless, Even, Steps, trained
+
+
+class Theirs:
+    """TRL's GRPOTrainer with a model that it reads from a folder, as it reads the reference.
+
+    Args:
+        backbone: another of the same first weights, which stay as they are.
+        steps: what is done.
+        folder: where the model is written, and TRL may write.
+
+    Attributes:
+        first: the weights that are trained, as they were.
+        trained: the same after the last fit.
+    """
+
+    def __init__(self, backbone: Endless, steps: Steps, folder: Path) -> None:
+        from transformers import Qwen2_5_VLProcessor, Qwen2VLVideoProcessor
+
+        backbone.load()
+        self.backbone, self.steps, self.folder = backbone, steps, folder
+        self.first = self.trained = trained(backbone)
+        self.weights = folder / "weights"
+        # By this TRL finds the class; transformers writes it for models that it saves itself.
+        backbone.model.config.architectures = [type(backbone.model).__name__]
+        backbone.save(self.weights, backbone.state())
+        images, tokenizer = backbone.image_processor, backbone.tokenizer
+        template = tokenizer.chat_template
+        self.processor = Qwen2_5_VLProcessor(
+            images, tokenizer, Qwen2VLVideoProcessor(), chat_template=template
+        )
+
+    def fit(self, epochs: int, span: Span) -> Any:
+        """Train; the last step lies within the span. Gives the trainer."""
+        from trl.trainer import utils
+
+        # On a CPU it sets aside logits of 32,768 tokens for any vocabulary. What it does not fill
+        # takes no memory, yet would be counted.
+        tile = patch.object(utils, "_CHUNKED_LOGPROB_CHUNK_SIZE", len(self.backbone.tokenizer))
+        with quietly(), tile:
+            trainer = self.trainer(epochs, span)
+            trainer.train()
+        self.trained = trained(trainer.model)
+        return trainer
+
+    def trainer(self, epochs: int, span: Span) -> Any:
+        """One with a new model and a new optimizer."""
+        from trl import GRPOTrainer
+
+        made = GRPOTrainer(
+            str(self.weights),
+            [self.reward],
+            self.settings(epochs),
+            self.rows(),
+            processing_class=self.processor,
+            callbacks=[Within(epochs, span)],
+            peft_config=self.lora(),
+            rollout_func=self.recite if self.steps.recited else None,
+        )
+        for own, first in zip(trained(made.model), self.first, strict=True):
+            own.data.copy_(first)  # LoRA's are drawn at random
+        return made
+
+    def settings(self, epochs: int) -> Any:
+        """Those of our objective and of like work; what is not named is TRL's default."""
+        from trl import GRPOConfig
+
+        return GRPOConfig(
+            output_dir=str(self.folder),
+            use_cpu=True,
+            bf16=False,
+            gradient_checkpointing=False,
+            model_init_kwargs={"dtype": "float32", "attn_implementation": "sdpa"},
+            per_device_train_batch_size=len(self.steps.images) * self.steps.group,
+            num_generations=self.steps.group,
+            max_completion_length=self.steps.budget,
+            num_train_epochs=epochs,
+            shuffle_dataset=False,
+            temperature=1.0,
+            top_k=50,
+            loss_type="grpo",
+            scale_rewards="group",
+            beta=self.steps.beta,
+            use_bias_correction_kl=False,
+            mask_truncated_completions=False,
+            optim=self.steps.optimizer,
+            learning_rate=self.steps.lr,
+            lr_scheduler_type="constant",
+            max_grad_norm=CLIP,
+            save_strategy="no",
+            logging_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+        )
+
+    def rows(self) -> Any:
+        """The question about each image, which is read when it is asked for."""
+        import datasets
+
+        asked = [{"role": "user", "content": QUESTION}]
+        images = [str(file) for file in self.steps.images]
+        rows = datasets.Dataset.from_dict({"prompt": [asked] * len(images), "image": images})
+        return rows.cast_column("image", datasets.Image())
+
+    def lora(self) -> Any:
+        """As `Tuning` sets it; ``None`` for full tuning."""
+        from peft import LoraConfig
+        from peft.tuners.tuners_utils import BaseTunerLayer
+
+        tuning, modules = self.backbone.tuning, self.backbone.model.named_modules()
+        if tuning.how == "full":
+            return None
+        names = [name for name, module in modules if isinstance(module, BaseTunerLayer)]
+        return LoraConfig(r=tuning.rank, lora_alpha=tuning.alpha, target_modules=names)
+
+    def reward(self, completion_ids: list[list[int]], **_: Any) -> list[float]:
+        """See `Even`."""
+        return Even(self.steps.budget).of(completion_ids)
+
+    def recite(self, asked: list[Any], trainer: Any) -> dict[str, Any]:
+        """Given completions in the place of those that would be drawn."""
+        read = self.processor.apply_chat_template(
+            asked, add_generation_prompt=True, tokenize=True, return_dict=True
+        )
+        images = range(len(self.steps.images))
+        told = [ids for image in images for ids in self.steps.told(image)]
+        return {"prompt_ids": read["input_ids"], "completion_ids": told, "logprobs": None}
