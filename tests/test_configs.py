@@ -50,7 +50,8 @@ def test_every_configuration_is_among_these_tests() -> None:
     backbone = {"lora", "qlora", "qwen2_5_vl_3b", "qwen2_5_vl_7b"}
     grpo = {"score", "score_without_reasoning", "visual_quality_r1", "chain_of_thought"}
     grpo |= {"self_consistency", "autoencoder", "human_aligned", "multi_task"}
-    grpo |= {"tiny_warmup", "tiny_score"}
+    grpo |= {"tiny_warmup", "tiny_score", "tiny_chain_of_thought", "tiny_self_consistency"}
+    grpo |= {"tiny_autoencoder", "tiny_human_aligned"}
     known = {"rali": rali, "trainer": trainer, "sft": sft, "backbone": backbone, "grpo": grpo}
     expected = {f"{folder}/{name}.yaml" for folder, names in known.items() for name in names}
     assert files == expected | {"quickstart.yaml"}

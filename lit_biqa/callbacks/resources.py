@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
+from collections import defaultdict
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -12,7 +15,9 @@ import torch
 from lit_biqa import report
 from lit_biqa.parallel import gather_rows, world
 from lit_biqa.progress import clock
-from lit_biqa.types import Batch
+from lit_biqa.types import Batch, TextPrediction
+
+COSTS = ("what", "images", "seconds", "seconds_per_image", "peak_memory_gib", "hours_per_epoch")
 
 
 def peak_memory(device: torch.device) -> float:
@@ -33,11 +38,17 @@ class ResourceMeter(pl.Callback):
     same under ``test/``. A fit ends with a table of its totals, a test with one line. Images are
     counted over all ranks and include repeats; time runs from the start of an epoch to the end of
     its last batch, without the validations between; memory is that of the rank that took most.
+
+    The same stands in ``costs.csv``, columns `COSTS`, under the trainer's ``default_root_dir``: the
+    line of a fit there, with the hours that an epoch takes, those of a test in ``test/``, with a
+    line for each condition whose readings were timed.
     """
 
     def __init__(self) -> None:
         self._images, self._seconds, self._since = 0, 0.0, 0.0
         self._epochs, self._all_images, self._all_seconds = 0, 0, 0.0
+        self._batches = 0
+        self._read_in: dict[str, list[float]] = defaultdict(list)
 
     def _start(self) -> None:
         self._since = time.monotonic()
@@ -62,7 +73,7 @@ class ResourceMeter(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin the totals of a fit; one that resumes within an epoch starts its clock here."""
-        self._epochs = self._images = self._all_images = 0
+        self._epochs = self._images = self._all_images = self._batches = 0
         self._seconds = self._all_seconds = 0.0
         self._start()
 
@@ -79,6 +90,7 @@ class ResourceMeter(pl.Callback):
         batch_idx: int,
     ) -> None:
         self._count(batch)
+        self._batches += 1
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Go on with the clock of the training epoch."""
@@ -91,20 +103,31 @@ class ResourceMeter(pl.Callback):
             pl_module.log(f"train/{name}", value, sync_dist=True)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Print the totals of the fit beside what was last logged."""
+        """Print the totals of the fit beside what was last logged, and write what it cost.
+
+        Raises:
+            InputError: if the file cannot be written.
+        """
         logged = {name: f"{value:.4f}" for name, value in trainer.progress_bar_metrics.items()}
+        memory, epochs = peak_memory(pl_module.device), self._batches / trainer.num_training_batches
+        hours = self._all_seconds / max(epochs, 1e-9) / 3600
+        if trainer.is_global_zero:
+            line = _line("train", self._all_images, self._all_seconds, memory, hours)
+            report.write_csv(Path(trainer.default_root_dir) / "costs.csv", COSTS, [line])
         totals = {
             "epochs": str(self._epochs),
             "images": str(self._all_images),
             "time": clock(self._all_seconds),
             "images/s": f"{self._all_images / max(self._all_seconds, 1e-9):.1f}",
-            "peak memory": f"{peak_memory(pl_module.device):.2f} GiB",
+            "an epoch": f"{hours:.2f} h",
+            "peak memory": f"{memory:.2f} GiB",
         }
         pl_module.print(report.pairs("Fit", totals | logged))
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
-        self._images, self._seconds = 0, 0.0
+        self._images, self._all_images, self._seconds = 0, 0, 0.0
+        self._read_in.clear()
         self._start()
 
     def on_test_batch_end(  # noqa: D102
@@ -117,13 +140,36 @@ class ResourceMeter(pl.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         self._count(batch)
+        for row in outputs:
+            if isinstance(row, TextPrediction) and math.isfinite(row.seconds):
+                self._read_in[row.condition].append(row.seconds)
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Log and print the test's figures."""
-        figures = self._read(pl_module.device)
+        """Log and print the test's figures, and write what it cost.
+
+        Raises:
+            InputError: if the file cannot be written.
+        """
+        figures, images = self._read(pl_module.device), self._all_images
+        timed = gather_rows(
+            [(name, world()[0], len(each), sum(each)) for name, each in self._read_in.items()],
+            lambda row: row[:2],
+        )
         for logger in trainer.loggers:
             logger.log_metrics({f"test/{k}": v for k, v in figures.items()}, trainer.global_step)
+        if trainer.is_global_zero:
+            lines = [_line("test", images, figures["seconds"], figures["peak_memory_gib"])]
+            for name in sorted({row[0] for row in timed}):
+                count, seconds = (sum(row[at] for row in timed if row[0] == name) for at in (2, 3))
+                lines.append(_line(name, count, seconds))
+            report.write_csv(Path(trainer.default_root_dir) / "test" / "costs.csv", COSTS, lines)
         pl_module.print(
             f"Tested in {clock(figures['seconds'])}, {figures['images_per_second']:.1f} images/s, "
             f"peak memory {figures['peak_memory_gib']:.2f} GiB"
         )
+
+
+def _line(
+    what: str, images: int, seconds: float, memory: float = math.nan, hours: float = math.nan
+) -> tuple[object, ...]:
+    return what, images, seconds, seconds / max(images, 1), memory, hours

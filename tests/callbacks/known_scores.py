@@ -18,13 +18,14 @@ from torch.utils.data import DataLoader
 
 from lit_biqa.callbacks import ProgressBar
 from lit_biqa.parallel import GlobalBatchSampler
-from lit_biqa.types import Batch, Prediction
+from lit_biqa.types import Batch, Prediction, TextPrediction
 
 N = 23
 RNG = np.random.default_rng(7)
 MOS = RNG.uniform(1, 5, N)
 SCORES = {"image": MOS + RNG.normal(0, 0.5, N), "text": MOS + RNG.normal(0, 1.0, N)}
 BROKEN = 4
+SECONDS = 0.25  # that reading a text takes
 
 
 def dataset_of(index: int) -> str:
@@ -66,7 +67,10 @@ class Tiny(pl.LightningModule):
         score = math.nan if broken else 3.0 if self.constant else float(SCORES[condition][i])
         status = "truncated" if broken else "ok"
         name, mos = f"{i}.png", float(MOS[i])
-        return Prediction(dataset_of(i), "all@1", i, name, mos, score, condition, status)
+        known = (dataset_of(i), "all@1", i, name, mos, score, condition, status)
+        return (
+            TextPrediction(*known, seconds=SECONDS) if condition == "text" else Prediction(*known)
+        )
 
     def validation_step(  # type: ignore[override]
         self, batch: Batch, batch_idx: int

@@ -14,6 +14,7 @@ from known_scores import (
     BROKEN,
     MOS,
     SCORES,
+    SECONDS,
     N,
     Tiny,
     dataset_of,
@@ -70,6 +71,8 @@ def test_two_processes_give_the_figures_of_one(one_process: Path, tmp_path: Path
     start_processes(one_of_two, (tmp_path, port), 2)  # type: ignore[no-untyped-call]
     for name in ("test/results.csv", "test/predictions.csv", "predictions.csv"):
         assert (tmp_path / name).read_text() == (one_process / name).read_text(), name
+    (_, timed) = lines(tmp_path / "test" / "costs.csv")
+    assert int(timed["images"]) >= N and float(timed["seconds_per_image"]) == SECONDS
     logged = [json.loads((f / "logged.json").read_text()) for f in (tmp_path, one_process)]
     for two, one in zip(*(sorted(each.items()) for each in logged), strict=True):
         if one[0].startswith("val/"):
@@ -135,3 +138,14 @@ def test_resources_are_logged(one_process: Path) -> None:
     assert logged["train/seconds"] > 0
     assert logged["train/images_per_second"] == pytest.approx(N / logged["train/seconds"], rel=1e-4)
     assert 0.05 < logged["train/peak_memory_gib"] < 100
+
+
+def test_costs_are_written(one_process: Path) -> None:
+    (fit,) = lines(one_process / "costs.csv")
+    assert (fit["what"], int(fit["images"])) == ("train", 2 * N)
+    assert float(fit["hours_per_epoch"]) == pytest.approx(float(fit["seconds"]) / 7200, abs=1e-6)
+    test, text = lines(one_process / "test" / "costs.csv")
+    assert (test["what"], int(test["images"])) == ("test", N)
+    assert float(test["seconds"]) > 0 and 0.05 < float(test["peak_memory_gib"]) < 100
+    assert (text["what"], int(text["images"]), float(text["seconds"])) == ("text", N, N * SECONDS)
+    assert float(text["seconds_per_image"]) == SECONDS
