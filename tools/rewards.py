@@ -91,7 +91,7 @@ def draw(run: Path, path: Path) -> None:
     held = curve(run, HELD_OUT)
     if held[0]:
         axes.plot(*held, "o-", color="tab:orange", label="held-out images")
-    axes.set(xlabel="optimizer step", ylabel="share of ratings near the MOS", ylim=(0, None))
+    axes.set(xlabel="optimizer step", ylabel="mean score reward", ylim=(0, None))
     axes.set_title(f"{run.name}: score reward")
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right", fontsize="small")

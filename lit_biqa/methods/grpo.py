@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -15,6 +15,8 @@ import torch
 from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
+from torch.distributed.tensor import DTensor
+from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
 from lit_biqa.backbones.tuning import Part
@@ -295,15 +297,15 @@ class GRPO(ChatMethod):
         self._kept = {record["key"]: record for record in checkpoint.get("rollout", ())}
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Refuse a step that would learn nothing though there is something to be learned.
+        """Log the norm of the gradient; refuse to learn nothing where there is something to learn.
 
         Raises:
             RuntimeError: if rewards differ within a group and no gradient has come of it.
         """
         differ, self._differ = self._differ, False
-        moved = any(_local(p.grad).any() for p in self.parameters() if p.grad is not None)
-        flags = everyone(torch.tensor([[differ, moved]], device=self.device).long()).amax(0)
-        if flags[0] and not flags[1]:
+        norm = _norm(self.parameters())
+        self.log("train/grad_norm", norm)
+        if everyone(torch.tensor([int(differ)], device=self.device)).any() and norm == 0:
             raise RuntimeError(
                 "rewards differ within groups and yet all gradients are zero: nothing would be "
                 "learned. Is any part of the model trained that the passes run through "
@@ -336,7 +338,8 @@ def _key(group: Group) -> Key:
     return group.dataset, group.index
 
 
-def _local(gradient: Tensor) -> Tensor:
-    """This rank's shard."""
-    local: Tensor = gradient.to_local() if hasattr(gradient, "to_local") else gradient
-    return local
+def _norm(parameters: Iterable[Tensor]) -> Tensor:
+    """Of all gradients, as they are before any clipping; sharded ones over all shards."""
+    norm = get_total_norm([each.grad for each in parameters if each.grad is not None])
+    whole: Tensor = norm.full_tensor() if isinstance(norm, DTensor) else norm
+    return whole

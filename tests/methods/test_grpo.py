@@ -311,7 +311,11 @@ def test_a_step_that_cannot_learn_is_an_error(
     made = method(qwen, make())
     loss, _ = made.compute_loss(images(qwen))
     loss.backward()  # type: ignore[no-untyped-call]
+    logged: dict[str, Tensor] = {}
+    monkeypatch.setattr(made, "log", logged.__setitem__)
     made.on_before_optimizer_step(SimpleNamespace())  # type: ignore[arg-type]
+    squares = sum(p.grad.double().square().sum() for p in qwen.parameters() if p.grad is not None)
+    assert float(logged["train/grad_norm"]) == pytest.approx(float(squares) ** 0.5, rel=1e-5)
     # As the released code of this paradigm: no gradient reaches the weights.
     scripted(monkeypatch, Written(qwen, passes))
     made.compute_loss(images(qwen))

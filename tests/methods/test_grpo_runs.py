@@ -136,7 +136,7 @@ def test_what_is_logged(alone: Path) -> None:
     passes = [f"pass{n}/{name}" for n in (1, 2) for name in ("length", "truncated", "ratio", "kl")]
     phases = [f"seconds/{phase}" for phase in ("rollout", "reference", "loss")]
     others = ["reward/score", "reward/format", "zero_variance", "leaks", "nothing_handed"]
-    for name in ("loss", "reward", *passes, *phases, *others):
+    for name in ("loss", "grad_norm", "reward", *passes, *phases, *others):
         assert f"train/{name}" in log.Tags()["scalars"], name
     (tag,) = [tag for tag in log.Tags()["tensors"] if tag.startswith("rollouts")]
     tables = [event.tensor_proto.string_val[0].decode() for event in log.Tensors(tag)]
