@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from pathlib import Path
 
@@ -71,12 +72,17 @@ class RALI(Method):
 
         Raises:
             InputError: if the head does not suit the number of training images, an image has no
-                text to be aligned with, or a refit lacks its scorer.
+                MOS or no text to be aligned with, or a refit lacks its scorer.
         """
         self.data.use_transforms(self.encoder.train_transform, self.encoder.eval_transform)
         if stage != "fit":
             return
         samples = self.data.samples["train"]
+        if unrated := [sample.name for sample in samples if not math.isfinite(sample.mos)]:
+            raise InputError(
+                f"{len(unrated)} of {len(samples)} training images have no MOS for the head to be "
+                f"fitted to ({', '.join(unrated[:3])}): take their data set out of data.train."
+            )
         self.head.settings.check(len(samples), self.encoder.dim)
         if self.cached:
             if self.base_scorer is None:

@@ -133,6 +133,7 @@ def test_a_scorer_predicts_on_a_folder_and_marks_what_it_cannot_read(fit: Path) 
         (["--model.init_args.head.prototypes=300"], "37 training images are fewer than the 300"),
         (["--model.init_args.head.pca=30"], "at most 16"),
         (["--data.train=[{data}/bare.csv]"], "37 of 37 training images have no text"),
+        (["--data.train=[{data}/degraded.csv]"], "37 of 37 training images have no MOS"),
         (["--data.embeddings={fit}/embeddings.safetensors"], "name the scorer"),
     ],
 )
@@ -143,6 +144,8 @@ def test_what_cannot_work_is_said_before_weights_are_made(
     lines = (data / "train.csv").read_text().splitlines()
     names = {line.split(",")[0]: line.rsplit(",", 1)[0] for line in lines}
     (data / "bare.csv").write_text("\n".join(names.values()))
+    degraded = [f"{name},blur,slight" for name in names if name != "image"]
+    (data / "degraded.csv").write_text("\n".join(["image,degradation,severity", *degraded]))
     filled = [arg.format(data=data, fit=fit) for arg in args]
     command = ["fit", "--config", fit.parent / "fit.yaml", "--run", tmp_path / "run", *filled]
     run = runs.start(command, tmp_path / "log")
