@@ -132,7 +132,7 @@ def apart(name: str, model: Callable[[], Endless], work: Steps, folder: Path) ->
     yield Row(f"{name}: losses, difference", abs(losses[0] - losses[1]), "nats", 1e-4)
     moved = [_moved(side.trained, theirs.first) for side in (ours, theirs)]
     change = (moved[0] - moved[1]).norm() / moved[1].norm()
-    yield Row(f"{name}: change of weights, relative difference", float(change), "", 1e-4)
+    yield Row(f"{name}: changes of weights, difference", float(change), "relative", 1e-4)
 
 
 def _moved(now: Sequence[Tensor], first: Sequence[Tensor]) -> Tensor:
