@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -17,13 +17,15 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
 from lit_biqa.backbones.inputs import IGNORED, Inputs, Row, extended, padded
-from lit_biqa.backbones.shared_prefix import set_attention
+from lit_biqa.backbones.shared_prefix import Growing, set_attention
 from lit_biqa.backbones.transforms import Evaluate
 from lit_biqa.backbones.tuning import Part, Tuning
 from lit_biqa.backbones.weights import state_of
 from lit_biqa.types import Chat, InputError
 
 T = TypeVar("T")
+Stepper: TypeAlias = Callable[[Tensor, Tensor, Growing], Tensor]
+"""Token ids ``[R]``, positions ``[A, R]`` and all before them to hidden states ``[R, D]``."""
 __all__ = ["IGNORED", "Inputs", "Row", "VisionLanguageModel", "extended"]
 
 
@@ -120,6 +122,19 @@ class VisionLanguageModel(nn.Module, ABC):
         Returns:
             transformers' output, its ``last_hidden_state [B, L, D]`` after the final norm.
         """
+
+    def stepper(self) -> Stepper:
+        """How tokens are written one by one, in a rollout; within ``model(work, ...)``.
+
+        It may hold copies of weights, so it ends with the rollout.
+        """
+
+        def step(ids: Tensor, positions: Tensor, prefix: Growing) -> Tensor:
+            embeds, places = self.words(ids[:, None]), positions[..., None]
+            hidden: Tensor = self.decode(embeds, None, places, prefix=prefix).last_hidden_state
+            return hidden[:, -1]
+
+        return step
 
     @property
     @abstractmethod

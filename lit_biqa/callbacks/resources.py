@@ -160,7 +160,8 @@ class ResourceMeter(pl.Callback):
         if trainer.is_global_zero:
             lines = [_line("test", images, figures["seconds"], figures["peak_memory_gib"])]
             for name in sorted({row[0] for row in timed}):
-                count, seconds = (sum(row[at] for row in timed if row[0] == name) for at in (2, 3))
+                count = sum(row[2] for row in timed if row[0] == name)
+                seconds = sum(row[3] for row in timed if row[0] == name)
                 lines.append(_line(name, count, seconds))
             report.write_csv(Path(trainer.default_root_dir) / "test" / "costs.csv", COSTS, lines)
         pl_module.print(

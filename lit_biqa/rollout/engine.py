@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lit_biqa.backbones.shared_prefix import Growing
 from lit_biqa.backbones.vision_language import VisionLanguageModel
-from lit_biqa.rollout.prompts import go_on, read
+from lit_biqa.rollout.prompts import read
 from lit_biqa.types import Chat, Completion, InputError
 
 # Rows that have ended are dropped once so small a share is left: moving the cache costs a step.
@@ -151,7 +151,7 @@ def _write(
     device, (_, copies, budget) = model.device, uniforms.shape
     prompts = read(model, model.encode(chats).to(device))
     rows = _Rows(uniforms.to(device), torch.tensor(model.end, device=device))
-    prefix = Growing(prompts.states, copies, budget)
+    prefix, advance = Growing(prompts.states, copies, budget), model.stepper()
     patience = 1 if device.type == "cpu" else _PATIENCE
     logits = model.head(prompts.last).repeat_interleave(copies, 0)
     for step in range(budget):
@@ -161,8 +161,7 @@ def _write(
         if step % patience == 0 and (kept := rows.thin()):
             prefix.keep(*kept)
         positions = (prompts.next[rows.prompt] + step).expand(prompts.axes, -1)
-        hidden = go_on(model, rows.token(step)[:, None], positions[..., None], prefix)
-        logits = model.head(hidden[:, -1])
+        logits = model.head(advance(rows.token(step), positions, prefix))
     return rows.written.view(uniforms.shape)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from lit_biqa.backbones.shared_prefix import NAME, Continued, Growing, Prompts
+from lit_biqa.backbones.shared_prefix import NAME, Continued, Prompts
 from lit_biqa.backbones.vision_language import Inputs, VisionLanguageModel
 
 
@@ -40,9 +40,7 @@ def read(model: VisionLanguageModel, inputs: Inputs) -> Read:
     return Read(states, hidden[:, -1], inputs.next_positions, len(inputs.positions))
 
 
-def go_on(
-    model: VisionLanguageModel, ids: Tensor, positions: Tensor, prefix: Continued | Growing
-) -> Tensor:
+def go_on(model: VisionLanguageModel, ids: Tensor, positions: Tensor, prefix: Continued) -> Tensor:
     """Hidden states ``[R, L, D]`` of text ``ids [R, L]`` that follows prompts.
 
     Args:
