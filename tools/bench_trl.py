@@ -30,8 +30,6 @@ class Theirs:
         self.backbone, self.steps, self.folder = backbone, steps, folder
         self.first = self.trained = trained(backbone)
         self.weights = folder / "weights"
-        # By this TRL finds the class; transformers writes it for models that it saves itself.
-        backbone.model.config.architectures = [type(backbone.model).__name__]
         backbone.save(self.weights, backbone.state())
         images, tokenizer = backbone.image_processor, backbone.tokenizer
         template = tokenizer.chat_template

@@ -13,6 +13,7 @@ from torch import nn
 from lit_biqa.types import InputError, nearest
 
 Part = Literal["vision", "bridge", "language"]
+SEEING: tuple[Part, ...] = ("vision", "bridge")
 How = Literal["full", "lora", "qlora"]
 Precision = Literal["float32", "bfloat16"]
 

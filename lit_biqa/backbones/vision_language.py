@@ -19,7 +19,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from lit_biqa.backbones.inputs import IGNORED, Inputs, Row, extended, padded
 from lit_biqa.backbones.shared_prefix import Growing, set_attention
 from lit_biqa.backbones.transforms import Evaluate
-from lit_biqa.backbones.tuning import Part, Tuning
+from lit_biqa.backbones.tuning import SEEING, Part, Tuning
 from lit_biqa.backbones.weights import state_of
 from lit_biqa.types import Chat, InputError
 
@@ -57,6 +57,8 @@ class VisionLanguageModel(nn.Module, ABC):
         super().__init__()
         self.tuning = tuning
         self.together: dist.ProcessGroup | None = None  # ranks that share the weights
+        # Of images by identity, each with its image, which an identity needs to stay one.
+        self._kept: dict[int, tuple[Tensor, Tensor]] | None = None
 
     @abstractmethod
     def prepare(self) -> None:
@@ -83,6 +85,7 @@ class VisionLanguageModel(nn.Module, ABC):
         self.model = model
         set_attention(model)
         self.tuning.apply(model, self.parts, self.head)
+        model.eval()
         if self.tuning.checkpointing:
             model.activation_checkpointing_enable({"use_reentrant": False})
 
@@ -183,7 +186,9 @@ class VisionLanguageModel(nn.Module, ABC):
         """Call ``work(self, *args)``, within which weights are whole."""
         # Layers recompute while they are in training mode, and then drop every cache. Trainers
         # leave a model in the mode it was loaded in, and rollouts come between training steps.
-        self.model.train(self.tuning.checkpointing and torch.is_grad_enabled())
+        mode = self.tuning.checkpointing and torch.is_grad_enabled()
+        if self.model.training != mode:  # telling each of its modules takes a while
+            self.model.train(mode)
         return work(self, *args)
 
     @property
@@ -257,7 +262,7 @@ class VisionLanguageModel(nn.Module, ABC):
             InputError: if gradients are asked for and only what sees images is trained.
         """
         embeds: Tensor = self.words(inputs.ids)
-        seen = [pixels for pixels in inputs.pixels if pixels is not None]
+        seen = [(row, pixels) for row, pixels in enumerate(inputs.pixels) if pixels is not None]
         if not self._anyone(bool(seen)):
             if torch.is_grad_enabled() and "language" not in self.tuning.parts:
                 raise InputError(
@@ -269,8 +274,42 @@ class VisionLanguageModel(nn.Module, ABC):
             # The others wait for this rank's share of the tower, forward and backward.
             blank = self.image_transform(Image.new("RGB", (56, 56)))
             return embeds + 0 * self.see([blank.to(embeds.device)]).sum(), inputs.image
+        if self._kept is None:
+            features = self.see([pixels for _, pixels in seen])
+        else:
+            features = self._see_once(self._kept, seen, inputs.image)
         places = inputs.image[..., None]
-        return embeds.masked_scatter(places, self.see(seen).to(embeds.dtype)), inputs.image
+        return embeds.masked_scatter(places, features.to(embeds.dtype)), inputs.image
+
+    def _see_once(
+        self,
+        kept: dict[int, tuple[Tensor, Tensor]],
+        seen: Sequence[tuple[int, Tensor]],
+        places: Tensor,
+    ) -> Tensor:
+        """Features of images, those of the same tensor of pixels made once."""
+        new = [(row, pixels) for row, pixels in seen if id(pixels) not in kept]
+        if new:
+            widths = places[[row for row, _ in new]].sum(1).tolist()
+            features = torch.split(self.see([pixels for _, pixels in new]), widths)
+            for (_, pixels), each in zip(new, features, strict=True):
+                kept[id(pixels)] = pixels, each
+        return torch.cat([kept[id(pixels)][1] for _, pixels in seen])
+
+    @contextmanager
+    def remembering(self) -> Iterator[None]:
+        """Within it what is made of an image is made once, for all that is asked about it.
+
+        It does nothing where the parts that see images are trained, or sharded: ranks would call
+        them unequally often.
+        """
+        seeing = [module for part in SEEING for module in self.parts[part]]
+        trained = any(weight.requires_grad for module in seeing for weight in module.parameters())
+        self._kept = None if trained or self.together is not None else {}
+        try:
+            yield
+        finally:
+            self._kept = None
 
     def _anyone(self, sees: bool) -> bool:
         """Whether any of the ranks that step together sees an image."""
@@ -311,6 +350,9 @@ class VisionLanguageModel(nn.Module, ABC):
         Within it ranks need not keep step with each other. It does nothing where nothing is
         sharded.
         """
+        if self.together is None:
+            yield
+            return
         root: nn.Module = self
         sharded = [module for module in root.modules() if isinstance(module, FSDPModule)]
         together, self.together = self.together, None

@@ -139,7 +139,7 @@ def save_weights(
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
         save_torch_state_dict(weights, part, metadata={"format": "pt"})
-        for each in (_plain(model.config, tuning), *settings):
+        for each in (_plain(model, tuning), *settings):
             each.save_pretrained(part)
         shutil.rmtree(folder, ignore_errors=True)
         part.replace(folder)
@@ -184,10 +184,11 @@ def _whole(name: str, state: dict[str, Tensor]) -> Tensor:
     return weight
 
 
-def _plain(config: Any, tuning: Tuning) -> Any:
-    """The configuration of weights that are not quantised."""
-    plain = type(config).from_dict(config.to_dict())
+def _plain(model: Any, tuning: Tuning) -> Any:
+    """The configuration of weights that are not quantised, and of what model."""
+    plain = type(model.config).from_dict(model.config.to_dict())
     plain.dtype = tuning.dtype
+    plain.architectures = plain.architectures or [type(model).__name__]
     if hasattr(plain, "quantization_config"):
         del plain.quantization_config
     return plain

@@ -19,7 +19,7 @@ from torch.distributed.tensor import DTensor
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
-from lit_biqa.backbones.tuning import Part
+from lit_biqa.backbones.tuning import SEEING
 from lit_biqa.backbones.vision_language import VisionLanguageModel
 from lit_biqa.methods.base import Decay
 from lit_biqa.methods.chat import ChatMethod
@@ -46,8 +46,6 @@ from lit_biqa.types import (
 )
 
 log = logging.getLogger(__name__)
-
-_SEEING: tuple[Part, ...] = ("vision", "bridge")
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,7 +155,7 @@ class GRPO(ChatMethod):
             return
         if self.iterations > 1 and self.trainer.accumulate_grad_batches > 1:
             raise InputError("model.iterations and trainer.accumulate_grad_batches: set one to 1")
-        if not self.paradigm.updates[0] and set(self.backbone.tuning.parts) <= set(_SEEING):
+        if not self.paradigm.updates[0] and set(self.backbone.tuning.parts) <= set(SEEING):
             raise InputError(
                 f"update_pass1=false, and tuning.parts={list(self.backbone.tuning.parts)}: the "
                 "second pass sees no image; train the language part"
@@ -188,7 +186,7 @@ class GRPO(ChatMethod):
         super().load()
         if not self.paradigm.updates[0]:
             # A second pass sees no image. DDP would wait for gradients, or decay what has none.
-            for part in _SEEING:
+            for part in SEEING:
                 for module in self.backbone.parts[part]:
                     module.requires_grad_(False)
         fitting = self.trainer.state.fn == TrainerFn.FITTING
@@ -203,13 +201,26 @@ class GRPO(ChatMethod):
             frozen.shard(self.device_mesh["data_parallel"])
 
     def on_fit_start(self) -> None:
-        """Bring the copy to where the backbone is."""
+        """Bring the copy to where the backbone is.
+
+        Raises:
+            InputError: if there is none and there must be one.
+        """
+        if self.objective.beta and self.backbone.tuning.how == "full" and not self._frozen:
+            raise InputError(
+                "GRPO copies the weights as it reads them, for the reference that beta weighs: "
+                "hand over a backbone that is not loaded, or set beta to 0"
+            )
         super().on_fit_start()
         for frozen in self._frozen:
             frozen.to(self.device)
 
     def compute_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The policy loss, on what is said now or was said some steps ago."""
+        with self.backbone.remembering():
+            return self._loss(batch)
+
+    def _loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         self._seconds = {}
         if self.global_step % self.iterations == 0 or self.rollout is None:
             self.rollout = self._roll_out(batch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -226,3 +227,47 @@ def test_a_text_that_speaks_of_image_tokens_is_refused() -> None:
     model = shared(TinyQwenVL)
     with pytest.raises(InputError, match=r"<\|image_pad\|>"):
         model.encode([ask("What does <|image_pad|> mean?")])
+
+
+@both
+@torch.no_grad()
+def test_images_are_seen_once_while_they_are_remembered(
+    family: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = shared(family)
+    chats = mixed(model)
+    counts: list[int] = []
+    see = model.see
+
+    def counted(pixels: Sequence[Tensor]) -> Tensor:
+        counts.append(len(pixels))
+        return see(pixels)
+
+    monkeypatch.setattr(model, "see", counted)
+
+    def shown(order: list[int]) -> Tensor:
+        return torch.cat(
+            list(model.hidden(model.encode([chats[i] for i in order])).last_hidden_state[:, -1:])
+        )
+
+    images = sum(chat.pixels is not None for chat in chats)
+    some, every = [1, 0], [*range(len(chats))][::-1]
+    expected = shown(some), shown(every)
+    first = sum(chats[i].pixels is not None for i in some)
+    counts.clear()
+    with model.remembering():
+        shown(some)
+        shown(every)
+    assert counts == [first, images], "what sees images is trained: it changes within a step"
+    counts.clear()
+    model.requires_grad_(False)
+    try:
+        with model.remembering():
+            found = shown(some), shown(every), shown(every)
+        assert counts == [first, images - first]
+        shown(some)
+    finally:
+        model.requires_grad_(True)
+    assert counts == [first, images - first, first]
+    for one, other in zip(found, (*expected, expected[1]), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=0)

@@ -70,7 +70,9 @@ def test_autocast_is_that_of_transformers() -> None:
         fused, plain = (
             hidden(made, step) for step in (made.stepper(), VisionLanguageModel.stepper(made))
         )
-        assert made.stepper().layers[0].qkv[0].dtype == torch.bfloat16
+        stepper = made.stepper()
+        assert isinstance(stepper, FusedDecoder)
+        assert stepper.layers[0].qkv[0].dtype == torch.bfloat16
     exact = hidden(made, made.stepper())
     # Both round; neither is further from the exact states than rounding takes it.
     assert float((fused - exact).abs().mean()) < 2 * float((plain - exact).abs().mean()) < 0.2

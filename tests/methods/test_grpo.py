@@ -384,3 +384,10 @@ def test_batches_are_repeated_and_resumed_within_repeats(completed: int) -> None
     epochs = [*batches(0), *batches(6)]
     assert epochs[0] == epochs[1] != epochs[2] == epochs[3]
     assert list(batches(completed)) == epochs[completed : 6 if completed < 6 else 12]
+
+
+def test_a_reference_that_nobody_kept_is_asked_for(qwen: VisionLanguageModel) -> None:
+    made = method(qwen, Score(group=2))
+    made._frozen = []
+    with pytest.raises(InputError, match="hand over a backbone that is not loaded"):
+        made.on_fit_start()
