@@ -26,6 +26,7 @@ from lit_biqa.types import InputError
 Key = tuple[str, str, str, str]
 Array = NDArray[np.float64]
 TRAIN, HELD_OUT = "train/reward/score", "val/reward/score"
+GRADIENT = "train/grad_norm"
 _SMOOTH = 15  # steps that the drawn mean of training looks back
 
 
@@ -73,7 +74,7 @@ def curve(run: Path, tag: str) -> tuple[list[int], list[float]]:
 
 
 def draw(run: Path, path: Path) -> None:
-    """Draw the score reward over steps, of training and of held-out images.
+    """Draw the score reward over steps, of training and of held-out images, and the gradient.
 
     Raises:
         InputError: if the run logged none.
@@ -95,6 +96,12 @@ def draw(run: Path, path: Path) -> None:
     axes.set_title(f"{run.name}: score reward")
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right", fontsize="small")
+    gradient = curve(run, GRADIENT)
+    if gradient[0]:
+        beside = axes.twinx()
+        beside.plot(*gradient, color="tab:gray", linewidth=0.8)
+        beside.set_ylabel("norm of the gradient (gray)", color="tab:gray")
+        beside.set_ylim(0, 2 * max(gradient[1]))
     with replacing(path) as part:
         figure.savefig(part, format="png")
 

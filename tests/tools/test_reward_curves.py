@@ -51,7 +51,7 @@ def test_two_runs_and_a_curve(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "name a run of GRPO" in capsys.readouterr().err
     logger = TensorBoardLogger(after, name="", version="")
     for step in range(3):
-        logger.log_metrics({"train/reward/score": step / 3}, step)
+        logger.log_metrics({"train/reward/score": step / 3, "train/grad_norm": 1.0}, step)
     logger.finalize("success")
     assert main([str(before), str(after), "--figure", str(figure)]) == 0
     printed = capsys.readouterr().out
