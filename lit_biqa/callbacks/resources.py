@@ -111,7 +111,7 @@ class ResourceMeter(pl.Callback):
         logged = {name: f"{value:.4f}" for name, value in trainer.progress_bar_metrics.items()}
         memory, epochs = peak_memory(pl_module.device), self._batches / trainer.num_training_batches
         hours = self._all_seconds / max(epochs, 1e-9) / 3600
-        if trainer.is_global_zero:
+        if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             line = _line("train", self._all_images, self._all_seconds, memory, hours)
             report.write_csv(Path(trainer.default_root_dir) / "costs.csv", COSTS, [line])
         totals = {
