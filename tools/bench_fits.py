@@ -36,6 +36,17 @@ SMOOTHING, CLIP = 0.1, 1.0
 Span = AbstractContextManager[Any]
 Precision = Literal["32-true", "bf16-mixed"]
 
+# Of transformers' Trainer and TRL's: what is trained as ours is, and that nothing is written.
+LIKE_OURS: dict[str, Any] = {
+    "use_cpu": True,
+    "max_grad_norm": CLIP,
+    "lr_scheduler_type": "constant",
+    "save_strategy": "no",
+    "logging_strategy": "no",
+    "report_to": "none",
+    "disable_tqdm": True,
+}
+
 
 def adamw(parameters: Any) -> torch.optim.Optimizer:
     """As configs/sft/describe.yaml has it."""
@@ -111,19 +122,13 @@ class Theirs:
     def trainer(self, epochs: int, span: Span) -> Any:
         """One with a new optimizer."""
         settings = transformers.TrainingArguments(
+            **LIKE_OURS,
             output_dir=str(self.folder),
-            use_cpu=True,
             per_device_train_batch_size=self.ours.batch,
             dataloader_drop_last=True,
             num_train_epochs=epochs,
             label_smoothing_factor=SMOOTHING,
-            max_grad_norm=CLIP,
-            lr_scheduler_type="constant",
             remove_unused_columns=False,
-            save_strategy="no",
-            logging_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
         )
         return transformers.Trainer(
             self.backbone.model,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from bench_fits import CLIP, Span, Within, quietly
+from bench_fits import LIKE_OURS, Span, Within, quietly
 from bench_steps import QUESTION, Endless, Even, Steps, trained
 
 
@@ -73,8 +73,8 @@ class Theirs:
         from trl import GRPOConfig
 
         return GRPOConfig(
+            **LIKE_OURS,
             output_dir=str(self.folder),
-            use_cpu=True,
             bf16=False,
             gradient_checkpointing=False,
             model_init_kwargs={"dtype": "float32", "attn_implementation": "sdpa"},
@@ -92,12 +92,6 @@ class Theirs:
             mask_truncated_completions=False,
             optim=self.steps.optimizer,
             learning_rate=self.steps.lr,
-            lr_scheduler_type="constant",
-            max_grad_norm=CLIP,
-            save_strategy="no",
-            logging_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
         )
 
     def rows(self) -> Any:

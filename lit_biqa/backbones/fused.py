@@ -97,7 +97,7 @@ class FusedDecoder:
         return F.linear(mixed.view(rows, -1), *layer.out)
 
     def _normed(self, x: Tensor, weight: Tensor) -> Tensor:
-        if x.is_cuda:
+        if not x.is_cpu:
             return F.rms_norm(x, weight.shape, weight, self.epsilon)
         # On a CPU torch puts it together from parts, and takes half as long again as these.
         length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 import torch
-import torch.distributed as dist
 from PIL import Image
 from torch import Tensor, nn
-from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
 
 from lit_biqa.backbones.inputs import IGNORED, Inputs, Row, extended, padded
+from lit_biqa.backbones.remembered import Remembered
+from lit_biqa.backbones.sharded import Sharded
 from lit_biqa.backbones.shared_prefix import Growing, set_attention
 from lit_biqa.backbones.transforms import Evaluate
 from lit_biqa.backbones.tuning import SEEING, Part, Tuning
@@ -29,7 +28,7 @@ Stepper: TypeAlias = Callable[[Tensor, Tensor, Growing], Tensor]
 __all__ = ["IGNORED", "Inputs", "Row", "VisionLanguageModel", "extended"]
 
 
-class VisionLanguageModel(nn.Module, ABC):
+class VisionLanguageModel(Sharded, ABC):
     """Reads chats, each with or without an image, and says how probable what follows is.
 
     Building one is cheap: :meth:`prepare` reads tokenizer and image settings, :meth:`load` the
@@ -49,16 +48,12 @@ class VisionLanguageModel(nn.Module, ABC):
         end: tokens that end an answer; the first is the one that is learned.
     """
 
-    model: Any
     context: int
     end: tuple[int, ...]
 
     def __init__(self, tuning: Tuning) -> None:
-        super().__init__()
-        self.tuning = tuning
-        self.together: dist.ProcessGroup | None = None  # ranks that share the weights
-        # Of images by identity, each with its image, which an identity needs to stay one.
-        self._kept: dict[int, tuple[Tensor, Tensor]] | None = None
+        super().__init__(tuning)
+        self._remembered: Remembered | None = None
 
     @abstractmethod
     def prepare(self) -> None:
@@ -85,7 +80,7 @@ class VisionLanguageModel(nn.Module, ABC):
         self.model = model
         set_attention(model)
         self.tuning.apply(model, self.parts, self.head)
-        model.eval()
+        model.eval()  # what LoRA adds comes in training mode
         if self.tuning.checkpointing:
             model.activation_checkpointing_enable({"use_reentrant": False})
 
@@ -169,12 +164,6 @@ class VisionLanguageModel(nn.Module, ABC):
         """From hidden states to logits, ``[V, D]``, without bias; may be the words themselves."""
         head: nn.Linear = self.model.get_output_embeddings()
         return head
-
-    def blocks(self) -> list[nn.Module]:
-        """The repeated parts of decoder and vision, each of which is sharded by itself."""
-        from transformers.modeling_layers import GradientCheckpointingLayer
-
-        return [m for m in self.model.modules() if isinstance(m, GradientCheckpointingLayer)]
 
     def state(self) -> dict[str, Tensor]:
         """All weights on the CPU, for :meth:`save`; where they are sharded, as they were read."""
@@ -262,8 +251,8 @@ class VisionLanguageModel(nn.Module, ABC):
             InputError: if gradients are asked for and only what sees images is trained.
         """
         embeds: Tensor = self.words(inputs.ids)
-        seen = [(row, pixels) for row, pixels in enumerate(inputs.pixels) if pixels is not None]
-        if not self._anyone(bool(seen)):
+        seen = [pixels for pixels in inputs.pixels if pixels is not None]
+        if not self.anyone(bool(seen)):
             if torch.is_grad_enabled() and "language" not in self.tuning.parts:
                 raise InputError(
                     "a batch of text alone trains nothing: add language to tuning.parts, or take "
@@ -274,27 +263,13 @@ class VisionLanguageModel(nn.Module, ABC):
             # The others wait for this rank's share of the tower, forward and backward.
             blank = self.image_transform(Image.new("RGB", (56, 56)))
             return embeds + 0 * self.see([blank.to(embeds.device)]).sum(), inputs.image
-        if self._kept is None:
-            features = self.see([pixels for _, pixels in seen])
+        if self._remembered is None:
+            features = self.see(seen)
         else:
-            features = self._see_once(self._kept, seen, inputs.image)
+            widths = [width for width in inputs.image.sum(1).tolist() if width]
+            features = self._remembered(seen, widths)
         places = inputs.image[..., None]
         return embeds.masked_scatter(places, features.to(embeds.dtype)), inputs.image
-
-    def _see_once(
-        self,
-        kept: dict[int, tuple[Tensor, Tensor]],
-        seen: Sequence[tuple[int, Tensor]],
-        places: Tensor,
-    ) -> Tensor:
-        """Features of images, those of the same tensor of pixels made once."""
-        new = [(row, pixels) for row, pixels in seen if id(pixels) not in kept]
-        if new:
-            widths = places[[row for row, _ in new]].sum(1).tolist()
-            features = torch.split(self.see([pixels for _, pixels in new]), widths)
-            for (_, pixels), each in zip(new, features, strict=True):
-                kept[id(pixels)] = pixels, each
-        return torch.cat([kept[id(pixels)][1] for _, pixels in seen])
 
     @contextmanager
     def remembering(self) -> Iterator[None]:
@@ -305,19 +280,12 @@ class VisionLanguageModel(nn.Module, ABC):
         """
         seeing = [module for part in SEEING for module in self.parts[part]]
         trained = any(weight.requires_grad for module in seeing for weight in module.parameters())
-        self._kept = None if trained or self.together is not None else {}
+        if not trained and self.together is None:
+            self._remembered = Remembered(self.see)
         try:
             yield
         finally:
-            self._kept = None
-
-    def _anyone(self, sees: bool) -> bool:
-        """Whether any of the ranks that step together sees an image."""
-        if self.together is None:
-            return sees
-        flag = torch.tensor(int(sees), device=self.device)
-        dist.all_reduce(flag, dist.ReduceOp.MAX, self.together)
-        return bool(flag)
+            self._remembered = None
 
     def hidden(self, inputs: Inputs, **more: Any) -> Any:
         """Embed and decode; see :meth:`decode`."""
@@ -326,43 +294,3 @@ class VisionLanguageModel(nn.Module, ABC):
         padded_left = not bool(inputs.mask[:, 0].all())
         mask = inputs.mask if padded_left or "past_key_values" in more else None
         return self.decode(embeds, mask, inputs.positions, image=image, **more)
-
-    def shard(self, mesh: DeviceMesh) -> None:
-        """Shard the parameters over a device mesh with FSDP2, block by block.
-
-        Raises:
-            InputError: for weights in 4 bits, which cannot be.
-        """
-        if self.tuning.how == "qlora":
-            raise InputError(
-                "tuning.how=qlora keeps weights in 4 bits, which FSDP2 cannot shard: train it with "
-                "the strategy ddp_find_unused_parameters_true, or take tuning.how=lora"
-            )
-        for block in self.blocks():
-            fully_shard(block, mesh=mesh)
-        fully_shard(self, mesh=mesh)
-        self.together = mesh.get_group()
-
-    @contextmanager
-    def gathered(self) -> Iterator[None]:
-        """Weights of all blocks brought together once, for many calls of one rollout.
-
-        Within it ranks need not keep step with each other. It does nothing where nothing is
-        sharded.
-        """
-        if self.together is None:
-            yield
-            return
-        root: nn.Module = self
-        sharded = [module for module in root.modules() if isinstance(module, FSDPModule)]
-        together, self.together = self.together, None
-        for module in sharded:
-            module.set_reshard_after_forward(False, recurse=False)
-            module.unshard()
-        try:
-            yield
-        finally:
-            self.together = together
-            for module in sharded:
-                module.set_reshard_after_forward(module is not root, recurse=False)
-                module.reshard()

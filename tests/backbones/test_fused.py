@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from chatters import loaded
 from torch import Tensor
 
 from lit_biqa.backbones.fused import FusedDecoder, can_fuse
@@ -20,8 +21,8 @@ QUESTIONS = ("How good is it?", "The image is blurry and very dark. What is its 
 
 def model(how: str) -> TinyQwenVL:
     """Weights larger than initial ones, and updates of LoRA that are not zero."""
-    made = TinyQwenVL(layers=3, tuning=Tuning("lora" if how == "lora" else "full"))
-    made.load()
+    made = loaded(TinyQwenVL, Tuning("lora" if how == "lora" else "full"))
+    assert isinstance(made, TinyQwenVL)
     generator = torch.Generator().manual_seed(0)
     for name, weight in made.named_parameters():
         if "lora_" in name:

@@ -1,0 +1,37 @@
+"""What is made of images, kept for as long as they are asked about."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+
+class Remembered:
+    """Sees each image once, known by the very tensor of its pixels.
+
+    Args:
+        see: gives features ``[positions of all images, D]``.
+    """
+
+    def __init__(self, see: Callable[[Sequence[Tensor]], Tensor]) -> None:
+        self._see = see
+        # By identity, each with its pixels: only while a tensor lives is its identity its own.
+        self._kept: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def __call__(self, images: Sequence[Tensor], widths: Sequence[int]) -> Tensor:
+        """Features ``[positions of all images, D]``.
+
+        Args:
+            images: pixels.
+            widths: positions of each.
+        """
+        pairs = zip(images, widths, strict=True)
+        new = [(image, width) for image, width in pairs if id(image) not in self._kept]
+        if new:
+            seen = self._see([image for image, _ in new])
+            parts = torch.split(seen, [width for _, width in new])
+            for (image, _), part in zip(new, parts, strict=True):
+                self._kept[id(image)] = image, part
+        return torch.cat([self._kept[id(image)][1] for image in images])

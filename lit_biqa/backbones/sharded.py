@@ -1,0 +1,89 @@
+"""Models whose weights several ranks may share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+
+from lit_biqa.backbones.tuning import Tuning
+from lit_biqa.types import InputError
+
+
+class Sharded(nn.Module):
+    """A model that FSDP2 can shard block by block, and bring together for a rollout.
+
+    Args:
+        tuning: what is trained, and how.
+
+    Attributes:
+        model: of transformers, once it is loaded.
+        together: ranks that share the weights; ``None`` where none do.
+    """
+
+    model: Any
+
+    def __init__(self, tuning: Tuning) -> None:
+        super().__init__()
+        self.tuning = tuning
+        self.together: dist.ProcessGroup | None = None
+
+    def blocks(self) -> list[nn.Module]:
+        """The repeated parts of decoder and vision, each of which is sharded by itself."""
+        from transformers.modeling_layers import GradientCheckpointingLayer
+
+        return [m for m in self.model.modules() if isinstance(m, GradientCheckpointingLayer)]
+
+    def shard(self, mesh: DeviceMesh) -> None:
+        """Shard the parameters over a device mesh with FSDP2, block by block.
+
+        Raises:
+            InputError: for weights in 4 bits, which cannot be.
+        """
+        if self.tuning.how == "qlora":
+            raise InputError(
+                "tuning.how=qlora keeps weights in 4 bits, which FSDP2 cannot shard: train it with "
+                "the strategy ddp_find_unused_parameters_true, or take tuning.how=lora"
+            )
+        for block in self.blocks():
+            fully_shard(block, mesh=mesh)
+        fully_shard(self, mesh=mesh)
+        self.together = mesh.get_group()
+
+    @contextmanager
+    def gathered(self) -> Iterator[None]:
+        """Weights of all blocks brought together once, for many calls of one rollout.
+
+        Within it ranks need not keep step with each other. It does nothing where nothing is
+        sharded.
+        """
+        if self.together is None:
+            yield
+            return
+        root: nn.Module = self
+        sharded = [module for module in root.modules() if isinstance(module, FSDPModule)]
+        together, self.together = self.together, None
+        for module in sharded:
+            module.set_reshard_after_forward(False, recurse=False)
+            module.unshard()
+        try:
+            yield
+        finally:
+            self.together = together
+            for module in sharded:
+                module.set_reshard_after_forward(module is not root, recurse=False)
+                module.reshard()
+
+    def anyone(self, sees: bool) -> bool:
+        """Whether any of the ranks that step together sees an image."""
+        if self.together is None:
+            return sees
+        flag = torch.tensor(int(sees), device=next(self.parameters()).device)
+        dist.all_reduce(flag, dist.ReduceOp.MAX, self.together)
+        return bool(flag)
