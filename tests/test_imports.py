@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ROOMS = """
 _torchvision
 types
+limits
 parallel files
 progress bootstrap hyperparameters
 text objectives metrics

@@ -1,0 +1,50 @@
+"""Limits on what comes from outside: each is named in its error and checked before memory is taken.
+
+They stand far above what the field uses, and low enough that no file of a few kilobytes takes
+minutes or gigabytes.
+"""
+
+from __future__ import annotations
+
+#: Width times height of an image. A camera's 12,000 x 9,000 passes, which takes 324 MB as RGB;
+#: a few hundred kilobytes of PNG may announce any number. Setting: `data.max_pixels`.
+IMAGE_PIXELS = 12_000 * 9_000
+
+#: Prototypes of a scorer. There is at most one per training image.
+PROTOTYPES = 1_000_000
+
+#: Layers of an image tower. CLIP's largest has 48.
+TOWER_LAYERS = 256
+
+#: Width of an image tower, of its feed-forward parts and of its embeddings. CLIP's widest is 8,192.
+TOWER_WIDTH = 32_768
+
+#: Side of a tower's input, in pixels. The largest in use is 1,024.
+TOWER_SIDE = 4_096
+
+#: Numbers in all tensors of a scorer. The largest image tower in use has 5e9.
+SCORER_NUMBERS = 10_000_000_000
+
+#: Header of a safetensors file, in bytes. The library's own limit is 100 MB.
+HEADER_BYTES = 16 * 2**20
+
+#: Nodes of a YAML document once its aliases are written out. A recipe has about a hundred.
+YAML_NODES = 100_000
+
+#: Bytes of a YAML document. A recipe has a few kB.
+YAML_BYTES = 2 * 2**20
+
+#: Nesting of YAML and JSON. Conversations nest five deep; Python's own parsers give out at 1,000.
+NESTING = 64
+
+#: Digits of one number in JSON. A double has 17; Python takes quadratic time in them.
+NUMBER_DIGITS = 1_000
+
+#: Bytes of a workbook's parts once unpacked. A label file of 10,000 images unpacks to a few MB.
+WORKBOOK_BYTES = 256 * 2**20
+
+#: Cells of a sheet. A label file of 10,000 images with ten columns has 100,000.
+WORKBOOK_CELLS = 10_000_000
+
+#: Bytes of a label file of any other kind, which is read as a whole.
+LABEL_BYTES = 2 * 2**30
