@@ -23,7 +23,7 @@ Say = Callable[[Sequence[Chat | None], int], Sequence[Sequence[Completion]]]
 """Lets a model speak: chats, a ``None`` among them is asked nothing, and completions of each."""
 
 _NEAR = 5e-3  # half of the last of two decimals
-_DECIMAL = re.compile(r"\d+\.\d+")
+_DECIMAL = re.compile(r"(?<!\d)\d+\.\d+")  # a long number is read once, not from each digit
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,9 +15,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lit_biqa.text.levels import LEVELS
-from lit_biqa.text.statements import Statement, opens_clause, statements, without_opener
+from lit_biqa.text.statements import Statement, clause_end, opens_clause, statements
 
-SENTENCE = re.compile(r"\S.*?(?:[.!?]+(?=\s|$)|$)", re.MULTILINE)
+# Of several end marks only the last has space behind it; reading "[.!?]+" from each is quadratic.
+SENTENCE = re.compile(r"\S.*?(?:[.!?](?=\s|$)|$)", re.MULTILINE)
 _PARTICIPLE = re.compile(r"which\b|\w+ing\b", re.IGNORECASE)
 _BREAK = re.compile(r"[,;:]\s+(?:and\s+)?(?=(?:which|so|thus|hence|therefore|\w+ing)\b)", re.I)
 _REASON = re.compile(
@@ -81,8 +82,8 @@ def _cut(sentence: str, stated: Statement) -> tuple[str, str, str]:
     head, tail = sentence[: stated.start], sentence[stated.end :]
     before = ""
     participle = stated.form == "so" and _PARTICIPLE.match(sentence, stated.start)
-    if participle or opens_clause(head):
-        before = without_opener(head)
+    if participle or opens_clause(sentence, stated.start):
+        before = sentence[: clause_end(sentence, stated.start)]
     elif breaks := list(_BREAK.finditer(head)):
         before = head[: breaks[-1].start()]
     after, reason = "", _REASON.match(tail)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
+# A model that has collapsed writes one tag, or one new line, without end. So nothing here looks at
+# a character more often than a fixed number of times; tests/text/test_linear.py holds it to that.
 _ANSWER = re.compile(r"<answer>.*?(?:</answer>|\Z)", re.DOTALL)
-_ANSWERED = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 _TAG = re.compile(r"</?(?:caption|think|answer)>")
 _RATING = re.compile(r'"rating"\s*:\s*("[^"]*"|[^\s,}]*)')
 _NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
-_DEGRADATION = re.compile(
-    r'"distortion_class"\s*:\s*"([^"]+)".*?"severity"\s*:\s*"([^"]+)"', re.DOTALL
-)
+_CLASS = re.compile(r'"distortion_class"\s*:\s*"([^"]+)"')
+_SEVERITY = re.compile(r'"severity"\s*:\s*"([^"]+)"')
 
 Form = Literal["json", "number"]
 
@@ -62,7 +63,7 @@ def read(completion: str, form: Form = "json") -> Reading:
 def _score(completion: str, form: Form) -> tuple[float | None, str]:
     if not completion.strip():
         return None, "empty"
-    answers: list[str] = _ANSWERED.findall(completion)
+    answers = list(_closed(completion, "answer"))
     if not answers:
         return None, "unclosed answer" if "<answer>" in completion else "no answer"
     answer = answers[0] if form == "json" else answers[-1]
@@ -84,9 +85,11 @@ def read_degradation(completion: str) -> tuple[str, str] | None:
 
     Source: Q-Insight, the degradation task: its keys ``distortion_class`` and ``severity``.
     """
-    answer = _ANSWERED.search(completion)
-    found = _DEGRADATION.search(answer[1]) if answer else None
-    return (found[1].strip(), found[2].strip()) if found else None
+    answer = next(_closed(completion, "answer"), "")
+    kind = _CLASS.search(answer)
+    # One that follows a later class follows the first as well.
+    severity = _SEVERITY.search(answer, kind.end()) if kind else None
+    return (kind[1].strip(), severity[1].strip()) if kind and severity else None
 
 
 def before_think(completion: str) -> str | None:
@@ -117,8 +120,20 @@ def tagged(completion: str, tag: str) -> str | None:
     Returns:
         The text, stripped; ``None`` where the tag is absent or never closed.
     """
-    found = re.search(rf"<{re.escape(tag)}>(.*?)</{re.escape(tag)}>", completion, re.DOTALL)
-    return without_answer(found[1]) if found else None
+    found = next(_closed(completion, tag), None)
+    return None if found is None else without_answer(found)
+
+
+def _closed(text: str, tag: str) -> Iterator[str]:
+    """What stands between each ``<tag>`` and the next ``</tag>``, none within another."""
+    opening, closing, end = f"<{tag}>", f"</{tag}>", 0
+    while (start := text.find(opening, end)) >= 0:
+        start += len(opening)
+        stop = text.find(closing, start)
+        if stop < 0:  # nor will it be for those that follow
+            return
+        yield text[start:stop]
+        end = stop + len(closing)
 
 
 def wrapped(tag: str, text: str) -> str:
@@ -142,7 +157,7 @@ def strictly_formatted(completion: str, tags: Sequence[str] = REASONED) -> bool:
 
     Source: Q-Insight's format reward.
     """
-    return _formatted(completion, tags, _strict, r"\s*\n") is not None
+    return _formatted(completion, _strict(tuple(tags)))
 
 
 def leniently_formatted(completion: str, tags: Sequence[str] = REASONED) -> bool:
@@ -150,15 +165,47 @@ def leniently_formatted(completion: str, tags: Sequence[str] = REASONED) -> bool
 
     Source: VisualQuality-R1's format reward.
     """
-    return _formatted(completion, tags, lambda tag: rf"<{tag}>.*?</{tag}>", r"\s*") is not None
+    return _formatted(completion, _lenient(tuple(tags)))
 
 
-def _formatted(
-    completion: str, tags: Sequence[str], block: Callable[[str], str], between: str
-) -> re.Match[str] | None:
-    return re.fullmatch(between.join(map(block, tags)) + r"\s*", completion, re.DOTALL)
+def _formatted(completion: str, pieces: Sequence[re.Pattern[str]]) -> bool:
+    """Whether a text is these pieces, in their order, with anything between them.
+
+    What fits at all fits with each piece where it first ends: one search for each, and none again.
+    """
+    end = 0
+    for place, piece in enumerate(pieces):
+        found = piece.search(completion, end) if place else piece.match(completion)
+        if found is None:
+            return False
+        end = found.end()
+    return True
 
 
-def _strict(tag: str) -> str:
-    content = r"\{[^{}]*\}\s*\n" if tag == "answer" else r".*?\n"
-    return rf"<{tag}>\s*\n{content}\s*</{tag}>"
+@cache
+def _strict(tags: tuple[str, ...]) -> tuple[re.Pattern[str], ...]:
+    """Pieces of the strict format: each tag and what it holds on lines of their own."""
+    lines = r"\s*\n".join(map(_strict_block, tags))
+    return _compiled(lines)
+
+
+@cache
+def _lenient(tags: tuple[str, ...]) -> tuple[re.Pattern[str], ...]:
+    """Pieces of the lenient format."""
+    return _compiled(r"\s*".join(f"<{tag}>{_ANYTHING}</{tag}>" for tag in map(re.escape, tags)))
+
+
+_ANYTHING = "\0"  # parts the pieces of a format
+
+
+def _strict_block(tag: str) -> str:
+    # Before a closing tag its last new line is looked for: "\n\s*" would read every run of white
+    # space again from each of its new lines.
+    closing, tag = rf"\n[^\S\n]*</{re.escape(tag)}>", re.escape(tag)
+    if tag == "answer":
+        return rf"<{tag}>\s*\n\{{[^{{}}]*\}}\s*{closing}"
+    return rf"<{tag}>\s*?\n{_ANYTHING}{closing}"
+
+
+def _compiled(form: str) -> tuple[re.Pattern[str], ...]:
+    return tuple(map(re.compile, rf"{form}\s*\Z".split(_ANYTHING)))

@@ -26,6 +26,11 @@ _NEGATED = {"good": "poor", "fair": "poor", "poor": "fair", "bad": "fair"}
 _SIZES = {"high", "low"}  # of quality, but a picture that is low or high is no verdict
 
 
+# How many words of one kind may follow each other. Without an end to them each would be a place to
+# begin from, and "very very very ..." would be read again from each.
+_SOME, _MANY = "{0,8}", "{1,8}"
+
+
 def _any(words: str) -> str:
     return f"(?:{'|'.join(words.split())})".replace("-", r"[-\s]")
 
@@ -34,28 +39,29 @@ _IMAGE = r"(?:image|picture|photo(?:graph)?|shot)"
 _ADJECTIVE = _any(" ".join(_WORDS.values()))
 # A range, "average to good", is no level.
 _LEVEL = (
-    rf"(?P<words>(?:(?:{_any(_VERY)}|{_any(_QUITE)}|a (?:bit|little))\s+)*"
+    rf"(?P<words>(?:(?:{_any(_VERY)}|{_any(_QUITE)}|a (?:bit|little))\s+){_SOME}"
     rf"(?P<adjective>{_ADJECTIVE})\b(?!(?:\s+|-)(?:to|or)\b|/))"
 )
-_OF = rf"(?:\s+(?:of|for)\s+(?:(?:this|the|that|whole|entire|overall)\s+)+{_IMAGE}\b)"
+_OF = rf"(?:\s+(?:of|for)\s+(?:(?:this|the|that|whole|entire|overall)\s+){_MANY}{_IMAGE}\b)"
 _KIND = rf"(?:overall|general|visual|total|final|whole|perceptual|perceived|{_IMAGE}(?:['’]s)?)"
 _QUALITY = (
-    rf"(?:(?:the|its|this)\s+(?:{_KIND}\s+)*|(?:\b{_KIND}\s+)+|^|[,;:]\s*)quality{_OF}?"
+    rf"(?:(?:the|its|this)\s+(?:{_KIND}\s+){_SOME}|(?:\b{_KIND}\s+){_MANY}|^|[,;:]\s*)quality{_OF}?"
     r"(?:\s+(?:as a whole|overall|itself))?"
 )
 _JUDGED = (
     r"(?:\s+(?:considered|rated|regarded|judged|deemed|described|evaluated|classified|assessed|"
-    r"graded|seen)(?:\s+(?:as|to\s+be))*)"
+    rf"graded|seen)(?:\s+(?:as|to\s+be)){_SOME})"
 )
 _IS = (
     r"(?:\s*:|(?:['’]s|\s+(?:is|was|appears|seems|looks|remains|has\s+been))(?:\s+not|n['’]t)?"
-    r"(?:\s+to\s+be)?(?:\s+(?:also|still|only|just|thus|therefore|generally|overall))*"
+    rf"(?:\s+to\s+be)?(?:\s+(?:also|still|only|just|thus|therefore|generally|overall)){_SOME}"
     rf"{_JUDGED}?|\s+(?:can|could|may|might|should|must)(?:\s+not|n['’]t)?\s+be{_JUDGED})"
 )
 _HAS = r"(?:\s+(?:has|shows|presents|exhibits|possesses|displays|demonstrates))"
-_QUALITY_NOUN = rf"(?:\s+{_KIND})*[-\s]+quality(?:\s+{_IMAGE}\b|{_OF})?"
+_QUALITY_NOUN = rf"(?:\s+{_KIND}){_SOME}[-\s]+quality(?:\s+{_IMAGE}\b|{_OF})?"
 _THIS = (
-    rf"(?:(?:this|the|that|overall|whole)\s+)*(?:{_IMAGE}|it|this)(?:\s+(?:as a whole|overall))?"
+    rf"(?:(?:this|the|that|overall|whole)\s+){_SOME}(?:{_IMAGE}|it|this)"
+    r"(?:\s+(?:as a whole|overall))?"
 )
 _SO = (
     rf"(?:(?:which\s+)?(?:result(?:s|ed|ing)?\s+in|lead(?:s|ing)?\s+to|led\s+to|mak(?:es|ing)\s+(?:it|"
@@ -70,13 +76,13 @@ _FORMS = {
     "quality": rf"{_QUALITY}{_IS}(?:\s+(?:of|at))?{_A}\s+{_LEVEL}(?:{_QUALITY_NOUN}|\s+level\b)?",
     # This is a picture of poor quality. The image has poor quality.
     "has": rf"\b{_THIS}(?:{_IS}|{_HAS})(?:{_A}\s+{_IMAGE})?(?:\s+(?:of|with))?{_A}\s+{_LEVEL}"
-    rf"(?:{_QUALITY_NOUN}|\s+in\s+(?:{_KIND}\s+)*quality)",
+    rf"(?:{_QUALITY_NOUN}|\s+in\s+(?:{_KIND}\s+){_SOME}quality)",
     # It is a poor picture. The picture is poor.
     "is": rf"\b{_THIS}{_IS}{_A}\s+{_LEVEL}(?:\s+{_IMAGE}\b|{_END})",
     # ..., resulting in poor image quality
     "so": rf"\b{_SO}{_A}\s+{_LEVEL}(?:{_QUALITY_NOUN}|\s+{_IMAGE}\b)",
     # this poor-quality image
-    "mentioned": rf"\b{_LEVEL}(?:(?:\s+{_KIND})+[-\s]+quality|"
+    "mentioned": rf"\b{_LEVEL}(?:(?:\s+{_KIND}){_MANY}[-\s]+quality|"
     rf"[-\s]+quality(?:\s+{_IMAGE}\b|{_OF}))",
 }
 _CANDIDATE = re.compile(rf"\b{_ADJECTIVE}\b", re.IGNORECASE)
@@ -89,6 +95,7 @@ _OPENER = (
     r"it can be (?:said|seen)|that|because of this|for (?:this|these) reasons?|"
     r"based on (?:this|these|the above)"
 )
+_LONGEST_OPENER = 40  # characters
 _OPENER_AT_END = re.compile(rf"(?<!\w)(?:{_OPENER})$", re.IGNORECASE)
 _NOT = re.compile(r"\b(?:not|never)\b|n['’]t\b", re.IGNORECASE)
 _UNREAL = re.compile(
@@ -122,15 +129,15 @@ def statements(sentence: str) -> Iterator[Statement]:
     """Every place where a sentence states or mentions the quality of the whole image."""
     if not _CANDIDATE.search(sentence):  # as most of a description, at a fraction of the cost
         return
+    doubt = _UNREAL.search(sentence)
     for form, pattern in _PATTERNS.items():
         for found in pattern.finditer(sentence):
-            head = sentence[: found.start()]
             negated = _NOT.search(sentence, found.start(), found.start("words")) is not None
             level = level_of_words(found["words"], negated)
             size = "quality" not in found[0].lower() and found["adjective"].lower() in _SIZES
             # "The light of the image is good" is not about the image.
-            elsewhere = form in ("has", "is") and not opens_clause(head)
-            unreal = form == "so" and _UNREAL.search(head)
+            elsewhere = form in ("has", "is") and not opens_clause(sentence, found.start())
+            unreal = form == "so" and doubt and doubt.start() < found.start()
             if level and not (size or elsewhere or unreal):
                 words = f"not {found['words']}" if negated else found["words"]
                 yield Statement(found.start(), found.end(), form, words, level)
@@ -153,15 +160,26 @@ def level_of_words(words: str, negated: bool = False) -> str | None:
     return _STRONGER.get(level, level) if very else level
 
 
-def without_opener(head: str) -> str:
-    """What stands before a statement, less the comma, conjunction or "overall" that leads to it."""
-    rest = head.rstrip(" \t,;:–—-")
-    while opener := _OPENER_AT_END.search(rest):
-        rest = rest[: opener.start()].rstrip(" \t,;:–—-")
-    return rest
+def clause_end(sentence: str, start: int) -> int:
+    """Where ends what stands before a statement, less comma, conjunction or "overall" between them.
+
+    Args:
+        sentence: that holds the statement.
+        start: of the statement.
+    """
+    end = _stripped(sentence, start)
+    while opener := _OPENER_AT_END.search(sentence, max(0, end - _LONGEST_OPENER), end):
+        end = _stripped(sentence, opener.start())
+    return end
 
 
-def opens_clause(head: str) -> bool:
-    """Whether what follows ``head`` begins a clause: after nothing, a comma or a conjunction."""
-    rest = without_opener(head)
-    return not rest or head[len(rest) :].strip() != ""
+def _stripped(sentence: str, end: int) -> int:
+    while end and sentence[end - 1] in " \t,;:–—-":
+        end -= 1
+    return end
+
+
+def opens_clause(sentence: str, start: int) -> bool:
+    """Whether a clause begins at ``start``: after nothing, a comma or a conjunction."""
+    end = clause_end(sentence, start)
+    return not end or any(not letter.isspace() for letter in sentence[end:start])

