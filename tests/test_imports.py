@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ROOMS = """
 _torchvision
 types
-limits
+limits compat
 parallel files
 progress bootstrap hyperparameters
 text objectives metrics

@@ -112,7 +112,7 @@ def last_attention(model: VisionLanguageModel, inputs: Inputs) -> Tensor:
     Returns:
         ``[B, K, L]``, 0 at padding, else summing to 1.
     """
-    from transformers import DynamicCache
+    from lit_biqa.compat.transformers import DynamicCache
 
     embeds, image = model.embed(inputs)
     cache, before = DynamicCache(), slice(None, -1)
@@ -121,14 +121,14 @@ def last_attention(model: VisionLanguageModel, inputs: Inputs) -> Tensor:
         inputs.mask[:, before],
         inputs.positions[..., before],
         image=None if image is None else image[:, before],
-        past_key_values=cache,
+        cache=cache,
     )
     with eager(model):
         last = model.decode(
             embeds[:, -1:],
             inputs.mask,
             inputs.positions[..., -1:],
-            past_key_values=cache,
+            cache=cache,
             output_attentions=True,
         )
     return torch.stack([layer[:, :, -1].float().mean(1) for layer in last.attentions], 1)

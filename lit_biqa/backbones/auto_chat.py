@@ -126,14 +126,24 @@ class AutoChat(TemplatedModel):
         features = self.model.get_image_features(pixel_values=stacked).pooler_output
         return torch.cat([each.flatten(0, -2) for each in features])
 
-    def decode(self, embeds: Tensor, mask: Tensor | None, positions: Tensor, **more: Any) -> Any:
+    def decode(
+        self,
+        embeds: Tensor,
+        mask: Tensor | None,
+        positions: Tensor,
+        cache: Any = None,
+        **more: Any,
+    ) -> Any:
         """See `VisionLanguageModel.decode`; image positions need no care of their own."""
+        from lit_biqa.compat.transformers import named_cache
+
         more.pop("image", None)
         return self.model.get_decoder()(
             inputs_embeds=embeds,
             attention_mask=mask,
             position_ids=positions[0],
-            use_cache="past_key_values" in more,
+            use_cache=cache is not None,
+            **named_cache(cache),
             **more,
         )
 

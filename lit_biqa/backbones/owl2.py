@@ -101,15 +101,25 @@ class MplugOwl2(VisionLanguageModel):
         """``[3, S, S]`` each to ``[n * positions, D]``."""
         return self.model.model.encode_images(torch.stack(list(pixels))).flatten(0, 1)
 
-    def decode(self, embeds: Tensor, mask: Tensor | None, positions: Tensor, **more: Any) -> Any:
+    def decode(
+        self,
+        embeds: Tensor,
+        mask: Tensor | None,
+        positions: Tensor,
+        cache: Any = None,
+        **more: Any,
+    ) -> Any:
         """See `VisionLanguageModel.decode`."""
+        from lit_biqa.compat.transformers import named_cache
+
         image = more.pop("image", None)
         return self.model.model(
             inputs_embeds=embeds,
             attention_mask=mask,
             position_ids=positions[0],
             image_positions=image,
-            use_cache="past_key_values" in more,
+            use_cache=cache is not None,
+            **named_cache(cache),
             **more,
         )
 

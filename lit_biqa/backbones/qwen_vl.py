@@ -106,14 +106,24 @@ class QwenVL(TemplatedModel):
         ).pooler_output
         return seen
 
-    def decode(self, embeds: Tensor, mask: Tensor | None, positions: Tensor, **more: Any) -> Any:
+    def decode(
+        self,
+        embeds: Tensor,
+        mask: Tensor | None,
+        positions: Tensor,
+        cache: Any = None,
+        **more: Any,
+    ) -> Any:
         """See `VisionLanguageModel.decode`; image positions need no care of their own."""
+        from lit_biqa.compat.transformers import named_cache
+
         more.pop("image", None)
         return self.model.model.language_model(
             inputs_embeds=embeds,
             attention_mask=mask,
             position_ids=positions,
-            use_cache="past_key_values" in more,
+            use_cache=cache is not None,
+            **named_cache(cache),
             **more,
         )
 

@@ -36,7 +36,7 @@ class Sharded(nn.Module):
 
     def blocks(self) -> list[nn.Module]:
         """The repeated parts of decoder and vision, each of which is sharded by itself."""
-        from transformers.modeling_layers import GradientCheckpointingLayer
+        from lit_biqa.compat.transformers import GradientCheckpointingLayer
 
         return [m for m in self.model.modules() if isinstance(m, GradientCheckpointingLayer)]
 

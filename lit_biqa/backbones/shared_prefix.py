@@ -63,8 +63,11 @@ def attention(
 def set_attention(model: Any) -> None:
     """Set the attention of a model of transformers to `attention`."""
     # Only a model that is there needs transformers, which takes seconds to import.
-    from transformers import AttentionInterface, AttentionMaskInterface
-    from transformers.masking_utils import sdpa_mask
+    from lit_biqa.compat.transformers import (
+        AttentionInterface,
+        AttentionMaskInterface,
+        sdpa_mask,
+    )
 
     AttentionInterface.register(NAME, attention)
     AttentionMaskInterface.register(NAME, sdpa_mask)
@@ -250,7 +253,7 @@ def _sdpa(
     mask: Tensor | None,
     **options: Any,
 ) -> Tensor:
-    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+    from lit_biqa.compat.transformers import sdpa_attention_forward
 
     mixed: Tensor = sdpa_attention_forward(module, query, key, value, mask, **options)[0]
     return mixed

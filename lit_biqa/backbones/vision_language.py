@@ -106,7 +106,14 @@ class VisionLanguageModel(Sharded, ABC):
         """What the decoder is shown of images: ``[positions of all images, D]``."""
 
     @abstractmethod
-    def decode(self, embeds: Tensor, mask: Tensor | None, positions: Tensor, **more: Any) -> Any:
+    def decode(
+        self,
+        embeds: Tensor,
+        mask: Tensor | None,
+        positions: Tensor,
+        cache: Any = None,
+        **more: Any,
+    ) -> Any:
         """Run the decoder.
 
         Args:
@@ -114,8 +121,9 @@ class VisionLanguageModel(Sharded, ABC):
             mask: ``[B, cached + L]``, true at tokens; ``None`` where all are, or where padding
                 stands on the right only and is seen by no token.
             positions: ``[A, B, L]``.
+            cache: transformers' cache of what came before, which is carried on.
             more: ``image [B, L]`` (true at image positions), and what transformers' decoders take:
-                ``past_key_values``, ``output_hidden_states``, ``output_attentions``.
+                ``output_hidden_states``, ``output_attentions``.
 
         Returns:
             transformers' output, its ``last_hidden_state [B, L, D]`` after the final norm.
@@ -292,5 +300,5 @@ class VisionLanguageModel(Sharded, ABC):
         embeds, image = self.embed(inputs)
         # On the right, padding is seen by no token; without a mask attention is faster.
         padded_left = not bool(inputs.mask[:, 0].all())
-        mask = inputs.mask if padded_left or "past_key_values" in more else None
+        mask = inputs.mask if padded_left else None
         return self.decode(embeds, mask, inputs.positions, image=image, **more)

@@ -177,7 +177,7 @@ def test_checkpointing_leaves_caches_alone_where_no_gradient_is_asked_for(family
                 embeds[:, steps],
                 inputs.mask[:, : steps.stop],
                 inputs.positions[..., steps],
-                past_key_values=cache,
+                cache=cache,
             )
         return whole[:, 7:], made.last_hidden_state
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers.modeling_layers import GradientCheckpointingLayer
 
 from lit_biqa.backbones.mplug_owl2.attention import attend, split_heads
 from lit_biqa.backbones.mplug_owl2.configuration import AbstractorSettings, MplugOwl2Config
+from lit_biqa.compat.transformers import GradientCheckpointingLayer
 
 
 def sincos(positions: Tensor, width: int) -> Tensor:

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from lit_biqa.compat.transformers import ALL_ATTENTION_FUNCTIONS
 
 
 def split_heads(states: Tensor, heads: int) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from transformers import PreTrainedConfig
 
+from lit_biqa.compat.transformers import CACHE_NAMES
 from lit_biqa.types import InputError
 
 # Where an image goes in a row of token ids, and what the loss leaves out, as the original has them.
@@ -66,7 +67,7 @@ class MplugOwl2Config(PreTrainedConfig):  # type: ignore[misc]
     """
 
     model_type = "mplug_owl2"
-    keys_to_ignore_at_inference = ["past_key_values"]  # noqa: RUF012 - transformers reads it so
+    keys_to_ignore_at_inference = [*CACHE_NAMES]  # noqa: RUF012 - transformers reads it so
 
     vocab_size: int = 32000
     hidden_size: int = 4096

@@ -8,15 +8,21 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import Cache, GenerationMixin
-from transformers.modeling_outputs import CausalLMOutputWithPast
-from transformers.modeling_utils import slice_logits_to_keep
-from transformers.utils import can_return_tuple
 
 from lit_biqa.backbones.mplug_owl2.configuration import IMAGE_TOKEN_INDEX, MplugOwl2Config
 from lit_biqa.backbones.mplug_owl2.model import MplugOwl2Model, MplugOwl2PreTrainedModel
 from lit_biqa.backbones.mplug_owl2.splicing import Images
 from lit_biqa.backbones.weights import check_complete
+from lit_biqa.compat.transformers import (
+    Cache,
+    CausalLMOutputWithPast,
+    GenerationMixin,
+    cache_of,
+    can_return_tuple,
+    either_cache,
+    named_cache,
+    slice_logits_to_keep,
+)
 from lit_biqa.types import InputError
 
 
@@ -79,7 +85,7 @@ class MplugOwl2ForConditionalGeneration(
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         inputs_embeds: Tensor | None = None,
         images: Images | None = None,
         image_positions: Tensor | None = None,
@@ -89,6 +95,7 @@ class MplugOwl2ForConditionalGeneration(
         output_hidden_states: bool | None = None,
         logits_to_keep: int | Tensor = 0,
         num_items_in_batch: int | Tensor | None = None,
+        past_key_values: Cache | None = None,
     ) -> MplugOwl2Output:
         """Logits of the next token at every position, and the loss where labels are given.
 
@@ -98,7 +105,7 @@ class MplugOwl2ForConditionalGeneration(
             attention_mask: ``[B, L]``, 1 at tokens; with a cache, ``[B, cached + L]``.
             position_ids: ``[B, L]`` of the widened rows; without them, counted from each row's
                 first token, whichever side is padded.
-            past_key_values: transformers' cache of what came before.
+            cache: transformers' cache of what came before.
             inputs_embeds: ``[B, L, H]`` in place of ids, as `MplugOwl2Model.splice` makes them.
             images: one image per placeholder ``[n, 3, S, S]``, or stacks of images, in the order
                 of the rows; none for a text-only batch, which then costs nothing for vision.
@@ -111,6 +118,7 @@ class MplugOwl2ForConditionalGeneration(
             logits_to_keep: the last so many positions, or which, a mask ``[B, L]`` included; 0
                 for all.
             num_items_in_batch: divides the summed loss, in place of the number of labels here.
+            past_key_values: the name of ``cache`` before transformers 5.24.
 
         Raises:
             InputError: if placeholders and images do not pair up, images are of another size, or
@@ -120,7 +128,7 @@ class MplugOwl2ForConditionalGeneration(
             input_ids=input_ids,
             attention_mask=attention_mask,
             position_ids=position_ids,
-            past_key_values=past_key_values,
+            cache=either_cache(cache, past_key_values),
             inputs_embeds=inputs_embeds,
             images=images,
             image_positions=image_positions,
@@ -134,7 +142,7 @@ class MplugOwl2ForConditionalGeneration(
         return MplugOwl2Output(
             loss=self._loss(logits, outputs.labels, num_items_in_batch),
             logits=logits,
-            past_key_values=outputs.past_key_values,
+            **named_cache(cache_of(outputs)),
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
             labels=outputs.labels,

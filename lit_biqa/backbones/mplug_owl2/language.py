@@ -7,12 +7,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from transformers import Cache
-from transformers.activations import ACT2FN
-from transformers.modeling_layers import GradientCheckpointingLayer
 
 from lit_biqa.backbones.mplug_owl2.attention import attend, split_heads
 from lit_biqa.backbones.mplug_owl2.configuration import MplugOwl2Config
+from lit_biqa.compat.transformers import ACT2FN, CACHE, Cache, GradientCheckpointingLayer
 
 # For peft: every linear layer in the decoder's blocks, both copies, and not the norms beside them.
 LORA_TARGETS = (
@@ -123,15 +121,15 @@ class DecoderAttention(nn.Module):
         rotary: Rotary,
         mask: Tensor | None,
         route: Route | None,
-        past_key_values: Cache | None,
+        cache: Cache | None,
         **more: Any,
     ) -> tuple[Tensor, Tensor | None]:
         """Attend over the cache and ``[B, L, D]``; also gives the weights if eager."""
         query = rotary.turn(split_heads(self.q_proj(hidden), self.heads))
         key = rotary.turn(split_heads(self.k_proj(hidden, route), self.heads))
         value = split_heads(self.v_proj(hidden, route), self.heads)
-        if past_key_values is not None:
-            key, value = past_key_values.update(key, value, self.layer_idx)
+        if cache is not None:
+            key, value = cache.update(key, value, self.layer_idx)
         implementation = self.config._attn_implementation
         context, weights = attend(self, implementation, query, key, value, mask, **more)
         return self.o_proj(context), weights
@@ -175,12 +173,16 @@ class DecoderLayer(GradientCheckpointingLayer):  # type: ignore[misc]
         rotary: Rotary,
         mask: Tensor | None,
         route: Route | None,
-        past_key_values: Cache | None = None,
         **more: Any,
     ) -> Tensor:
-        """Transform ``[B, L, D]``; ``more`` goes to the attention function."""
+        """Transform ``[B, L, D]``; ``more`` goes to the attention function.
+
+        The cache stands in ``more`` under transformers' own name, by which layers that recompute
+        know what to drop.
+        """
+        cache = more.pop(CACHE, None)
         normed = self.input_layernorm(hidden, route)
-        mixed, _ = self.self_attn(normed, rotary, mask, route, past_key_values, **more)
+        mixed, _ = self.self_attn(normed, rotary, mask, route, cache, **more)
         hidden = hidden + mixed
         normed = self.post_attention_layernorm(hidden, route)
         output: Tensor = hidden + self.mlp(normed)

@@ -7,10 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from transformers import Cache, DynamicCache, PreTrainedModel, initialization
-from transformers.masking_utils import create_causal_mask
-from transformers.modeling_outputs import BaseModelOutputWithPast
-from transformers.utils.output_capturing import capture_outputs
+from transformers import PreTrainedModel
 
 from lit_biqa.backbones.mplug_owl2.abstractor import VisualAbstractor
 from lit_biqa.backbones.mplug_owl2.configuration import MplugOwl2Config
@@ -30,6 +27,17 @@ from lit_biqa.backbones.mplug_owl2.splicing import (
     positions_from_mask,
 )
 from lit_biqa.backbones.mplug_owl2.vision import VisionEmbeddings, VisionTower
+from lit_biqa.compat.transformers import (
+    CACHE_NAMES,
+    BaseModelOutputWithPast,
+    Cache,
+    DynamicCache,
+    capture_outputs,
+    causal_mask,
+    either_cache,
+    initialization,
+    named_cache,
+)
 from lit_biqa.types import InputError
 
 
@@ -69,7 +77,7 @@ class MplugOwl2PreTrainedModel(PreTrainedModel):  # type: ignore[misc]
     base_model_prefix = "model"
     supports_gradient_checkpointing = True
     _no_split_modules = ("DecoderLayer", "VisionLayer", "AbstractorLayer")
-    _skip_keys_device_placement = ("past_key_values",)
+    _skip_keys_device_placement = CACHE_NAMES
     _supports_sdpa = True
     # Checkpoints carry tables that are computed here: the official one rotary frequencies, those
     # that the original code saved after training also the abstractor's positions.
@@ -166,7 +174,7 @@ class MplugOwl2Model(MplugOwl2PreTrainedModel):
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         inputs_embeds: Tensor | None = None,
         images: Images | None = None,
         image_positions: Tensor | None = None,
@@ -174,6 +182,7 @@ class MplugOwl2Model(MplugOwl2PreTrainedModel):
         use_cache: bool | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
+        past_key_values: Cache | None = None,
         **more: Any,
     ) -> MplugOwl2ModelOutput:
         """Run the decoder; see `MplugOwl2ForConditionalGeneration.forward` for the arguments.
@@ -185,7 +194,8 @@ class MplugOwl2Model(MplugOwl2PreTrainedModel):
                 "attention maps need the eager implementation; call "
                 "model.set_attn_implementation('eager') first"
             )
-        past = 0 if past_key_values is None else past_key_values.get_seq_length()
+        cache = either_cache(cache, past_key_values)
+        past = 0 if cache is None else cache.get_seq_length()
         if images is not None and (past or inputs_embeds is not None):
             raise InputError("images go in with their prompt's input_ids, not later or beside them")
         if inputs_embeds is not None:
@@ -197,13 +207,13 @@ class MplugOwl2Model(MplugOwl2PreTrainedModel):
             spliced = Spliced(self.embed_tokens(input_ids), attention_mask, None, labels)
         else:
             spliced = self.splice(input_ids, attention_mask, images, labels)
-        if past_key_values is None and (self.config.use_cache if use_cache is None else use_cache):
-            past_key_values = DynamicCache(config=self.config)
+        if cache is None and (self.config.use_cache if use_cache is None else use_cache):
+            cache = DynamicCache(config=self.config)
         if position_ids is None:
             position_ids = _positions(spliced, past)
         return MplugOwl2ModelOutput(
-            last_hidden_state=self._decode(spliced, position_ids, past_key_values, **more),
-            past_key_values=past_key_values,
+            last_hidden_state=self._decode(spliced, position_ids, cache, **more),
+            **named_cache(cache),
             labels=spliced.labels,
             image_positions=spliced.image_positions,
         )
@@ -212,22 +222,17 @@ class MplugOwl2Model(MplugOwl2PreTrainedModel):
         self,
         spliced: Spliced,
         position_ids: Tensor,
-        past_key_values: Cache | None,
+        cache: Cache | None,
         **more: Any,
     ) -> Tensor:
         config, hidden = self.config, spliced.inputs_embeds
-        mask = create_causal_mask(
-            config=config,
-            inputs_embeds=hidden,
-            attention_mask=spliced.attention_mask,
-            past_key_values=past_key_values,
-        )
+        mask = causal_mask(config, hidden, spliced.attention_mask, cache)
         head_size = config.hidden_size // config.num_attention_heads
         rotary = Rotary.of(position_ids, head_size, config.rope_theta, hidden.dtype)
         at_image = spliced.image_positions
         route = None if at_image is None else Route.of(at_image)
         for layer in self.layers:
-            hidden = layer(hidden, rotary, mask, route, past_key_values=past_key_values, **more)
+            hidden = layer(hidden, rotary, mask, route, **named_cache(cache), **more)
         normed: Tensor = self.norm(hidden)
         return normed
 

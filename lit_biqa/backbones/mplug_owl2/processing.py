@@ -16,7 +16,6 @@ from transformers import (
     PreTrainedTokenizerFast,
     ProcessorMixin,
 )
-from transformers.image_utils import load_image
 
 from lit_biqa.backbones.mplug_owl2.configuration import IMAGE_TOKEN_INDEX
 from lit_biqa.backbones.mplug_owl2.splicing import check_placeholders
@@ -25,6 +24,7 @@ from lit_biqa.backbones.mplug_owl2.tokenization import (
     find_file,
     load_tokenizer,
 )
+from lit_biqa.compat.transformers import load_image
 from lit_biqa.types import IMAGE, InputError
 
 Aspect = Literal["resize", "pad", "plain"]

@@ -12,10 +12,10 @@ from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, trainer
 from tokenizers.models import BPE
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
-from transformers.utils import cached_file
 
 from lit_biqa.backbones.mplug_owl2.configuration import IMAGE_TOKEN_INDEX
 from lit_biqa.backbones.mplug_owl2.sentencepiece import merges_of, read_pieces
+from lit_biqa.compat.transformers import cached_file
 from lit_biqa.types import IMAGE, InputError
 
 _UNKNOWN, _BEGIN, _END = "<unk>", "<s>", "</s>"

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from transformers.activations import ACT2FN
-from transformers.modeling_layers import GradientCheckpointingLayer
 
 from lit_biqa.backbones.mplug_owl2.attention import attend
 from lit_biqa.backbones.mplug_owl2.configuration import MplugOwl2Config
+from lit_biqa.compat.transformers import ACT2FN, GradientCheckpointingLayer
 
 
 class VisionEmbeddings(nn.Module):

@@ -9,6 +9,7 @@ import torch
 from owls import mini, pictures
 from torch import Tensor
 
+from lit_biqa.compat.transformers import CACHE_NAMES, cache_of
 from lit_biqa.types import InputError
 
 # Rows of different lengths and different numbers of images.
@@ -98,7 +99,8 @@ def test_processors_that_look_at_the_prompt_work() -> None:
     assert tokens != repeated.tolist()
 
 
-def test_completions_after_a_shared_prefix() -> None:
+@pytest.mark.parametrize("name", CACHE_NAMES)
+def test_completions_after_a_shared_prefix(name: str) -> None:
     """One prompt run once, its cache repeated, two completions run on it at once."""
     model = mini()
     prompt, completions = torch.tensor([[1, 9, -200, 30]]), torch.tensor([[4, 5, 6], [7, 8, 0]])
@@ -106,11 +108,11 @@ def test_completions_after_a_shared_prefix() -> None:
     images = pictures(1).expand(2, -1, -1, -1)
     with torch.no_grad():
         plain = model(input_ids=whole, attention_mask=whole.ne(0), images=images).logits
-        cache = model(input_ids=prompt, images=pictures(1), use_cache=True).past_key_values
+        cache = cache_of(model(input_ids=prompt, images=pictures(1), use_cache=True))
         length = cache.get_seq_length()
         cache.batch_repeat_interleave(2)
         mask = torch.cat([torch.ones(2, length), completions.ne(0)], dim=1)
-        shared = model(input_ids=completions, attention_mask=mask, past_key_values=cache).logits
+        shared = model(input_ids=completions, attention_mask=mask, **{name: cache}).logits
     assert length == 4 - 1 + 6
     torch.testing.assert_close(shared[0], plain[0, length:], atol=5e-5, rtol=1e-4)
     torch.testing.assert_close(shared[1, :2], plain[1, length:-1], atol=5e-5, rtol=1e-4)
@@ -144,9 +146,11 @@ def test_images_and_embeddings_that_make_no_sense_are_refused() -> None:
         model(input_ids=ids, images=torch.zeros(0, 3, 30, 30))
     with pytest.raises(InputError, match="input_ids or inputs_embeds"):
         model(images=None)
-    cache = model(input_ids=ids, images=pictures(1), use_cache=True).past_key_values
+    cache = cache_of(model(input_ids=ids, images=pictures(1), use_cache=True))
     with pytest.raises(InputError, match="not later"):
-        model(input_ids=ids, images=pictures(1), past_key_values=cache)
+        model(input_ids=ids, images=pictures(1), cache=cache)
+    with pytest.raises(InputError, match="two names of one argument"):
+        model(input_ids=ids, cache=cache, past_key_values=cache)
     with pytest.raises(InputError, match="eager"):
         model(input_ids=ids, images=pictures(1), output_attentions=True)
     with pytest.raises(InputError, match="logits_to_keep"):

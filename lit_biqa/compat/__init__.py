@@ -1,0 +1,1 @@
+"""What the project takes from the inside of libraries, one module for each of them."""

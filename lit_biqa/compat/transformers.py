@@ -1,0 +1,99 @@
+"""What is taken from the inside of transformers, and what its releases name differently.
+
+Only a model that is there needs transformers, which takes seconds to import: modules that are read
+at the start import this one within functions.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+from transformers import (
+    AttentionInterface,
+    AttentionMaskInterface,
+    Cache,
+    DynamicCache,
+    GenerationMixin,
+    initialization,
+)
+from transformers.activations import ACT2FN
+from transformers.image_utils import load_image
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import create_causal_mask, sdpa_mask
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, slice_logits_to_keep
+from transformers.utils import cached_file, can_return_tuple
+from transformers.utils.output_capturing import capture_outputs
+
+from lit_biqa.compat.versions import check
+from lit_biqa.types import InputError
+
+__all__ = [
+    "ACT2FN",
+    "ALL_ATTENTION_FUNCTIONS",
+    "CACHE",
+    "CACHE_NAMES",
+    "AttentionInterface",
+    "AttentionMaskInterface",
+    "BaseModelOutputWithPast",
+    "Cache",
+    "CausalLMOutputWithPast",
+    "DynamicCache",
+    "GenerationMixin",
+    "GradientCheckpointingLayer",
+    "cache_of",
+    "cached_file",
+    "can_return_tuple",
+    "capture_outputs",
+    "causal_mask",
+    "either_cache",
+    "initialization",
+    "load_image",
+    "named_cache",
+    "sdpa_attention_forward",
+    "sdpa_mask",
+    "slice_logits_to_keep",
+]
+
+# The argument and the output that hold keys and values of what came before.
+CACHE_NAMES = ("cache", "past_key_values")
+CACHE = "cache" if check("transformers") >= (5, 24) else "past_key_values"
+
+
+def named_cache(cache: Cache | None) -> dict[str, Any]:
+    """A cache as a keyword argument under the name that the installed release gives it."""
+    return {CACHE: cache}
+
+
+def cache_of(output: Any) -> Any:
+    """The cache in a model's output; `None` where it keeps none."""
+    return getattr(output, CACHE)
+
+
+def either_cache(cache: Cache | None, past_key_values: Cache | None) -> Cache | None:
+    """The cache of a caller who may use either name.
+
+    Raises:
+        InputError: if it is given under both names.
+    """
+    if cache is not None and past_key_values is not None:
+        raise InputError("cache and past_key_values are two names of one argument: give cache")
+    return past_key_values if cache is None else cache
+
+
+def causal_mask(
+    config: Any, embeds: Tensor, attention_mask: Tensor | None, cache: Cache | None
+) -> Any:
+    """The causal mask of a decoder, as the configured attention implementation takes it.
+
+    Args:
+        config: of the decoder.
+        embeds: ``[B, L, H]``.
+        attention_mask: ``[B, cached + L]``, 1 at tokens.
+        cache: of what came before.
+    """
+    return create_causal_mask(
+        config=config, inputs_embeds=embeds, attention_mask=attention_mask, **named_cache(cache)
+    )
