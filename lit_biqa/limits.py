@@ -10,6 +10,9 @@ from __future__ import annotations
 #: a few hundred kilobytes of PNG may announce any number. Setting: `data.max_pixels`.
 IMAGE_PIXELS = 12_000 * 9_000
 
+#: Longer over shorter side that Qwen2.5-VL takes (its own rule, `smart_resize` of transformers).
+IMAGE_RATIO = 200
+
 #: Prototypes of a scorer. There is at most one per training image.
 PROTOTYPES = 1_000_000
 

@@ -23,6 +23,7 @@ from lit_biqa.data.catalog import ENTRIES, NAMES, entry_of, locate
 from lit_biqa.data.images import UnreadableImage, open_image
 from lit_biqa.data.readers.entry import Entry, Label
 from lit_biqa.data.splits import choose, digest
+from lit_biqa.limits import IMAGE_RATIO
 from lit_biqa.progress import track
 from lit_biqa.types import InputError
 
@@ -110,9 +111,13 @@ def _broken(paths: list[Path], name: str) -> list[str]:
     faults = []
     for path in track(paths, f"decoding {name}"):
         try:
-            open_image(path)
+            image = open_image(path)
         except UnreadableImage as error:
             faults.append(str(error))
+            continue
+        if max(image.size) > IMAGE_RATIO * min(image.size):
+            size = f"{image.width} x {image.height}"
+            faults.append(f"{path}: {size} pixels are too narrow for Qwen2.5-VL")
     return faults
 
 

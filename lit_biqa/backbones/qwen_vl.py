@@ -16,6 +16,7 @@ from lit_biqa.backbones.templated import TemplatedModel
 from lit_biqa.backbones.tuning import Part, Tuning
 from lit_biqa.backbones.vision_language import Stepper
 from lit_biqa.backbones.weights import read_config, read_weights, reading, save_weights
+from lit_biqa.limits import IMAGE_RATIO
 from lit_biqa.types import InputError
 
 IMAGE_PAD = "<|image_pad|>"
@@ -163,11 +164,14 @@ class Transform:
         """Enlarge what is narrower than one position, scale to the pixels allowed, cut up.
 
         Raises:
-            InputError: for an image more than 200 times as long as wide.
+            InputError: for an image more than `IMAGE_RATIO` times as long as wide.
         """
         shortest = min(image.size)
-        if max(image.size) > 200 * shortest:
-            raise InputError(f"an image of {image.size} is too narrow for Qwen2.5-VL: crop it")
+        if max(image.size) > IMAGE_RATIO * shortest:
+            raise InputError(
+                f"{image.width} x {image.height} pixels are too narrow for Qwen2.5-VL, which takes "
+                f"sides of 1 to {IMAGE_RATIO} at most: crop it"
+            )
         if shortest < MIN_SIDE:
             scale = MIN_SIDE / shortest
             size = [max(MIN_SIDE, round(side * scale)) for side in image.size]

@@ -10,6 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from lit_biqa.limits import IMAGE_PIXELS
+
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
@@ -51,9 +53,13 @@ class Frame:
     margin: float = 0.0
 
     def scale(self, image: Image.Image) -> Image.Image:
-        """Scale so that the crop fits, with its margin."""
-        width, height = image.size
+        """Scale so that the crop fits, with its margin.
+
+        Of an image so narrow that it would grow beyond `IMAGE_PIXELS`, the middle is taken.
+        """
         size = round(self.size * (1 + self.margin))
+        image = _middle(image, IMAGE_PIXELS // size**2)
+        width, height = image.size
         # Whole numbers: a rounded ratio would lose a row of 3:2 images against torchvision's.
         shorter = min(width, height)
         target = (size * width // shorter, size * height // shorter)
@@ -68,6 +74,16 @@ class Frame:
         values = torch.from_numpy(np.array(image, dtype=np.uint8)).permute(2, 0, 1)
         mean, std = torch.tensor(self.mean), torch.tensor(self.std)
         return (values.float() / 255 - mean[:, None, None]) / std[:, None, None]
+
+
+def _middle(image: Image.Image, ratio: int) -> Image.Image:
+    """The image, its longer side cut to ``ratio`` times the shorter one."""
+    longest = ratio * min(image.size)
+    if max(image.size) <= longest:
+        return image
+    width, height = (min(side, longest) for side in image.size)
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image.crop((left, top, left + width, top + height))
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lit_biqa.backbones.tuning import Tuning
+from lit_biqa.files import draft
 from lit_biqa.types import InputError
 
 _BASE = ".base_layer"
@@ -134,19 +135,15 @@ def save_weights(
     weights = {name: _own(w.to(tuning.dtype)) for name, w in merged(named, tuning).items()}
     if model.config.tie_word_embeddings:
         weights.pop("lm_head.weight", None)
-    part = folder.with_name(f".{folder.name}.part")
     try:
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        save_torch_state_dict(weights, part, metadata={"format": "pt"})
-        for each in (_plain(model, tuning), *settings):
-            each.save_pretrained(part)
-        shutil.rmtree(folder, ignore_errors=True)
-        part.replace(folder)
+        with draft(folder) as part:
+            save_torch_state_dict(weights, part, metadata={"format": "pt"})
+            for each in (_plain(model, tuning), *settings):
+                each.save_pretrained(part)
+            shutil.rmtree(folder, ignore_errors=True)
+            part.replace(folder)
     except OSError as error:
         raise InputError(f"{folder} cannot be written: {error}. Make room and repeat.") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def _own(weight: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from lightning.fabric.utilities.apply_func import move_data_to_device
 from lightning.pytorch import LightningDataModule
 
+from lit_biqa import limits
 from lit_biqa.data.dataset import (
     BlindReader,
     EvaluateReader,
@@ -72,6 +73,8 @@ class BIQADataModule(LightningDataModule):
             named is what the file holds for it.
         synthetic: what the data set ``synthetic`` is made of; its defaults where ``None``.
         conversations: what the data set ``conversations`` is made of.
+        max_pixels: width times height that an image may have; a larger one counts as one that
+            cannot be read, and is not decoded.
         group_by_length: train on batches of texts of like length, so that less is padded.
     """
 
@@ -97,6 +100,7 @@ class BIQADataModule(LightningDataModule):
         synthetic: SyntheticSettings | None = None,
         conversations: ConversationSettings | None = None,
         group_by_length: bool = False,
+        max_pixels: int = limits.IMAGE_PIXELS,
     ) -> None:
         super().__init__()
         self.root, self.missing = Path(root), missing
@@ -109,6 +113,7 @@ class BIQADataModule(LightningDataModule):
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.num_workers, self.seed, self.group_by_length = num_workers, seed, group_by_length
         self.val_fraction, self.on_bad_image = val_fraction, on_bad_image
+        self.max_pixels = max_pixels
         self.cached = Path(embeddings) if embeddings else None
         self.samples: dict[str, list[Sample]] = {}
         self.repeats = 1  # of each batch of training, in a row; for the method to set
@@ -127,8 +132,9 @@ class BIQADataModule(LightningDataModule):
             evaluate: for all others, likewise.
         """
         if self.cached is None:
-            self._train = TrainReader(train) if train else BlindReader()
-            self._evaluate = EvaluateReader(evaluate) if evaluate else BlindReader()
+            most = self.max_pixels
+            self._train = TrainReader(train, most) if train else BlindReader()
+            self._evaluate = EvaluateReader(evaluate, most) if evaluate else BlindReader()
 
     @property
     def opens_images(self) -> bool:

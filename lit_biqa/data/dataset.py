@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Protocol
 
 import torch
@@ -12,6 +13,7 @@ from PIL import Image
 from torch import Generator, Tensor
 from torch.utils.data import Dataset
 
+from lit_biqa import limits
 from lit_biqa.data.images import UnreadableImage, open_image
 from lit_biqa.types import Batch, InputError, Message, Sample
 
@@ -68,10 +70,11 @@ class EvaluateReader:
     """Reads an image file and applies a transform that has nothing random."""
 
     transform: EvaluateTransform
+    max_pixels: int = limits.IMAGE_PIXELS
 
     def __call__(self, sample: Sample, generator: Generator) -> Tensor | None:
         """See `Reader`."""
-        return self.transform(open_image(sample.path)) if sample.path else None
+        return _pixels(sample.path, self.transform, self.max_pixels)
 
     def stand_in(self) -> Tensor:
         """See `Reader`."""
@@ -83,14 +86,31 @@ class TrainReader:
     """Reads an image file and augments it with the generator given."""
 
     transform: TrainTransform
+    max_pixels: int = limits.IMAGE_PIXELS
 
     def __call__(self, sample: Sample, generator: Generator) -> Tensor | None:
         """See `Reader`."""
-        return self.transform(open_image(sample.path), generator) if sample.path else None
+        return _pixels(sample.path, lambda image: self.transform(image, generator), self.max_pixels)
 
     def stand_in(self) -> Tensor:
         """See `Reader`."""
         return self.transform(_grey(), Generator().manual_seed(0))
+
+
+def _pixels(path: Path | None, transform: EvaluateTransform, max_pixels: int) -> Tensor | None:
+    """Pixels of an image file, ``None`` where there is none.
+
+    Raises:
+        UnreadableImage: if it cannot be opened, or the transform cannot take an image of its
+            shape, as where it is too narrow.
+    """
+    if path is None:
+        return None
+    image = open_image(path, max_pixels)
+    try:
+        return transform(image)
+    except ValueError as error:
+        raise UnreadableImage(f"{path}: {error}") from error
 
 
 class QualityDataset(Dataset[list[Item]]):

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import torch
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from lit_biqa import limits
+from lit_biqa.files import refuse_special
 from lit_biqa.types import InputError
 
 ImageLike = str | Path | Image.Image | Tensor
@@ -16,6 +21,10 @@ ImageLike = str | Path | Image.Image | Tensor
 SUFFIXES = frozenset(
     (".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 )
+# What these suffixes stand for. Pillow goes by content, and knows formats that run a program (EPS)
+# or hold files within (ICO, whose header says nothing of their size).
+_FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
+_setting_limit = Lock()  # Pillow's own limit, which would warn from 89 megapixels on
 _WHITE = (255, 255, 255, 255)
 
 
@@ -23,7 +32,7 @@ class UnreadableImage(InputError):  # noqa: N818  reads better where it is raise
     """An image cannot be decoded. The message names it and says why."""
 
 
-def open_image(source: ImageLike) -> Image.Image:
+def open_image(source: ImageLike, max_pixels: int = limits.IMAGE_PIXELS) -> Image.Image:
     """Open an image as people see it: upright, 8-bit RGB.
 
     EXIF orientation is applied. Transparent pixels are laid over white, as a page shows them;
@@ -33,10 +42,12 @@ def open_image(source: ImageLike) -> Image.Image:
 
     Args:
         source: a path, a PIL image, or a uint8 tensor ``[3, H, W]``, ``[1, H, W]`` or ``[H, W]``.
+        max_pixels: width times height that the header of a file may name; no pixel of a larger
+            one is decoded.
 
     Raises:
-        UnreadableImage: if the file is absent, truncated or not an image, or the samples have no
-            known range (floats, integers beyond 16 bits); names the file.
+        UnreadableImage: if the file is absent, truncated, too large or not an image, or the
+            samples have no known range (floats, integers beyond 16 bits); names the file.
         InputError: if a tensor has another type or shape.
     """
     if isinstance(source, Tensor):
@@ -45,12 +56,39 @@ def open_image(source: ImageLike) -> Image.Image:
     try:
         if isinstance(source, Image.Image):
             return _to_rgb(source)
-        with Image.open(source) as image:
+        refuse_special(Path(source))
+        with _opened(source, max_pixels) as image:
             return _to_rgb(image)
     except FileNotFoundError:
         raise UnreadableImage(f"{name}: no such file") from None
+    except InputError as error:
+        raise UnreadableImage(str(error)) from error
     except Exception as error:  # decoders raise all sorts on broken files
         raise UnreadableImage(f"{name}: {_reason(error)}") from error
+
+
+@contextmanager
+def _opened(path: str | Path, max_pixels: int) -> Iterator[Image.Image]:
+    """An image of which the header is read, and nothing decoded.
+
+    Raises:
+        ValueError: if it names more pixels than allowed.
+    """
+    Image.init()
+    known = [name for name in _FORMATS if name in Image.OPEN]
+    with _setting_limit:
+        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            image = Image.open(path, formats=known)
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
+    with image:
+        if image.width * image.height > max_pixels:
+            raise ValueError(
+                f"{image.width:,} x {image.height:,} pixels are more than the {max_pixels:,} "
+                f"allowed; scale it down, or raise data.max_pixels"
+            )
+        yield image
 
 
 def list_images(folder: Path) -> list[Path]:

@@ -11,8 +11,6 @@ import csv
 import hashlib
 import json
 import os
-import shutil
-import uuid
 import zlib
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -30,6 +28,7 @@ from lit_biqa.data.images import list_images, open_image
 from lit_biqa.data.pseudo_mos import measure, quality, rate
 from lit_biqa.data.readers.synthetic import read
 from lit_biqa.data.synthetic_texts import PRISTINE, reasonings
+from lit_biqa.files import draft
 from lit_biqa.progress import track
 from lit_biqa.types import InputError, Sample
 
@@ -112,17 +111,16 @@ def generate(root: str | Path, settings: SyntheticSettings) -> Path:
     place = _place(Path(root), record)
     if place.exists():
         return _checked(place, record)
-    draft = place.with_name(f".{place.name}-{uuid.uuid4().hex}")
     try:
-        (draft / "images").mkdir(parents=True)
-        _write(draft, settings)
-        (draft / "settings.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        draft.rename(place)
+        with draft(place) as made:
+            (made / "images").mkdir()
+            _write(made, settings)
+            text = json.dumps(record, indent=2) + "\n"
+            (made / "settings.json").write_text(text, encoding="utf-8")
+            made.rename(place)
     except OSError:
         if not place.exists():
             raise
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     return _checked(place, record)
 
 
@@ -183,17 +181,17 @@ def _checked(place: Path, record: dict[str, Any]) -> Path:
     return place
 
 
-def _write(draft: Path, settings: SyntheticSettings) -> None:
+def _write(made: Path, settings: SyntheticSettings) -> None:
     photographs = _photographs(settings)
     count = len(photographs) or settings.sources
-    make = partial(_make_source, draft / "images", settings, photographs)
-    with (draft / "labels.csv").open("w", encoding="utf-8", newline="") as file:
+    make = partial(_make_source, made / "images", settings, photographs)
+    with (made / "labels.csv").open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)
         table.writerow(COLUMNS)
         # What is made does not depend on how many make it.
         with Pool(min(os.cpu_count() or 1, count)) as pool:
-            made = pool.imap(make, range(count))
-            for rows in track(made, "Making synthetic images", count, unit="sources"):
+            rows_of = pool.imap(make, range(count))
+            for rows in track(rows_of, "Making synthetic images", count, unit="sources"):
                 table.writerows(rows)
 
 

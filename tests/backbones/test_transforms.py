@@ -13,6 +13,7 @@ from PIL import Image
 
 from lit_biqa.backbones.transforms import CLIP_MEAN, CLIP_STD, CentreCrop, Frame, RandomCrop
 from lit_biqa.data.images import open_image
+from lit_biqa.limits import IMAGE_PIXELS
 
 SUFFIXES = {".jpg", ".png", ".bmp"}
 Reference = Callable[[Image.Image], torch.Tensor]
@@ -107,3 +108,11 @@ def test_training_crops_reach_every_place_both_ways_round() -> None:
     seen = {tuple(round(value) for value in row.tolist()) for row in rows}
     upright = {(n, n + 1) for n in range(5)}
     assert seen == upright | {(b, a) for a, b in upright}
+
+
+@pytest.mark.parametrize("shape", [(12_000, 1), (1, 12_000)])
+def test_a_line_of_pixels_takes_no_more_memory_than_an_image(shape: tuple[int, int]) -> None:
+    frame = Frame(336)
+    scaled = frame.scale(Image.new("RGB", shape, (255, 0, 51)))
+    assert scaled.width * scaled.height <= IMAGE_PIXELS
+    assert CentreCrop(frame)(Image.new("RGB", shape)).shape == (3, 336, 336)

@@ -154,16 +154,6 @@ def test_an_unreadable_image_stops_with_one_line(samples: list[Sample], workers:
     assert "\n" not in str(e.value)
 
 
-def test_other_bad_input_keeps_its_message_too(samples: list[Sample]) -> None:
-    data = QualityDataset(samples, EvaluateReader(_refuse))
-    with pytest.raises(InputError, match=r"^too small$"):
-        batches(data, workers=1)
-
-
-def _refuse(image: Image.Image) -> Tensor:
-    raise InputError("too small")
-
-
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_unreadable_image_is_replaced_and_counted_once(
     samples: list[Sample], workers: int, capfd: pytest.CaptureFixture[str]
@@ -204,3 +194,31 @@ def test_an_unreadable_image_is_marked(samples: list[Sample]) -> None:
 def test_no_sample_is_an_error() -> None:
     with pytest.raises(InputError, match="no images to load"):
         QualityDataset([], EvaluateReader(evaluate))
+
+
+def too_narrow(image: Image.Image, generator: Generator | None = None) -> Tensor:
+    if image.width > 200 * image.height:
+        raise InputError("too narrow: crop it")
+    return evaluate(image)
+
+
+def test_an_image_that_a_backbone_cannot_take_is_a_bad_image(samples: list[Sample]) -> None:
+    """Among workers too, where it is trained on and where it is evaluated."""
+    narrow = file_of(samples[1])
+    Image.new("RGB", (6000, 20)).save(narrow)
+    for reader in (EvaluateReader(too_narrow), TrainReader(too_narrow)):
+        with pytest.raises(InputError, match=rf"set cannot be read: {narrow}: too narrow.*skip"):
+            batches(QualityDataset(samples, reader), workers=1)
+        replaced = QualityDataset(samples, reader, on_bad_image="replace")
+        seen = batches(replaced, 6, workers=1)[0]
+        assert seen["name"][:2] == ["0.png", "2.png"]
+        assert [sample.name for sample in replaced.bad_images] == ["1.png"]
+        marked = batches(QualityDataset(samples, reader, on_bad_image="mark"), 6)[0]
+        assert marked["status"][:2] == ["ok", f"unreadable: {narrow}: too narrow: crop it"]
+
+
+def test_an_image_larger_than_allowed_is_a_bad_image(samples: list[Sample]) -> None:
+    for reader in (EvaluateReader(evaluate, 30), TrainReader(augment, 30)):
+        marked = batches(QualityDataset(samples, reader, on_bad_image="mark"), 6)[0]
+        assert [status == "ok" for status in marked["status"]] == [True] * 4 + [False] * 2
+        assert "9 x 4 pixels are more than the 30 allowed" in marked["status"][5]

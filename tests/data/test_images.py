@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +117,54 @@ def test_no_image_no_file_and_a_folder(tmp_path: Path) -> None:
     for name in ("empty.jpg", "text.jpg", "absent.jpg", "."):
         with pytest.raises(UnreadableImage, match=str(tmp_path)):
             open_image(tmp_path / name)
+
+
+def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    for path, kind in ((tmp_path / "pipe.png", "pipe"), (Path("/dev/zero"), "device")):
+        with pytest.raises(UnreadableImage, match=f"{path} is a {kind}"):
+            open_image(path)
+
+
+def announcing(folder: Path, width: int, height: int) -> Path:
+    """A PNG whose header names a size, with no pixel behind it."""
+    size = struct.pack(">II", width, height) + bytes((8, 2, 0, 0, 0))
+    parts = [(b"IHDR", size), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]
+    path = folder / f"{width}x{height}.png"
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + b"".join(
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+            for kind, data in parts
+        )
+    )
+    return path
+
+
+def test_size_is_checked_before_any_pixel_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    def decode(self: object) -> None:
+        raise AssertionError("decoded")
+
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", decode)
+    limit = Image.MAX_IMAGE_PIXELS
+    for width, height in ((13_300, 13_300), (12_001, 9_000), (2**31 - 1, 2**31 - 1)):
+        with pytest.raises(UnreadableImage, match=r"more than the 108,000,000 allowed.*max_pixels"):
+            open_image(announcing(tmp_path, width, height))
+    for size, most in (((12_000, 9_000), None), ((20_000, 20_000), 400_000_000)):
+        more = {} if most is None else {"max_pixels": most}
+        with pytest.raises(UnreadableImage, match="decoded"):
+            open_image(announcing(tmp_path, *size), **more)
+    assert not recwarn.list
+    assert limit == Image.MAX_IMAGE_PIXELS
+
+
+def test_a_file_that_would_run_a_program_is_no_image(tmp_path: Path) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.eps")
+    (tmp_path / "a.eps").rename(tmp_path / "a.png")
+    with pytest.raises(UnreadableImage, match=r"a\.png: not an image"):
+        open_image(tmp_path / "a.png")
 
 
 def test_tensors() -> None:

@@ -48,6 +48,16 @@ def test_what_is_missing_and_altered_is_told(prepare: ModuleType, tmp_path: Path
     assert finding.source.startswith("https://")
 
 
+def test_decoding_finds_images_that_a_backbone_cannot_take(
+    prepare: ModuleType, tmp_path: Path
+) -> None:
+    folder = agiqa(tmp_path, 3)
+    Image.new("RGB", (6000, 20)).save(folder / "1.jpg")
+    finding = prepare.check("agiqa3k", tmp_path, decode=True)
+    assert finding.cells[4] == "1"
+    assert finding.faults[-1].endswith("1.jpg: 6000 x 20 pixels are too narrow for Qwen2.5-VL")
+
+
 def test_decoding_finds_truncated_images(prepare: ModuleType, tmp_path: Path) -> None:
     folder = agiqa(tmp_path, 6)
     whole = (folder / "0.jpg").read_bytes()
