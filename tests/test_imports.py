@@ -17,7 +17,7 @@ ROOMS = """
 _torchvision
 types
 limits compat
-parallel files
+parallel files digests
 progress bootstrap hyperparameters
 text objectives metrics
 conditions
