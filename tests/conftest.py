@@ -10,8 +10,18 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 import lit_biqa  # noqa: F401  before torchvision, which it mends
+
+# Mutated inputs of each property test: few, always the same, in every run of the suite; more, each
+# within 10 seconds, by `pytest tests/fuzz --hypothesis-profile long`.
+SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
+settings.register_profile(
+    "short", max_examples=20, derandomize=True, deadline=None, suppress_health_check=SLOW
+)
+settings.register_profile("long", max_examples=600, deadline=10_000, suppress_health_check=SLOW)
+settings.load_profile("short")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
