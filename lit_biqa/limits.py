@@ -19,17 +19,11 @@ PROTOTYPES = 1_000_000
 #: Layers of an image tower. CLIP's largest has 48.
 TOWER_LAYERS = 256
 
-#: Width of an image tower, of its feed-forward parts and of its embeddings. CLIP's widest is 8,192.
+#: Any other whole number that describes an image tower. CLIP's widest layer has 8,192.
 TOWER_WIDTH = 32_768
 
 #: Side of a tower's input, in pixels. The largest in use is 1,024.
 TOWER_SIDE = 4_096
-
-#: Numbers in all tensors of a scorer. The largest image tower in use has 5e9.
-SCORER_NUMBERS = 10_000_000_000
-
-#: Header of a safetensors file, in bytes. The library's own limit is 100 MB.
-HEADER_BYTES = 16 * 2**20
 
 #: Nodes of a YAML document once its aliases are written out. A recipe has about a hundred.
 YAML_NODES = 100_000

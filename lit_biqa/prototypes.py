@@ -7,66 +7,15 @@ standardisation are in the authors' published inference code, not in the equatio
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lit_biqa.head_settings import HeadSettings
+from lit_biqa.scale import HIGH, LOW, within_scale
 from lit_biqa.types import InputError
-
-LOW, HIGH = 1.0, 5.0
-
-
-@dataclass(frozen=True)
-class HeadSettings:
-    """How embeddings become scores. The defaults are the paper's.
-
-    Attributes:
-        pca: dimensions M kept by PCA; 0 keeps the embedding as it is (table 4, "no PCA").
-        prototypes: number of prototypes K.
-        buckets: number N of equal score buckets on [1, 5]; 1 is plain k-means (table 4).
-        standardize: divide each dimension by its standard deviation before PCA.
-        temperature: of the softmax over cosines. At 1, equation 3 as printed, the largest ratio
-            of two weights is e² and scores collapse to the mean.
-        finetune: fit prototypes and their scores to the training MOS (table 4, "scoring fit").
-        lr: learning rate of that fit.
-        steps: full-batch steps of that fit at most.
-        patience: steps without a better held-out error after which it stops.
-        holdout: share of the training samples held out to stop it.
-        seed: of k-means and of the hold-out.
-    """
-
-    pca: int = 512
-    prototypes: int = 250
-    buckets: int = 240
-    standardize: bool = True
-    temperature: float = 0.07
-    finetune: bool = True
-    lr: float = 3e-2
-    steps: int = 500
-    patience: int = 50
-    holdout: float = 0.1
-    seed: int = 0
-
-    def check(self, samples: int, dim: int) -> None:
-        """Refuse what cannot be fitted to ``samples`` embeddings of ``dim`` dimensions.
-
-        Raises:
-            InputError: if there are fewer samples than prototypes or PCA dimensions, or more
-                PCA dimensions than the embedding has.
-        """
-        if samples < self.prototypes:
-            raise InputError(
-                f"{samples} training images are fewer than the {self.prototypes} prototypes "
-                f"asked for: lower head.prototypes or train on more images."
-            )
-        if self.pca > min(samples, dim):
-            raise InputError(
-                f"PCA cannot keep {self.pca} dimensions of {samples} embeddings with {dim} "
-                f"dimensions each: set head.pca to at most {min(samples, dim)}, or 0 for none."
-            )
 
 
 def bucket_counts(sizes: np.ndarray, total: int) -> np.ndarray:
@@ -209,13 +158,17 @@ class PrototypeHead(nn.Module):
         return (embeddings.float() - self.mean) @ self.axes
 
     def forward(self, embeddings: Tensor) -> Tensor:
-        """Scores ``[B]`` of embeddings ``[B, D]``, within [1, 5] up to the fine-tuning.
+        """Scores ``[B]`` of embeddings ``[B, D]``, within [1, 5].
+
+        The fine-tuning, which fits `weighted_score` itself, moves scores of prototypes beyond; see
+        `within_scale`.
 
         In float32 under autocast too: in bfloat16 scores between 2 and 4 are 1/64 apart.
         """
         with torch.autocast(embeddings.device.type, enabled=False):
             points = self.compress(embeddings)
-            return weighted_score(points, self.prototypes, self.scores, self.settings.temperature)
+            found = weighted_score(points, self.prototypes, self.scores, self.settings.temperature)
+            return within_scale(found)
 
     @torch.no_grad()
     def fit(self, embeddings: Tensor, mos: Tensor) -> dict[str, float]:

@@ -21,7 +21,9 @@ from lit_biqa.backbones.towers import build_tower
 from lit_biqa.backbones.transforms import CentreCrop, Frame
 from lit_biqa.data.images import ImageLike, open_image
 from lit_biqa.files import replacing
-from lit_biqa.prototypes import HeadSettings, PrototypeHead
+from lit_biqa.prototypes import PrototypeHead
+from lit_biqa.scorer_header import check_shapes, read_header
+from lit_biqa.seals import check_notes, seal_notes
 from lit_biqa.types import InputError
 
 FORMAT = "lit_biqa-rali-1"
@@ -104,7 +106,7 @@ def write_scorer(
     tensors |= {f"head.{name}": value for name, value in head.state_dict().items()}
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     with replacing(path) as part:
-        part.write_bytes(save(plain, metadata=notes))
+        part.write_bytes(save(plain, metadata=seal_notes(notes, plain)))
 
 
 def load_scorer(path: str | Path, device: str | torch.device = "cpu") -> Scorer:
@@ -124,13 +126,17 @@ def load_scorer(path: str | Path, device: str | torch.device = "cpu") -> Scorer:
             notes = file.metadata() or {}
             if notes.get("format") != FORMAT:
                 raise InputError(f"not a scorer of {FORMAT}; take the file of a RALI fit")
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        encoder, settings = json.loads(notes["encoder"]), json.loads(notes["head"])
-        dim = int(encoder["dim"])
-        scorer = Scorer(build_tower(encoder), PrototypeHead(dim, HeadSettings(**settings)), encoder)
+            encoder, settings = read_header(notes)
+            names = list(file.keys())
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
+            check_shapes(encoder, settings, shapes)
+            weights = {name: file.get_tensor(name) for name in names}
+        check_notes(notes, weights)
+        head = PrototypeHead(int(encoder["dim"]), settings)
+        scorer = Scorer(build_tower(encoder), head, encoder)
         scorer.load_state_dict(weights)
     except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+        raise InputError(f"{path}: {error}; copy it from its run again") from error
     except Exception as error:  # what was tampered with fails in every way there is
         reason = textwrap.shorten(f"{type(error).__name__}: {error}", 300)
         raise InputError(f"{path}: broken scorer ({reason}); copy it from its run again") from error

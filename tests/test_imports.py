@@ -16,8 +16,9 @@ ROOT = Path(__file__).resolve().parent.parent
 ROOMS = """
 _torchvision
 types
-limits compat
+limits compat scale
 parallel files digests
+seals head_settings
 progress bootstrap hyperparameters
 text objectives metrics
 conditions
@@ -27,6 +28,7 @@ rollout tasks
 paradigms
 readouts
 analysis
+scorer_header
 callbacks scorer
 methods
 run_folder config_files

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import math
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -10,16 +12,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import lit_biqa
 from lit_biqa.backbones.tiny import TinyClip
 from lit_biqa.data.images import UnreadableImage
-from lit_biqa.prototypes import HeadSettings, PrototypeHead
+from lit_biqa.head_settings import HeadSettings
+from lit_biqa.prototypes import PrototypeHead, weighted_score
+from lit_biqa.scale import within_scale
 from lit_biqa.scorer import Scorer, load_scorer, write_scorer
 from lit_biqa.types import InputError
 
@@ -140,8 +146,10 @@ def test_what_cannot_be_read_is_named(scorer: Scorer, tmp_path: Path) -> None:
         (lambda e, h, t: e["frame"].update(colour="grey"), "unexpected keyword"),
         (lambda e, h, t: h.update(pca=4), "size mismatch"),
         (lambda e, h, t: h.update(code="exit()"), "unexpected keyword"),
-        (lambda e, h, t: t.pop("head.scores"), "head.scores"),
-        (lambda e, h, t: t.update(extra=torch.zeros(1)), "extra"),
+        (lambda e, h, t: t.pop("head.scores"), "missing: head.scores"),
+        (lambda e, h, t: t.update(extra=torch.zeros(1)), "not expected: extra"),
+        (lambda e, h, t: t["head.scores"].add_(1e-6), "differs from the digest"),
+        (lambda e, h, t: h.update(lr=0.02), "differs from the digest"),
         (lambda e, h, t: e.update(kind="open_clip", config={}), "KeyError: 'vision_cfg'"),
         (
             lambda e, h, t: e.update(
@@ -164,6 +172,86 @@ def test_what_was_tampered_with_is_refused(path: Path, change: Change, message: 
     with pytest.raises(InputError, match=message) as caught:
         load_scorer(path)
     assert str(path) in str(caught.value)
+
+
+LAYERED = {"embed_dim": 16, "vision_cfg": {"layers": 10**6, "width": 64, "patch_size": 16}}
+STAGES = {"embed_dim": 16, "vision_cfg": {"layers": [200] * 4, "width": 64}}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda e, h, t: h.update(prototypes=10**9), "head.prototypes is 1000000000: give 1 to"),
+        (lambda e, h, t: h.update(prototypes=10**6), "size mismatch: head.prototypes"),
+        (lambda e, h, t: h.update(pca=10**9), "size mismatch: head.axes"),
+        (lambda e, h, t: h.update(temperature=0), r"head\.temperature is 0: give a positive"),
+        (lambda e, h, t: h.update(temperature=math.nan), r"head\.temperature is nan"),
+        (lambda e, h, t: h.update(temperature=-math.inf), r"head\.temperature is -inf"),
+        (lambda e, h, t: e.update(dim=10**9), "dim is 1e\\+09, more than the 32,768 allowed"),
+        (lambda e, h, t: e.update(width=32_768), "size mismatch"),
+        (lambda e, h, t: e["frame"].update(size=30_000), "size is 30000, more than the 4,096"),
+        (lambda e, h, t: e["frame"].update(size=0), "frame of size 0"),
+        (lambda e, h, t: e["frame"].update(margin=1000), "frame of size 32 and margin 1000"),
+        (lambda e, h, t: e["frame"].update(margin=math.inf), "margin is inf"),
+        (lambda e, h, t: e["frame"].update(mode="pad"), "frame of mode 'pad'"),
+        (lambda e, h, t: e["frame"].update(std=[1, 1, 0]), "positive deviation"),
+        (lambda e, h, t: e.update(kind="open_clip", config=LAYERED), "layers is 1e\\+06"),
+        (lambda e, h, t: e.update(kind="open_clip", config=STAGES), "layers is 800, more than"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_sizes_that_a_header_announces_take_no_memory(
+    path: Path, change: Change, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rewrite(path, change)
+    monkeypatch.setattr(nn.Module, "load_state_dict", None)  # nothing comes as far as this
+    with pytest.raises(InputError, match=message) as caught, LargestTensor() as largest:  # type: ignore[no-untyped-call]
+        load_scorer(path)
+    assert str(path) in str(caught.value)
+    assert largest.bytes <= path.stat().st_size
+
+
+class LargestTensor(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Sees the memory of every tensor that is made."""
+
+    bytes = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        made = func(*args, **(kwargs or {}))
+        if isinstance(made, Tensor) and made.device.type != "meta":
+            self.bytes = max(self.bytes, made.untyped_storage().nbytes())
+        return made
+
+
+def test_a_scorer_without_a_digest_is_read_as_before(path: Path, scorer: Scorer) -> None:
+    rewrite(path, lambda e, h, t: None)
+    with safe_open(path, framework="pt") as file:
+        notes = {k: v for k, v in file.metadata().items() if k != "digest"}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    save_file(tensors, path, metadata=notes)
+    assert torch.equal(load_scorer(path)(noise()), scorer(noise()))
+
+
+def test_scores_stay_on_the_scale_in_their_order(
+    path: Path, encoder: TinyClip, head: PrototypeHead
+) -> None:
+    """Also of a scorer whose fitted prototypes lie beyond, as the fine-tuning leaves them."""
+    wild = copy.deepcopy(head)
+    wild.scores.sub_(3.0).mul_(1.3).add_(3.0)
+    raw = weighted_score(wild.compress(torch.randn(500, 16)), wild.prototypes, wild.scores, 0.07)
+    assert raw.min() < 1 and raw.max() > 5
+    found = within_scale(raw)
+    assert found.min() >= 1 and found.max() <= 5
+    assert scipy.stats.spearmanr(raw, found).statistic == 1.0
+    inside = (raw >= 1.1) & (raw <= 4.9)
+    assert torch.equal(found[inside], raw[inside]) and inside.any()
+    write_scorer(path, encoder.image_tower.state_dict(), wild, encoder.settings())
+    pixels = torch.stack([encoder.eval_transform(image) for image in noise(count=20)])
+    with torch.no_grad():
+        embedded = encoder.embed_images(pixels)
+        assert torch.equal(load_scorer(path)(noise(count=20)), wild(embedded))
 
 
 def test_foreign_and_broken_files_are_refused(path: Path, tmp_path: Path) -> None:

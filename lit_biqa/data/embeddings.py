@@ -14,6 +14,7 @@ import torch
 from torch import Generator, Tensor
 
 from lit_biqa.files import replacing
+from lit_biqa.seals import check_notes, seal_notes
 from lit_biqa.types import InputError, Sample
 
 log = logging.getLogger(__name__)
@@ -83,7 +84,8 @@ def write_embeddings(path: Path, embeddings: Embeddings) -> None:
     }
     vectors = embeddings.vectors.detach().to("cpu", torch.float32).contiguous()
     with replacing(path) as part:
-        part.write_bytes(save({"embedding": vectors}, metadata=notes))
+        tensors = {"embedding": vectors}
+        part.write_bytes(save(tensors, metadata=seal_notes(notes, tensors)))
 
 
 def read_embeddings(path: Path) -> Embeddings:
@@ -100,13 +102,14 @@ def read_embeddings(path: Path) -> Embeddings:
         with safe_open(path, framework="pt") as file:
             notes = file.metadata() or {}
             if notes.get("format") != _FORMAT:
-                raise InputError(f"{path}: not a file of {_FORMAT}; {_REMEDY}")
+                raise InputError(f"not a file of {_FORMAT}")
             vectors = file.get_tensor("embedding")
+            check_notes(notes, {"embedding": vectors})
             rows = tuple(EmbeddingRow(*row) for row in json.loads(notes["rows"]))
             return Embeddings(vectors, rows, json.loads(notes["source"]))
+    except InputError as error:
+        raise InputError(f"{path}: {error}; {_REMEDY}") from error
     except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
-        if isinstance(error, InputError):
-            raise
         raise InputError(f"{path}: broken file of embeddings ({error}); {_REMEDY}") from error
 
 

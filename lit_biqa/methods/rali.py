@@ -13,11 +13,12 @@ from torch import Tensor
 
 from lit_biqa.backbones.base import ImageTextEncoder
 from lit_biqa.data.datamodule import BIQADataModule
+from lit_biqa.head_settings import HeadSettings
 from lit_biqa.methods.base import Decay, Method
 from lit_biqa.methods.gallery import Gallery
 from lit_biqa.objectives.alignment import contrastive_loss
 from lit_biqa.parallel import everyone
-from lit_biqa.prototypes import HeadSettings, PrototypeHead
+from lit_biqa.prototypes import PrototypeHead
 from lit_biqa.scorer import load_scorer, write_scorer
 from lit_biqa.types import Batch, InputError
 

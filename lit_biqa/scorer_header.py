@@ -1,0 +1,99 @@
+"""What the header of a scorer announces, checked before memory is taken for it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lit_biqa import limits
+from lit_biqa.backbones.towers import build_tower
+from lit_biqa.backbones.transforms import Frame
+from lit_biqa.head_settings import HeadSettings
+from lit_biqa.prototypes import PrototypeHead
+from lit_biqa.types import InputError
+
+Shapes = Mapping[str, tuple[int, ...]]
+_MOST = {
+    "layers": limits.TOWER_LAYERS,
+    "size": limits.TOWER_SIDE,
+    "image_size": limits.TOWER_SIDE,
+}
+
+
+def read_header(notes: Mapping[str, str]) -> tuple[dict[str, Any], HeadSettings]:
+    """Settings of the encoder and of the head.
+
+    Raises:
+        InputError: if they name more than any scorer has; says what, and the limit.
+        ValueError: if they are no JSON; other errors if they lack something.
+    """
+    encoder: dict[str, Any] = json.loads(notes["encoder"])
+    _check_sizes("encoder", encoder)
+    check_frame(Frame(**encoder["frame"]))
+    return encoder, HeadSettings(**json.loads(notes["head"]))
+
+
+def _check_sizes(name: str, value: Any) -> None:
+    if isinstance(value, dict):
+        for key, each in value.items():
+            _check_sizes(key, each)
+    elif isinstance(value, list):
+        # Stages of a tower together have as many layers as one stage may.
+        for each in [sum(value)] if name == "layers" else value:
+            _check_sizes(name, each)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"{name} is {value}, which is no number")
+    elif isinstance(value, int | float):
+        most = _MOST.get(name, limits.TOWER_WIDTH)
+        if abs(value) > most:
+            raise InputError(f"{name} is {value:.6g}, more than the {most:,} allowed")
+
+
+def check_frame(frame: Frame) -> None:
+    """Refuse a frame that makes no pixels, or too many.
+
+    Raises:
+        InputError: naming what is wrong.
+    """
+    if not 1 <= frame.size * (1 + frame.margin) <= limits.TOWER_SIDE or frame.margin < 0:
+        raise InputError(
+            f"frame of size {frame.size} and margin {frame.margin}: sides of 1 to "
+            f"{limits.TOWER_SIDE:,} pixels are allowed"
+        )
+    if frame.mode not in ("shortest", "squash"):
+        raise InputError(f"frame of mode {frame.mode!r}: known are shortest and squash")
+    if not len(frame.mean) == len(frame.std) == 3 or min(frame.std) <= 0:
+        raise InputError("frame without a mean and a positive deviation of three channels")
+
+
+def check_shapes(encoder: dict[str, Any], head: HeadSettings, found: Shapes) -> None:
+    """Compare what the settings would build with the tensors of the file.
+
+    Nothing is built for it: what is built afterwards takes as much memory as the file has bytes.
+
+    Raises:
+        InputError: naming the first tensors that are missing, not expected or of another shape.
+    """
+    with torch.device("meta"):
+        parts = {
+            "tower": build_tower(encoder),
+            "head": PrototypeHead(int(encoder["dim"]), head),
+        }
+    wanted = {name: tuple(value.shape) for name, value in _state(parts).items()}
+    faults = {
+        "missing": wanted.keys() - found.keys(),
+        "not expected": found.keys() - wanted.keys(),
+        "size mismatch": {n for n in wanted.keys() & found.keys() if wanted[n] != found[n]},
+    }
+    told = [f"{fault}: {', '.join(sorted(n)[:3])}" for fault, n in faults.items() if n]
+    if told:
+        raise InputError(f"its tensors do not fit its settings ({'; '.join(told)})")
+
+
+def _state(parts: dict[str, nn.Module]) -> dict[str, Tensor]:
+    return {f"{p}.{n}": v for p, part in parts.items() for n, v in part.state_dict().items()}

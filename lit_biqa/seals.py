@@ -1,0 +1,60 @@
+"""Seals: a digest inside each file that we write, by which a reader knows what was damaged.
+
+A file without one, older or by someone else, is read as it is. A seal tells damage and not intent:
+who alters a file on purpose can seal it anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from lit_biqa.digests import digest_of, digest_of_plain
+from lit_biqa.types import InputError
+
+KEY = "digest"
+_OURS = "lit_biqa-1:"  # others may call a field of theirs a digest
+DAMAGED = "its content differs from the digest it was written with: it was damaged or altered"
+
+
+def seal_notes(notes: Mapping[str, str], tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """Notes of a safetensors file, with a digest of them and of its tensors."""
+    return {**notes, KEY: _of_file(notes, tensors)}
+
+
+def check_notes(notes: Mapping[str, str], tensors: Mapping[str, Tensor]) -> None:
+    """Compare a safetensors file with its digest, where it has one.
+
+    Raises:
+        InputError: if they differ.
+    """
+    plain = {name: note for name, note in notes.items() if name != KEY}
+    if notes.get(KEY, digest := _of_file(plain, tensors)) != digest:
+        raise InputError(DAMAGED)
+
+
+def _of_file(notes: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
+    return digest_of_plain([dict(notes), digest_of(tensors)])
+
+
+def seal_record(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record of a JSON Lines file, with a digest of it.
+
+    Each record has its own: lines may be sorted, shared out among files and brought together.
+    """
+    return {**record, KEY: _OURS + digest_of_plain(dict(record))}
+
+
+def check_record(place: str, record: Any) -> None:
+    """Compare a record with its digest, where it has one of ours.
+
+    Raises:
+        InputError: if they differ; names the place.
+    """
+    if not isinstance(record, dict) or not str(record.get(KEY, "")).startswith(_OURS):
+        return
+    plain = {name: value for name, value in record.items() if name != KEY}
+    if record[KEY] != _OURS + digest_of_plain(plain):
+        raise InputError(f"{place}: {DAMAGED}; copy the file again, or remove the record.")

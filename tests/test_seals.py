@@ -1,0 +1,79 @@
+"""Damage in every file that is written and read again: told, or without any effect."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from lit_biqa.backbones.tiny import TinyClip
+from lit_biqa.data.embeddings import EmbeddingRow, Embeddings, read_embeddings, write_embeddings
+from lit_biqa.digests import digest_of
+from lit_biqa.head_settings import HeadSettings
+from lit_biqa.prototypes import PrototypeHead
+from lit_biqa.scorer import load_scorer, write_scorer
+from lit_biqa.types import InputError
+
+FLIPS = 600
+
+
+def scorer(path: Path) -> None:
+    encoder = TinyClip(dim=4, width=8, size=16)
+    encoder.load()
+    head = PrototypeHead(4, HeadSettings(pca=2, prototypes=3))
+    write_scorer(path, encoder.image_tower.state_dict(), head, encoder.settings())
+
+
+def read_scorer(path: Path) -> object:
+    found = load_scorer(path)
+    return digest_of(found.state_dict()), found.encoder, found.head.settings
+
+
+def embeddings(path: Path) -> None:
+    rows = [
+        EmbeddingRow("koniq10k", "official@1", i, f"{i}ü.jpg", 3.25, 0.5, "val") for i in (1, 2)
+    ]
+    write_embeddings(path, Embeddings(torch.randn(2, 4), tuple(rows), {"encoder": "tiny"}))
+
+
+def read_embedded(path: Path) -> object:
+    found = read_embeddings(path)
+    return found.vectors.tolist(), found.rows, found.source
+
+
+KINDS: dict[str, tuple[Callable[[Path], None], Callable[[Path], object]]] = {
+    "scorer": (scorer, read_scorer),
+    "embeddings": (embeddings, read_embedded),
+}
+
+
+def places(size: int, count: int) -> list[tuple[int, int]]:
+    """Seeded positions and bits; the beginning, where headers lie, as often as all the rest."""
+    draw = random.Random(0)
+    spans = (min(size, 1500), size)
+    return [(draw.randrange(spans[i % 2]), 1 << draw.randrange(8)) for i in range(count)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_flipped_bit_is_told_or_changes_nothing(
+    kind: str, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    write, read = KINDS[kind]
+    path = tmp_path / "file"
+    write(path)
+    whole, expected = path.read_bytes(), read(path)
+    told = 0
+    for place, bit in places(len(whole), FLIPS):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ bit]) + whole[place + 1 :])
+        try:
+            found = read(path)
+        except InputError as error:
+            assert str(path) in str(error) and "\n" not in str(error)
+            told += 1
+        else:
+            assert found == expected, f"bit {bit} of byte {place} changed values"
+    record_property("told", told)
+    assert told >= 0.95 * FLIPS
