@@ -18,7 +18,7 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from lit_biqa.run_folder import is_first_process
-from lit_biqa.types import InputError
+from lit_biqa.types import InputError, TrainingError
 
 #: Set to 1 to see the traceback of any error.
 TRACEBACK = "LIT_BIQA_TRACEBACK"
@@ -64,6 +64,8 @@ def explain(error: Exception) -> str | None:
     if isinstance(error, InputError):
         # A loader's worker sends its traceback along.
         return text.rsplit("InputError: ", 1)[-1].strip() if "DataLoader worker" in text else text
+    if isinstance(error, TrainingError):
+        return text
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         where = f" (at {error.filename})" if error.filename else ""
         return f"the disk is full{where}: make room, then resume the fit with --ckpt_path last."

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.tensor import DTensor
+from torch.nn.utils import get_total_norm
 
 from lit_biqa.types import InputError
 
@@ -178,3 +180,10 @@ def everyone(rows: Tensor) -> Tensor:
         return rows
     gathered: Tensor = _Everyone.apply(rows)  # type: ignore[no-untyped-call]
     return gathered
+
+
+def gradient_norm(parameters: Iterable[Tensor]) -> Tensor:
+    """Of all gradients, as they are before any clipping; sharded ones over all shards."""
+    norm = get_total_norm([each.grad for each in parameters if each.grad is not None])
+    whole: Tensor = norm.full_tensor() if isinstance(norm, DTensor) else norm
+    return whole

@@ -24,7 +24,7 @@ from lit_biqa.text.parsing import (
     strictly_formatted,
 )
 from lit_biqa.text.rouge import FUNCTION_WORDS, rouge1
-from lit_biqa.types import Completion, Group
+from lit_biqa.types import Completion, Group, InputError
 
 _TINY = 1e-6  # as in VisualQuality-R1's code
 
@@ -69,12 +69,15 @@ def total(slots: Mapping[str, Slot], groups: Sequence[Group]) -> tuple[Tensor, d
         The total ``[P, G]`` and the parts by name, ``[P, G]`` each and without their weights.
 
     Raises:
-        ValueError: if a reward is not finite; names the slot.
+        InputError: if a reward is not finite; names the slot.
     """
     parts = {name: slot.reward(groups) for name, slot in slots.items()}
     for name, part in parts.items():
         if not part.isfinite().all():
-            raise ValueError(f"reward {name} is not finite")
+            raise InputError(
+                f"reward {name} is not finite for {int((~part.isfinite()).sum())} of "
+                f"{part.numel()} completions: one that cannot be judged earns 0"
+            )
     weighted = [slot.weight * parts[name] for name, slot in slots.items()]
     return torch.stack(weighted).sum(0), parts
 

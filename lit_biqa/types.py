@@ -19,6 +19,13 @@ class InputError(ValueError):
     """
 
 
+class TrainingError(RuntimeError):
+    """A fit cannot go on. The message says in one line at which step, why, and what to do next.
+
+    The command line prints it without a traceback, and exits with status 1.
+    """
+
+
 IMAGE = "<|image|>"
 """Where the image stands in a message, whichever way a file or a model spells it."""
 

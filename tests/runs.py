@@ -26,7 +26,7 @@ import lit_biqa  # noqa: F401  before lightning, as it mends torchvision
 import numpy as np
 import torch
 import yaml
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from PIL import Image, ImageFilter
 from torch import Tensor
 
@@ -197,6 +197,23 @@ class Kill(Callback):
     def _strike(self, trainer: Trainer, *_: Any) -> None:
         if trainer.global_step >= self.step:
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Spoil(Callback):
+    """Makes the gradient of one rank NaN in one step.
+
+    Args:
+        step: optimizer steps after which it happens.
+        rank: on which.
+    """
+
+    def __init__(self, step: int, rank: int = 0) -> None:
+        self.step, self.rank = step, rank
+
+    def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Spoil it; with DDP ranks have exchanged their gradients by now."""
+        if trainer.global_step == self.step and trainer.global_rank == self.rank:
+            next(p.grad for p in pl_module.parameters() if p.grad is not None).fill_(torch.nan)
 
 
 def killed(args: Sequence[object], log: Path, moment: str, step: int, ranks: int = 1) -> None:

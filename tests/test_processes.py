@@ -134,6 +134,25 @@ def test_shards_are_resumed(folder: Path, fsdp: Path) -> None:
     assert runs.same(resumed["optimizer_states"], whole["optimizer_states"])
 
 
+@pytest.mark.parametrize("action", ["stop", "skip"])
+def test_what_is_not_finite_on_one_rank_ends_or_skips_the_step_on_all(
+    folder: Path, action: str
+) -> None:
+    run = folder / action
+    args = ["fit", "--config", folder / "fit.yaml", "--run", run, "--trainer.max_epochs=2"]
+    args += ["--trainer.devices=2", "--trainer.strategy=ddp"]
+    args += [f"--model.init_args.on_nonfinite={action}", "--trainer.callbacks=runs.Spoil"]
+    args += ["--trainer.callbacks.step=7", "--trainer.callbacks.rank=1"]
+    started = runs.start(args, folder / f"{action}.log", ranks=2)
+    assert started.wait() == (1 if action == "stop" else 0), started.printed
+    assert "step 8 is not finite: the gradient of encoder." in started.printed
+    assert "Traceback" not in started.printed
+    last = runs.state(run / "checkpoints" / "last.ckpt")
+    assert last["global_step"] == (5 if action == "stop" else 10)
+    assert last["skipped"] == (action == "skip")
+    assert all(weight.isfinite().all() for weight in last["state_dict"].values())
+
+
 def test_a_frozen_text_tower_is_sharded_too(folder: Path) -> None:
     settings = runs.tiny_settings(folder / "data")
     settings["model"]["init_args"]["encoder"] = {

@@ -17,6 +17,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from lit_biqa.methods.evaluation import Evaluator
+from lit_biqa.methods.finite import OnNonfinite, Watch
+from lit_biqa.parallel import gradient_norm
 from lit_biqa.types import Batch, InputError
 
 Decay = Literal["none", "linear", "cosine"]
@@ -45,11 +47,20 @@ class Method(Evaluator):
         optimizer: made from the parameters that are trained.
         warmup: share of the steps over which the learning rate rises.
         decay: how it falls afterwards.
+        on_nonfinite: what to do about a step whose loss or gradient is not finite: ``stop`` the
+            fit, or ``skip`` the step. Either way weights stay as they were before it.
     """
 
-    def __init__(self, optimizer: OptimizerCallable, warmup: float, decay: Decay) -> None:
+    def __init__(
+        self,
+        optimizer: OptimizerCallable,
+        warmup: float,
+        decay: Decay,
+        on_nonfinite: OnNonfinite = "stop",
+    ) -> None:
         super().__init__()
         self.make_optimizer, self.warmup, self.decay = optimizer, warmup, decay
+        self.watch = Watch(on_nonfinite)
 
     @abstractmethod
     def load(self) -> None:
@@ -116,8 +127,40 @@ class Method(Evaluator):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss, logged with its parts."""
         loss, parts = self.compute_loss(batch)
+        self.watch.see(loss, parts, batch)
         size = len(batch["index"])
         self.log("train/loss", loss, prog_bar=True, batch_size=size, sync_dist=True)
         named = {f"train/{name}": part for name, part in parts.items()}
         self.log_dict(named, batch_size=size, sync_dist=True)
         return loss
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Log the norm of the gradient; let no step happen whose loss or gradient is not finite.
+
+        Raises:
+            TrainingError: for such a step, unless it is to be skipped.
+        """
+        self.gradient_norm = gradient_norm(self.parameters())
+        self.log("train/grad_norm", self.gradient_norm)
+        skipped = self.watch.judge(self, self.gradient_norm)
+        if skipped:
+            # Optimizers pass over weights without a gradient; of zeros they would make a step.
+            optimizer.zero_grad(set_to_none=True)
+        if self.watch.on_nonfinite == "skip":
+            self.log("train/skipped", float(self.watch.skipped))
+
+    def on_train_end(self) -> None:
+        """Say how many steps were skipped."""
+        if self.watch.skipped:
+            self.print(
+                f"{self.watch.skipped} of {self.global_step} steps were skipped: their loss or "
+                "gradient was not finite"
+            )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep how many steps were skipped."""
+        checkpoint["skipped"] = self.watch.skipped
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on counting."""
+        self.watch.skipped = checkpoint.get("skipped", 0)

@@ -19,6 +19,7 @@ from lit_biqa.backbones.tuning import counted
 from lit_biqa.backbones.vision_language import VisionLanguageModel
 from lit_biqa.data.datamodule import BIQADataModule
 from lit_biqa.methods.base import Decay, Method
+from lit_biqa.methods.finite import OnNonfinite
 from lit_biqa.readouts.base import Readout
 from lit_biqa.types import Batch, Chat, InputError, Prediction, TextPrediction
 
@@ -48,6 +49,7 @@ class ChatMethod(Method):
             validation. None reads nothing: for stages that learn to describe.
         warmup: share of the steps over which the learning rate rises.
         decay: how it falls afterwards.
+        on_nonfinite: ``stop`` the fit at a step that is not finite, or ``skip`` it.
     """
 
     sees_image: bool = True
@@ -59,8 +61,9 @@ class ChatMethod(Method):
         readouts: Sequence[Readout],
         warmup: float,
         decay: Decay,
+        on_nonfinite: OnNonfinite = "stop",
     ) -> None:
-        super().__init__(optimizer, warmup, decay)
+        super().__init__(optimizer, warmup, decay, on_nonfinite)
         self.backbone, self.readouts = backbone, list(readouts)
         # Checkpoints of LoRA hold what is trained; see `on_save_checkpoint`.
         self.strict_loading = not self.low_rank
@@ -159,6 +162,7 @@ class ChatMethod(Method):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """With LoRA keep its updates alone: the rest is as it was read."""
+        super().on_save_checkpoint(checkpoint)
         if self.low_rank:
             kept = self._trained()
             state = checkpoint["state_dict"]
@@ -170,6 +174,7 @@ class ChatMethod(Method):
         Raises:
             InputError: if the checkpoint does not hold exactly what is trained here.
         """
+        super().on_load_checkpoint(checkpoint)
         if self.low_rank and set(checkpoint["state_dict"]) != self._trained():
             raise InputError(
                 "the checkpoint holds other weights than LoRA's updates of this tuning: use the "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -15,14 +15,13 @@ import torch
 from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
-from torch.distributed.tensor import DTensor
-from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
 from lit_biqa.backbones.tuning import SEEING
 from lit_biqa.backbones.vision_language import VisionLanguageModel
 from lit_biqa.methods.base import Decay
 from lit_biqa.methods.chat import ChatMethod
+from lit_biqa.methods.finite import OnNonfinite
 from lit_biqa.objectives.policy import Aggregation, Scale
 from lit_biqa.paradigms import Episode, Judgement, Paradigm
 from lit_biqa.paradigms.figures import figures, table
@@ -43,6 +42,7 @@ from lit_biqa.types import (
     Prediction,
     Sample,
     TextPrediction,
+    TrainingError,
 )
 
 log = logging.getLogger(__name__)
@@ -91,6 +91,7 @@ class GRPO(ChatMethod):
         seed: of what is said, with step, image and place.
         warmup: share of the steps over which the learning rate rises.
         decay: how it falls afterwards.
+        on_nonfinite: ``stop`` the fit at a step that is not finite, or ``skip`` it.
 
     Source: DeepSeekMath (Shao et al., 2024), as Q-Insight and *Understanding Pure Textual
     Reasoning* have it in their code.
@@ -117,11 +118,12 @@ class GRPO(ChatMethod):
         seed: int = 0,
         warmup: float = 0.0,
         decay: Decay = "linear",
+        on_nonfinite: OnNonfinite = "stop",
     ) -> None:
         for readout in readouts:
             if isinstance(readout, Rated):
                 readout.paradigm = readout.paradigm or paradigm
-        super().__init__(backbone, optimizer, readouts, warmup, decay)
+        super().__init__(backbone, optimizer, readouts, warmup, decay, on_nonfinite)
         if min(iterations, rows_at_once, table_every) < 1 or beta < 0 or not clip > 0:
             raise InputError(
                 f"iterations={iterations}, rows_at_once={rows_at_once}, table_every={table_every}, "
@@ -308,16 +310,16 @@ class GRPO(ChatMethod):
         self._kept = {record["key"]: record for record in checkpoint.get("rollout", ())}
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Log the norm of the gradient; refuse to learn nothing where there is something to learn.
+        """See `Method`; refuse to learn nothing where there is something to learn.
 
         Raises:
-            RuntimeError: if rewards differ within a group and no gradient has come of it.
+            TrainingError: if rewards differ within a group and no gradient has come of it.
         """
+        super().on_before_optimizer_step(optimizer)
         differ, self._differ = self._differ, False
-        norm = _norm(self.parameters())
-        self.log("train/grad_norm", norm)
-        if everyone(torch.tensor([int(differ)], device=self.device)).any() and norm == 0:
-            raise RuntimeError(
+        nothing = self.gradient_norm == 0
+        if everyone(torch.tensor([int(differ)], device=self.device)).any() and nothing:
+            raise TrainingError(
                 "rewards differ within groups and yet all gradients are zero: nothing would be "
                 "learned. Is any part of the model trained that the passes run through "
                 "(tuning.parts), and does the loss reach it?"
@@ -347,10 +349,3 @@ def _answered(row: TextPrediction) -> Group:
 
 def _key(group: Group) -> Key:
     return group.dataset, group.index
-
-
-def _norm(parameters: Iterable[Tensor]) -> Tensor:
-    """Of all gradients, as they are before any clipping; sharded ones over all shards."""
-    norm = get_total_norm([each.grad for each in parameters if each.grad is not None])
-    whole: Tensor = norm.full_tensor() if isinstance(norm, DTensor) else norm
-    return whole

@@ -15,6 +15,7 @@ from lit_biqa.backbones.base import ImageTextEncoder
 from lit_biqa.data.datamodule import BIQADataModule
 from lit_biqa.head_settings import HeadSettings
 from lit_biqa.methods.base import Decay, Method
+from lit_biqa.methods.finite import OnNonfinite
 from lit_biqa.methods.gallery import Gallery
 from lit_biqa.objectives.alignment import contrastive_loss
 from lit_biqa.parallel import everyone
@@ -38,6 +39,7 @@ class RALI(Method):
         head: PCA, prototypes and their fit to MOS.
         warmup: share of the steps over which the learning rate rises.
         decay: how it falls afterwards.
+        on_nonfinite: ``stop`` the fit at a step that is not finite, or ``skip`` it.
         scorer: a scorer whose encoder gave the cached embeddings; needed with them alone, since
             the refitted head is shipped with that encoder.
     """
@@ -49,9 +51,10 @@ class RALI(Method):
         head: HeadSettings = HeadSettings(),
         warmup: float = 0.0,
         decay: Decay = "none",
+        on_nonfinite: OnNonfinite = "stop",
         scorer: str | None = None,
     ) -> None:
-        super().__init__(optimizer, warmup, decay)
+        super().__init__(optimizer, warmup, decay, on_nonfinite)
         self.encoder, self.base_scorer = encoder, scorer
         self.head = PrototypeHead(encoder.dim, head)
         self.gallery = Gallery(self)

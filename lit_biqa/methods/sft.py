@@ -12,6 +12,7 @@ from torch import Tensor
 from lit_biqa.backbones.vision_language import Inputs, VisionLanguageModel
 from lit_biqa.methods.base import Decay
 from lit_biqa.methods.chat import ChatMethod
+from lit_biqa.methods.finite import OnNonfinite
 from lit_biqa.methods.soft_levels import SoftLevels
 from lit_biqa.objectives.likelihood import smoothed_likelihood
 from lit_biqa.parallel import everyone, world
@@ -41,6 +42,7 @@ class SFT(ChatMethod):
             a level.
         warmup: share of the steps over which the learning rate rises.
         decay: how it falls afterwards.
+        on_nonfinite: ``stop`` the fit at a step that is not finite, or ``skip`` it.
     """
 
     def __init__(
@@ -53,8 +55,9 @@ class SFT(ChatMethod):
         soft_levels: SoftLevels | None = None,
         warmup: float = 0.03,
         decay: Decay = "cosine",
+        on_nonfinite: OnNonfinite = "stop",
     ) -> None:
-        super().__init__(backbone, optimizer, readouts, warmup, decay)
+        super().__init__(backbone, optimizer, readouts, warmup, decay, on_nonfinite)
         self.task, self.smoothing, self.soft_levels = task, smoothing, soft_levels
         self.sees_image = task.sees_image
 

@@ -20,6 +20,14 @@ Aggregation = Literal["grpo", "dr_grpo", "dapo"]
 
 _LEAST_SPREAD = 1e-4
 
+BOUND = 20.0
+"""Nats by which one log-probability is taken to exceed another, at most, before ``exp``.
+
+Of policies that a clipped step apart lie, differences are below 1. At 20 a probability has grown
+4.9e8 times; at 89 ``exp`` is infinite in float32, and one such token would end a run. A token
+beyond the bound has its value there and no gradient.
+"""
+
 
 def advantages(rewards: Tensor, scale: Scale = "group") -> Tensor:
     """How much better each completion of a group is than the group's mean.
@@ -83,18 +91,22 @@ def policy_loss(
 
     Returns:
         The loss, a scalar, and, detached, means over the tokens that count: ``ratio``; ``clipped``,
-        the share in which clipping stops the gradient; and ``kl``, where there is a reference.
+        the share in which clipping stops the gradient; ``bounded``, the share in which `BOUND`
+        does; and ``kl``, where there is a reference.
     """
     mask = mask.bool()
     if advantages.ndim == 1:
         advantages = advantages[:, None]
     # Tokens that do not count may hold anything; infinity times zero would be nan.
-    ratio = (log_probs - old_log_probs.detach()).masked_fill(~mask, 0.0).exp()
+    risen = (log_probs - old_log_probs.detach()).masked_fill(~mask, 0.0)
+    ratio, bounded = risen.clamp(max=BOUND).exp(), risen > BOUND
     gain = torch.minimum(ratio * advantages, ratio.clamp(1 - clip, 1 + clip) * advantages)
     loss, stats = -gain, {"ratio": ratio, "clipped": _stopped(ratio, advantages, clip)}
     if reference_log_probs is not None:
-        kl = _divergence(log_probs, reference_log_probs.detach(), mask)
+        fallen = (reference_log_probs.detach() - log_probs).masked_fill(~mask, 0.0)
+        kl, bounded = _divergence(fallen), bounded | (fallen > BOUND)
         loss, stats["kl"] = loss + beta * kl, kl
+    stats["bounded"] = bounded.to(ratio.dtype)
     loss = loss.masked_fill(~mask, 0.0)
     tokens = mask.sum().clamp(min=1)
     means = {name: (v.detach() * mask).sum() / tokens for name, v in stats.items()}
@@ -111,9 +123,13 @@ def _stopped(ratio: Tensor, advantages: Tensor, clip: float) -> Tensor:
     return ((above & (advantages > 0)) | (below & (advantages < 0))).to(ratio.dtype)
 
 
-def _divergence(log_probs: Tensor, reference: Tensor, mask: Tensor) -> Tensor:
-    """Schulman's k3: an unbiased estimate of KL(policy || reference), never negative."""
-    difference = (reference - log_probs).masked_fill(~mask, 0.0)
+def _divergence(difference: Tensor) -> Tensor:
+    """Schulman's k3: an unbiased estimate of KL(policy || reference), never negative.
+
+    Args:
+        difference: log-probability under the reference less that under the policy.
+    """
+    difference = difference.clamp(max=BOUND)
     return difference.exp() - difference - 1
 
 

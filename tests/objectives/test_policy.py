@@ -10,7 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lit_biqa.objectives.policy import Aggregation, advantages, policy_loss, token_log_probs
+from lit_biqa.objectives.policy import (
+    BOUND,
+    Aggregation,
+    advantages,
+    policy_loss,
+    token_log_probs,
+)
 from lit_biqa.types import InputError
 
 
@@ -64,7 +70,8 @@ def test_loss_by_hand(aggregation: Aggregation, expected: float) -> None:
     assert loss.item() == pytest.approx(expected, rel=1e-12)
     assert stats["ratio"].item() == pytest.approx(3.0 / 3)
     assert stats["clipped"].item() == pytest.approx(2 / 3)
-    assert set(stats) == {"ratio", "clipped"}
+    assert stats["bounded"].item() == 0
+    assert set(stats) == {"ratio", "clipped", "bounded"}
     (gradient,) = torch.autograd.grad(loss, log_probs)
     # Only the token that is not clipped moves, by -A * ratio, shared as its loss is.
     share = {"grpo": 1 / 4, "dr_grpo": 1 / 4, "dapo": 1 / 3}[aggregation]
@@ -94,6 +101,48 @@ def test_the_penalty_stands_outside_the_clip() -> None:
     slope = [beta * (1 - math.exp(x)) for x in (0.5, -1.0, 0.25)]
     expected = torch.tensor([[slope[0] / 4, slope[1] / 4], [slope[2] / 2, 0.0]])
     assert torch.allclose(gradient, expected.double())
+
+
+def unbounded(
+    log_probs: Tensor, old: Tensor, reference: Tensor, advantages: Tensor, mask: Tensor
+) -> Tensor:
+    """The loss as its sources have it, with ``exp`` of any difference."""
+    ratio = (log_probs - old).exp()
+    gain = torch.minimum(ratio * advantages[:, None], ratio.clamp(0.8, 1.2) * advantages[:, None])
+    difference = reference - log_probs
+    loss = 0.1 * (difference.exp() - difference - 1) - gain
+    return (loss * mask / mask.sum(1, keepdim=True)).sum() / len(mask)
+
+
+def test_the_bound_changes_nothing_below_it() -> None:
+    """Differences up to 20 nats either way, and beyond it where the policy has fallen."""
+    generator = torch.Generator().manual_seed(0)
+    steps = (torch.rand(2, 4, 50, generator=generator, dtype=torch.float64) - 0.5) * 2 * BOUND
+    log_probs = torch.full((4, 50), -50.0, dtype=torch.float64, requires_grad=True)
+    old, reference = log_probs.detach() + steps[0], log_probs.detach() + steps[1]
+    old[0, 0], reference[0, 0] = -20.0, -190.0  # ratio and exp vanish, and may
+    earned, mask = torch.tensor([1.0, -2.0, 0.5, -0.1]).double(), torch.ones(4, 50)
+    loss, stats = policy_loss(log_probs, old, reference, earned, mask, beta=0.1)
+    expected = unbounded(log_probs, old, reference, earned, mask)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-12) and stats["bounded"] == 0
+    one, other = (torch.autograd.grad(each, log_probs)[0] for each in (loss, expected))
+    assert torch.allclose(one, other, rtol=1e-12) and one.abs().max() > 1e4
+
+
+@pytest.mark.parametrize("gap", [90.0, 199.0, 1e4])
+def test_a_token_far_from_its_reference_or_its_past_ends_nothing(gap: float) -> None:
+    """As others met it at the first step: float32's exp of 89 is infinite."""
+    log_probs = torch.tensor([[-gap, -1.0], [-1.0, -1.0]], requires_grad=True)
+    old = torch.tensor([[-gap, -1.0], [-gap - 1, -1.0]])
+    reference = torch.full((2, 2), -1.0)
+    earned, mask = torch.tensor([1.0, -1.0]), torch.ones(2, 2)
+    assert not unbounded(log_probs, old, reference, earned, mask).isfinite()
+    loss, stats = policy_loss(log_probs, old, reference, earned, mask, beta=0.1)
+    (gradient,) = torch.autograd.grad(loss, log_probs)
+    assert loss.isfinite() and gradient.isfinite().all()
+    assert stats["bounded"].item() == pytest.approx(2 / 4)
+    # A token at its bound is left as it is; the others are learned from.
+    assert (gradient == 0).tolist() == [[False, False], [True, False]]
 
 
 def test_advantages_of_tokens() -> None:
