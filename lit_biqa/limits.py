@@ -37,11 +37,19 @@ NESTING = 64
 #: Digits of one number in JSON. A double has 17; Python takes quadratic time in them.
 NUMBER_DIGITS = 1_000
 
-#: Bytes of a workbook's parts once unpacked. A label file of 10,000 images unpacks to a few MB.
-WORKBOOK_BYTES = 256 * 2**20
+#: Bytes of a workbook's parts once unpacked. A label file of 10,000 images unpacks to a few MB;
+#: openpyxl takes about ten times as much memory as a part has.
+WORKBOOK_BYTES = 64 * 2**20
 
 #: Cells of a sheet. A label file of 10,000 images with ten columns has 100,000.
-WORKBOOK_CELLS = 10_000_000
+WORKBOOK_CELLS = 2_000_000
+
+#: Bytes of a MATLAB file once unpacked. That of 1,000 images has a few hundred kB.
+MATLAB_BYTES = 64 * 2**20
+
+#: Characters of one line of a CSV or text file of labels. The csv module reads no cell of more than
+#: 131,072.
+LABEL_LINE = 2**20
 
 #: Bytes of a label file of any other kind, which is read as a whole.
 LABEL_BYTES = 2 * 2**30

@@ -17,6 +17,7 @@ ROOMS = """
 _torchvision
 types
 limits compat scale
+json_text
 parallel files digests
 seals head_settings
 progress bootstrap hyperparameters

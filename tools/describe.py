@@ -27,6 +27,7 @@ from analyse_run import instantiate, restore
 
 from lit_biqa.faults import guard
 from lit_biqa.files import replacing
+from lit_biqa.json_text import parse_json
 from lit_biqa.methods.chat import ChatMethod
 from lit_biqa.progress import track
 from lit_biqa.rollout.engine import Sampling, generate
@@ -58,9 +59,16 @@ class Share:
 
     def written(self, part: Path) -> dict[Key, str]:
         """Whole lines of a part by their image; a line that was cut off is not among them."""
-        lines = part.read_text(encoding="utf-8").splitlines(True) if part.exists() else []
-        records = [(line, json.loads(line)) for line in lines if line.endswith("\n")]
-        return {(record["dataset"], record["index"]): line for line, record in records}
+        lines = part.read_text(encoding="utf-8").split("\n")[:-1] if part.exists() else []
+        found = {}
+        for number, line in enumerate(lines, start=1):
+            place = f"{part}, line {number}"
+            record = parse_json(line, place)
+            try:
+                found[record["dataset"], record["index"]] = f"{line}\n"
+            except (KeyError, TypeError) as error:
+                raise InputError(f"{place}: no text about an image; remove the file") from error
+        return found
 
     def resume(self) -> set[Key]:
         """Images that this process has written about, their file rid of a line cut off."""

@@ -14,6 +14,7 @@ import torch
 from torch import Generator, Tensor
 
 from lit_biqa.files import replacing
+from lit_biqa.json_text import parse_json
 from lit_biqa.seals import check_notes, seal_notes
 from lit_biqa.types import InputError, Sample
 
@@ -105,8 +106,8 @@ def read_embeddings(path: Path) -> Embeddings:
                 raise InputError(f"not a file of {_FORMAT}")
             vectors = file.get_tensor("embedding")
             check_notes(notes, {"embedding": vectors})
-            rows = tuple(EmbeddingRow(*row) for row in json.loads(notes["rows"]))
-            return Embeddings(vectors, rows, json.loads(notes["source"]))
+            rows = tuple(EmbeddingRow(*row) for row in parse_json(notes["rows"], "rows"))
+            return Embeddings(vectors, rows, parse_json(notes["source"], "source"))
     except InputError as error:
         raise InputError(f"{path}: {error}; {_REMEDY}") from error
     except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from lit_biqa.data.readers.entry import Entry, Label
+from lit_biqa.data.readers.tables import read_text
+from lit_biqa.json_text import parse_json
 from lit_biqa.types import InputError, Sample
 
 PARTS = ("train", "val", "test")
@@ -137,9 +138,9 @@ def _listed(entry: Entry, labels: list[Label], part: str, folder: Path) -> list[
 def _qalign_names(path: Path) -> list[str]:
     """File names in a list of Q-Align: ``image`` or ``img_path`` of each item, less its folder."""
     try:
-        items = json.loads(path.read_text(encoding="utf-8"))
+        items = parse_json(read_text(path), str(path))
         names = [item.get("image") or item["img_path"] for item in items]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path}: a JSON list of items with 'image' or 'img_path' is expected ({error!r})."
         ) from error

@@ -131,14 +131,15 @@ def reasonings(
         kind: type of distortion, or ``PRISTINE``.
         quality: its quality on [1, 5] before raters vote; the words follow it.
         content: of its pristine source.
-        count: how many texts.
+        count: how many texts are drawn; one that is drawn twice is given once.
         rng: chooses among the phrasings.
     """
     captions = rng.permutation(len(CAPTIONS))
-    return tuple(
+    drawn = (
         _reasoning(kind, quality, content, CAPTIONS[captions[i % len(CAPTIONS)]], rng)
         for i in range(count)
     )
+    return tuple(dict.fromkeys(drawn))
 
 
 def _reasoning(kind: str, quality: float, content: Content, caption: str, rng: Generator) -> str:

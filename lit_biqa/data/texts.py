@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -10,6 +9,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from lit_biqa.data.readers.tables import read_text
+from lit_biqa.json_text import parse_json
 from lit_biqa.text.parsing import tagged, without_answer, wrapped
 from lit_biqa.text.ratings import without_ratings
 from lit_biqa.types import InputError, Sample
@@ -123,12 +124,7 @@ def json_items(file: Path) -> Iterator[tuple[str, Any]]:
     Raises:
         InputError: if the file is absent or is not JSON; names file and line.
     """
-    try:
-        content = file.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise InputError(f"{file}: no such file of texts; check data.texts") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file}: cannot be read as UTF-8 text: {error}") from error
+    content = read_text(file)
     return _list_items(file, content) if content.lstrip()[:1] == "[" else _lines(file, content)
 
 
@@ -136,21 +132,12 @@ def _lines(file: Path, content: str) -> Iterator[tuple[str, Any]]:
     for number, line in enumerate(content.split("\n"), start=1):
         if line.strip():
             place = f"{file} line {number}"
-            yield place, _parse(place, line)
+            yield place, parse_json(line, place)
 
 
 def _list_items(file: Path, content: str) -> Iterator[tuple[str, Any]]:
-    for number, record in enumerate(_parse(str(file), content), start=1):
+    for number, record in enumerate(parse_json(content, str(file)), start=1):
         yield f"{file} record {number}", record
-
-
-def _parse(place: str, content: str) -> Any:
-    try:
-        return json.loads(content)
-    except json.JSONDecodeError as error:
-        raise InputError(
-            f"{place}: broken JSON ({error}); mend or remove it, the file may be cut off"
-        ) from error
 
 
 def _by_name(samples: Sequence[Sample]) -> Names:

@@ -14,7 +14,7 @@ from lit_biqa.types import InputError
 
 def test_own_csv_merges_rows_and_keeps_order(tmp_path: Path) -> None:
     path = tmp_path / "mine.csv"
-    write(path, "image,mos,text\nb.png,3,one\na.png,1.5,\nb.png,3,two\nb.png,3.0,one\n")
+    write(path, "image,mos,text\nb.png,3,one\na.png,1.5,\nb.png,3.0,two\n")
     labels = own.read(path, tmp_path)
     assert [label.name for label in labels] == ["b.png", "a.png"]
     assert labels[0].texts == ("one", "two")
@@ -30,7 +30,16 @@ def test_own_csv_merges_rows_and_keeps_order(tmp_path: Path) -> None:
         ("image,score\na.png,3\n", r"column mos missing; .*found image, score"),
         ("image,mos\na.png,nan\n", r"line 2: mos is 'nan', a finite number"),
         ("image,mos\na.png,good\n", r"line 2: mos is 'good'"),
-        ("image,mos\na.png,3\nb.png\n", r"line 3: mos is empty"),
+        ("image,mos\na.png,3\nb.png\n", r"line 3: 1 cells under 2 columns"),
+        ("image,mos\na.png,3\nb.png,\n", r"line 3: mos is empty"),
+        ("image,mos,text\na.png,3,sharp, dark\n", r"line 2: 4 cells under 3 columns"),
+        ("image,mos,mos\na.png,3,4\n", r"two columns are called mos"),
+        ("image,mos\na.png,3\na.png,3\n", r"line 3: a\.png stands in line 2 too"),
+        ("image,mos,text\na.png,3,x\na.png,3,x\n", r"line 3: a\.png stands in line 2 too"),
+        ("image,mos,reference\na.png,3,x\na.png,3,y\n", r"line 3: .*another reference .*line 2"),
+        ('image,mos,text\na.png,3,"good\nb.png,3,"nice"\n', r"line 2: no CSV row"),
+        ('image,mos,text\na.png,3,"good\nb.png,3,bad\n', r"line 2: no CSV row"),
+        ('image,mos\n"a.png,3\nb.png",3\n', r"line 2: image goes on over 2 lines"),
         ("image,mos\na.png,73\n", r"line 2: mos is 73, not on \[1, 5\]\. Rescale"),
         ("image,mos\na.png,3\na.png,4\n", r"line 3: a\.png has another mos .*line 2"),
         ("image,mos,std\na.png,3,-1\n", r"line 2: std is '-1', .*not below 0"),

@@ -10,7 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from lit_biqa.data.readers.entry import Entry, Label
-from lit_biqa.data.readers.tables import Row, existing, sheet_rows
+from lit_biqa.data.readers.tables import Row, existing
+from lit_biqa.data.readers.workbooks import sheet_rows
 from lit_biqa.types import InputError
 
 # The workbook's word for a distortion, less spaces -> folder and the word in the file name.

@@ -20,6 +20,7 @@ from lit_biqa.types import InputError
 FILES = ("koniq10k_distributions_sets.csv", "koniq10k_scores_and_distributions.csv")
 ZSCORE = (3.91176470588, 88.3888888889)  # lowest and highest over all 10,073 images
 RATING = (1.0961538461536, 4.31)  # the same of the mean rating, sum of i times c_i
+PARTS = ("training", "validation", "test", None)  # None: the file that names no split
 LARGEST_SD = 2.1  # no more than 2 on 1..5, and a little for division by n - 1
 
 
@@ -27,7 +28,7 @@ def read(folder: Path) -> list[Label]:
     """Labels: MOS as z-score, std on its scale.
 
     Raises:
-        InputError: if MOS or SD is on another scale than the file's name promises.
+        InputError: if SD is on another scale than the file's name promises, or ``set`` is unknown.
     """
     path = existing(folder, *FILES)
     rows = list(csv_rows(path, ("image_name", "MOS", "SD")))
@@ -43,8 +44,13 @@ def _label(row: Row, mos: str) -> Label:
             f"Take {FILES[0]} as its authors publish it."
         )
     ratio = (ZSCORE[1] - ZSCORE[0]) / (RATING[1] - RATING[0])
-    name, part = row.text("image_name"), row.cells.get("set")
-    return Label(name, row.number(mos), deviation * ratio, part=part)
+    part = row.text("set") if "set" in row.cells else None
+    if part not in PARTS:
+        raise InputError(
+            f"{row.place}: set is {part!r:.60}, training, validation or test is expected. "
+            f"Take {FILES[0]} as its authors publish it."
+        )
+    return Label(row.text("image_name"), row.number(mos), deviation * ratio, part=part)
 
 
 ENTRY = Entry(

@@ -9,11 +9,14 @@ its size the deviation of the mean.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from lit_biqa.data.readers.entry import Entry, Label
-from lit_biqa.data.readers.tables import existing, matlab_values
+from lit_biqa.data.readers.matlab import numbers, texts
+from lit_biqa.data.readers.tables import existing
 from lit_biqa.types import InputError
+
+T = TypeVar("T")
 
 # Entries of the label files, in their order.
 COUNTS = {"jp2k": 227, "jpeg": 233, "wn": 174, "gblur": 174, "fastfading": 174}
@@ -23,22 +26,21 @@ def read(folder: Path) -> list[Label]:
     """Labels from ``dmos_realigned.mat`` and ``refnames_all.mat``.
 
     Raises:
-        InputError: if a variable does not have 982 entries.
+        InputError: if a variable does not have 982 entries, or one is of another kind.
     """
     path = existing(folder, "dmos_realigned.mat")
     names = [f"{kind}/img{i}.bmp" for kind, n in COUNTS.items() for i in range(1, n + 1)]
-    scores = _entries(path, "dmos_new", len(names))
-    copies = _entries(path, "orgs", len(names))
-    references = _entries(existing(folder, "refnames_all.mat"), "refnames_all", len(names))
+    scores, copies = (_whole(path, v, numbers(path, v), len(names)) for v in ("dmos_new", "orgs"))
+    path = existing(folder, "refnames_all.mat")
+    references = _whole(path, "refnames_all", texts(path, "refnames_all"), len(names))
     return [
-        Label(name, float(score), reference=str(reference))
+        Label(name, score, reference=reference)
         for name, score, copy, reference in zip(names, scores, copies, references, strict=True)
         if not copy
     ]
 
 
-def _entries(path: Path, variable: str, count: int) -> list[Any]:
-    values = matlab_values(path, variable)
+def _whole(path: Path, variable: str, values: list[T], count: int) -> list[T]:
     if len(values) != count:
         raise InputError(
             f"{path}: {variable} has {len(values)} entries, {count} are expected "

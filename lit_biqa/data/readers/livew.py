@@ -11,25 +11,29 @@ import re
 from pathlib import Path
 
 from lit_biqa.data.readers.entry import Entry, Label
-from lit_biqa.data.readers.tables import existing, matlab_values
+from lit_biqa.data.readers.matlab import numbers, texts
+from lit_biqa.data.readers.tables import existing
 from lit_biqa.types import InputError
 
 RATED, TRAINING = "rated", "rater training"
 
 
 def read(folder: Path) -> list[Label]:
-    """Labels from the three files of ``Data/``; MOS and rating deviation on 0..100."""
-    columns = []
-    for name in ("AllImages_release", "AllMOS_release", "AllStdDev_release"):
-        columns.append(matlab_values(existing(folder / "Data", f"{name}.mat"), name))
-    if len({len(column) for column in columns}) != 1:
+    """Labels from the three files of ``Data/``; MOS and rating deviation on 0..100.
+
+    Raises:
+        InputError: if the files differ in length, or an entry is empty or of another kind.
+    """
+    variables = ("AllImages_release", "AllMOS_release", "AllStdDev_release")
+    paths = [existing(folder / "Data", f"{name}.mat") for name in variables]
+    names = texts(paths[0], variables[0])
+    mos, std = numbers(paths[1], variables[1]), numbers(paths[2], variables[2], least=0.0)
+    if len({len(names), len(mos), len(std)}) != 1:
         raise InputError(
             f"{folder / 'Data'}: the three .mat files differ in length "
-            f"({', '.join(str(len(column)) for column in columns)}). Unpack the archive again."
+            f"({len(names)}, {len(mos)}, {len(std)}). Unpack the archive again."
         )
-    return [
-        _label(str(name), float(mos), float(std)) for name, mos, std in zip(*columns, strict=True)
-    ]
+    return [_label(*row) for row in zip(names, mos, std, strict=True)]
 
 
 def _label(name: str, mos: float, std: float) -> Label:

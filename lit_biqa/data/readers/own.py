@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from lit_biqa.data.readers.entry import Entry, Label
-from lit_biqa.data.readers.tables import Row, csv_rows
+from lit_biqa.data.readers.tables import Row, csv_rows, first_line
 from lit_biqa.types import InputError
 
 
@@ -43,11 +43,9 @@ def read(path: Path, _folder: Path) -> list[Label]:
 
     Raises:
         InputError: if it lacks a column, a MOS is NaN or not on [1, 5], or rows of one image
-            contradict each other; names the line.
+            contradict or repeat each other; names the line.
     """
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        degraded = "degradation" in file.readline().strip().split(",")
-    if degraded:
+    if "degradation" in [name.strip() for name in first_line(path).split(",")]:
         return [_degraded(row) for row in csv_rows(path, ("image", "degradation", "severity"))]
     return merged(csv_rows(path, ("image", "mos")), "image")
 
@@ -60,20 +58,43 @@ def _degraded(row: Row) -> Label:
 
 
 def merged(rows: Iterable[Row], key: str) -> list[Label]:
-    """One label per image, in the order in which they first occur, with the texts of all rows."""
+    """One label per image, in the order in which they first occur, with the texts of all rows.
+
+    Raises:
+        InputError: if a row of an image has another score or source than its first, or no text
+            that is new.
+    """
     first: dict[str, tuple[Row, Label]] = {}
     texts: dict[str, dict[str, None]] = {}
     for row in rows:
-        name = row.text(key)
-        kept, _ = first.setdefault(name, (row, _label(row, name)))
-        if (row.number("mos"), _std(row)) != (kept.number("mos"), _std(kept)):
-            raise InputError(
-                f"{row.place}: {name} has another mos or std than in {kept.place}. "
-                "Give an image one score."
-            )
-        if str(row.cells.get("text") or "").strip():
-            texts.setdefault(name, {})[row.text("text")] = None
-    return [replace(label, texts=tuple(texts.get(name, ()))) for name, (_, label) in first.items()]
+        name, text = row.text(key), str(row.cells.get("text") or "").strip()
+        if name in first:
+            _compare(name, row, first[name][0], text in ("", *texts[name]))
+        else:
+            first[name], texts[name] = (row, _label(row, name)), {}
+        texts[name].update({text: None} if text else {})
+    return [replace(label, texts=tuple(texts[name])) for name, (_, label) in first.items()]
+
+
+def _compare(name: str, row: Row, kept: Row, known: bool) -> None:
+    where = kept.place.rpartition(", ")[2]
+    if (row.number("mos"), _std(row)) != (kept.number("mos"), _std(kept)):
+        raise InputError(
+            f"{row.place}: {name} has another mos or std than in {where}. Give an image one score."
+        )
+    if _reference(row) != _reference(kept):
+        raise InputError(
+            f"{row.place}: {name} has another reference than in {where}. Give an image one source."
+        )
+    if known:
+        raise InputError(
+            f"{row.place}: {name} stands in {where} too, and this row adds no new text. "
+            "Keep one of them."
+        )
+
+
+def _reference(row: Row) -> str | None:
+    return str(row.cells.get("reference") or "").strip() or None
 
 
 def _std(row: Row) -> float | None:
@@ -90,6 +111,5 @@ def _label(row: Row, name: str) -> Label:
             "1 + 4 (mos - min) / (max - min) with min and max over the whole data set, "
             "and std by 4 std / (max - min)."
         )
-    reference = str(row.cells.get("reference") or "").strip() or None
     std = _std(row)
-    return Label(name, mos, math.nan if std is None else std, reference=reference)
+    return Label(name, mos, math.nan if std is None else std, reference=_reference(row))

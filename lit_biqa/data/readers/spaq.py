@@ -9,7 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from lit_biqa.data.readers.entry import Entry, Label
-from lit_biqa.data.readers.tables import existing, sheet_rows
+from lit_biqa.data.readers.tables import existing
+from lit_biqa.data.readers.workbooks import sheet_rows
 
 
 def read(folder: Path) -> list[Label]:

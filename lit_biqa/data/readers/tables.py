@@ -1,17 +1,21 @@
-"""Label files row by row: columns that must be there, numbers that are numbers, places named."""
+"""Rows of label files, read so that a broken one is named with its row."""
 
 from __future__ import annotations
 
 import csv
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lit_biqa.files import refuse_special
+from lit_biqa.limits import LABEL_BYTES, LABEL_LINE
 from lit_biqa.types import InputError
 
-HEADER_WITHIN = 10  # a workbook's header is looked for in its first rows
+TEXT = "text"
+"""The one column whose cells may hold line breaks."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ class Row:
         if not math.isfinite(value) or value < least:
             expected = "a finite number" + f" not below {least:g}" * math.isfinite(least)
             raise InputError(
-                f"{self.place}: {column} is {text!r}, {expected} is expected. "
+                f"{self.place}: {column} is {text[:60]!r}, {expected} is expected. "
                 "Mend the row or take the label file from its authors again."
             )
         return value
@@ -74,64 +78,76 @@ def existing(folder: Path, *names: str) -> Path:
     )
 
 
+def check_file(path: Path, most: int = LABEL_BYTES) -> None:
+    """See that a path is a file that may be read, before any of it is.
+
+    Raises:
+        InputError: if it is absent, a folder or a pipe, or larger than ``most`` bytes.
+    """
+    refuse_special(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; check its name.")
+    size = path.stat().st_size
+    if size > most:
+        raise InputError(
+            f"{path} has {size:,} bytes, more than the {most:,} of any label file. "
+            "Take it from its authors again."
+        )
+
+
+def read_text(path: Path) -> str:
+    """A whole text file.
+
+    Raises:
+        InputError: if it is absent, too large or no text in UTF-8.
+    """
+    check_file(path)
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: cannot be read as UTF-8 text: {error}") from error
+
+
 def csv_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
     """Rows of a CSV with a header; quoted commas, CRLF and a byte-order mark are fine.
 
     Raises:
-        InputError: if the file is empty or not text, or lacks one of ``columns``.
+        InputError: if the file is empty or not text, lacks one of ``columns`` or has one twice, or
+            a row is not as wide as the header, has a line break outside `TEXT`, or unbalanced
+            quotes: a stray quote would take all rows up to the next one into its cell.
     """
+    reader = csv.reader(_lines(path, "no CSV file"), strict=True)
+    begin = 1
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, restval=None)
-            _demand(path, columns, reader.fieldnames or [])
-            for cells in reader:
-                yield Row(f"{path}, line {reader.line_num}", cells)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path} is no CSV file in UTF-8 ({error}).") from error
-
-
-def sheet_rows(path: Path, columns: Sequence[str], sheet: str | None = None) -> Iterator[Row]:
-    """Rows of an Excel sheet below the row that holds ``columns``, wherever that row stands.
-
-    Args:
-        path: an ``.xlsx`` file.
-        columns: names that the header row must hold, in any columns.
-        sheet: its name; None means the first.
-
-    Raises:
-        InputError: if the file is no workbook, or has no such sheet or header.
-    """
-    header: dict[str, int] = {}
-    for number, values in enumerate(_sheet_values(path, sheet), start=1):
-        if not header:
-            names = {str(value).strip(): i for i, value in enumerate(values) if value is not None}
-            if set(columns) <= set(names):
-                header = names
-            elif number == HEADER_WITHIN:
-                break
-        elif any(value is not None for value in values):
-            yield Row(f"{path}, row {number}", {name: values[i] for name, i in header.items()})
-    if not header:
+        header = [name.strip() for name in next(reader, [])]
+        _demand(path, columns, header)
+        begin = reader.line_num + 1
+        for cells in reader:
+            place = f"{path}, line {begin}"
+            if any(cell.strip() for cell in cells):
+                yield Row(place, _cells(place, header, cells))
+            begin = reader.line_num + 1
+    except csv.Error as error:
         raise InputError(
-            f"{path}: no header with the columns {', '.join(columns)} in the first "
-            f"{HEADER_WITHIN} rows. Take the workbook from its authors again."
+            f"{path}, line {begin}: no CSV row ({error}). A quote is probably not closed, or not "
+            "doubled within a cell."
+        ) from error
+
+
+def _cells(place: str, header: list[str], cells: list[str]) -> dict[str, str]:
+    if len(cells) != len(header):
+        raise InputError(
+            f"{place}: {len(cells)} cells under {len(header)} columns. The row may be cut off, or "
+            "a cell with a comma wants quotes."
         )
-
-
-def _sheet_values(path: Path, sheet: str | None) -> Iterator[tuple[Any, ...]]:
-    import openpyxl
-
-    try:
-        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-    except Exception as error:  # openpyxl lets zip, XML and key errors of a broken file through
-        raise InputError(f"{path} cannot be read as an .xlsx workbook ({error}).") from error
-    try:
-        if sheet is not None and sheet not in book.sheetnames:
-            raise InputError(f"{path} has no sheet {sheet!r}; it has {', '.join(book.sheetnames)}.")
-        page = book[sheet] if sheet else book.worksheets[0]
-        yield from page.iter_rows(values_only=True)
-    finally:
-        book.close()
+    row = dict(zip(header, cells, strict=True))
+    for name, cell in row.items():
+        if name != TEXT and ("\n" in cell.strip() or "\r" in cell.strip()):
+            raise InputError(
+                f"{place}: {name} goes on over {len(cell.splitlines())} lines. A quote that opens "
+                "there is probably a stray one; take it out."
+            )
+    return row
 
 
 def separated_rows(
@@ -147,11 +163,7 @@ def separated_rows(
     Raises:
         InputError: if the file is not text, or a line has another number of columns.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is no text file in UTF-8 ({error}).") from error
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(_lines(path, "no text file"), start=1):
         cells = [cell.strip() for cell in line.split(separator)]
         if line.strip() and len(cells) != len(columns):
             raise InputError(
@@ -162,24 +174,31 @@ def separated_rows(
             yield Row(f"{path}, line {number}", dict(zip(columns, cells, strict=True)))
 
 
-def matlab_values(path: Path, variable: str) -> list[Any]:
-    """A MATLAB variable as a flat list; a cell of strings gives strings.
+def first_line(path: Path) -> str:
+    """The first line of a text file, empty where it has none.
 
     Raises:
-        InputError: if the file is no MATLAB file or lacks the variable.
+        InputError: if the file is not text.
     """
-    from scipy.io import loadmat
+    return next(_lines(path, "no CSV file"), "")
 
+
+def _lines(path: Path, otherwise: str) -> Iterator[str]:
+    """Lines with their ends, none longer than `LABEL_LINE`."""
+    check_file(path)
     try:
-        content = loadmat(path)
-    except Exception as error:  # scipy lets errors of many kinds out of a broken file
-        raise InputError(f"{path} cannot be read as a MATLAB file ({error}).") from error
-    if variable not in content:
-        names = ", ".join(name for name in content if not name.startswith("__")) or "none"
-        raise InputError(f"{path}: variable {variable!r} expected; it has {names}.")
-    values = content[variable].ravel()
-    # A cell holds one array around each value.
-    return [value.ravel()[0] if values.dtype == object else value for value in values]
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            number = 0
+            while line := file.readline(LABEL_LINE + 1):
+                number += 1
+                if len(line) > LABEL_LINE:
+                    raise InputError(
+                        f"{path}, line {number}: longer than {LABEL_LINE:,} characters, the limit. "
+                        "Take the file from where it was made again."
+                    )
+                yield line
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is {otherwise} in UTF-8 ({error}).") from error
 
 
 def _demand(path: Path, columns: Sequence[str], found: Sequence[str]) -> None:
@@ -187,5 +206,19 @@ def _demand(path: Path, columns: Sequence[str], found: Sequence[str]) -> None:
     if absent:
         raise InputError(
             f"{path}: column {', '.join(absent)} missing; expected {', '.join(columns)}, "
-            f"found {', '.join(found) or 'nothing'}."
+            f"found {', '.join(found)[:300] or 'nothing'}."
+        )
+    refuse_doubles(str(path), found)
+
+
+def refuse_doubles(place: str, header: Sequence[str]) -> None:
+    """See that no column stands in a header twice; those without a name may.
+
+    Raises:
+        InputError: naming the columns that do.
+    """
+    twice = [name for name, count in Counter(header).items() if name and count > 1]
+    if twice:
+        raise InputError(
+            f"{place}: two columns are called {', '.join(twice)[:300]}. Keep the one that holds."
         )
