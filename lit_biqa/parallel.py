@@ -182,6 +182,17 @@ def everyone(rows: Tensor) -> Tensor:
     return gathered
 
 
+def share(count: Tensor) -> Tensor:
+    """What a sum over this rank's things is multiplied by to give the mean over those of all ranks.
+
+    Ranks' gradients are averaged afterwards, so their number is multiplied in.
+
+    Args:
+        count: of this rank's things, a scalar.
+    """
+    return world()[1] / everyone(count[None]).sum().clamp_min(1).to(torch.float32)
+
+
 def gradient_norm(parameters: Iterable[Tensor]) -> Tensor:
     """Of all gradients, as they are before any clipping; sharded ones over all shards."""
     norm = get_total_norm([each.grad for each in parameters if each.grad is not None])

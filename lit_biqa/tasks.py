@@ -47,6 +47,10 @@ class Task(ABC):
     def suits(self, sample: Sample) -> bool:
         """Whether this task can be learned from a sample."""
 
+    def shows(self, sample: Sample) -> bool:
+        """Whether the image of a sample is shown in each of its examples."""
+        return self.sees_image and sample.path is not None
+
     @abstractmethod
     def example(self, batch: Batch, row: int, step: int) -> Example:
         """The example of a row; ``step`` numbers the training step, for what varies."""
@@ -164,6 +168,10 @@ class Imitate(Task):
         """With a known MOS and tagged texts."""
         tags = (tagged(text, tag) for text in sample.texts for tag in ("caption", "think"))
         return bool(sample.texts) and all(tags) and math.isfinite(sample.mos)
+
+    def shows(self, sample: Sample) -> bool:
+        """See `Task`; the form ``text`` shows none."""
+        return super().shows(sample) and "text" not in self.forms
 
     def example(self, batch: Batch, row: int, step: int) -> Example:
         """See `Task`; the form follows from step and image."""

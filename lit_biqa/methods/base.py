@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.strategies import DDPStrategy, Strategy
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
@@ -40,6 +41,17 @@ def schedule(step: int, steps: int, warmup: float, decay: Decay) -> float:
     return {"none": 1.0, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}[decay]
 
 
+def allow_unused(strategy: Strategy) -> None:
+    """Have DDP wait for no gradient that a rank does not make.
+
+    What no rank has used keeps no gradient, as on one process; what some have is averaged with
+    zeros of the others. It costs DDP a walk through the graph in each step. FSDP2 needs none: all
+    ranks run all parts there, see `lit_biqa.backbones.sharded.Sharded.anyone`.
+    """
+    if isinstance(strategy, DDPStrategy):
+        strategy._ddp_kwargs["find_unused_parameters"] = True
+
+
 class Method(Evaluator):
     """A way to predict MOS; a subclass is its loss and its reading of a score.
 
@@ -61,6 +73,11 @@ class Method(Evaluator):
         super().__init__()
         self.make_optimizer, self.warmup, self.decay = optimizer, warmup, decay
         self.watch = Watch(on_nonfinite)
+
+    @property
+    def leaves_unused(self) -> bool:
+        """Whether a step of a fit, on some rank, may use but a part of what is trained."""
+        return False
 
     @abstractmethod
     def load(self) -> None:
@@ -88,6 +105,8 @@ class Method(Evaluator):
         if self.trainer.state.fn != TrainerFn.FITTING:
             # With those of a fit, FSDP2 would look for their state in a file of weights alone.
             self.trainer.strategy.optimizers = []
+        if self.leaves_unused:
+            allow_unused(self.trainer.strategy)
         if any(True for _ in self.parameters()):
             return
         self.load()

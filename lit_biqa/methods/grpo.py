@@ -179,6 +179,11 @@ class GRPO(ChatMethod):
         # One row for each image: its texts are what rewards compare with.
         samples["train"] = [replace(s, texts=(), prompts=(), conclusions=()) for s in kept]
 
+    @property
+    def leaves_unused(self) -> bool:
+        """Where second passes alone are learned: they see no image."""
+        return not self.paradigm.updates[0]
+
     def question(self, batch: Batch, row: int) -> Chat:
         """See `ChatMethod`; the first of the paradigm, with the MOS masked."""
         return self.paradigm.question(batch, row)

@@ -5,17 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-import torch
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
 
+from lit_biqa import parallel
 from lit_biqa.backbones.vision_language import Inputs, VisionLanguageModel
 from lit_biqa.methods.base import Decay
 from lit_biqa.methods.chat import ChatMethod
 from lit_biqa.methods.finite import OnNonfinite
 from lit_biqa.methods.soft_levels import SoftLevels
 from lit_biqa.objectives.likelihood import smoothed_likelihood
-from lit_biqa.parallel import everyone, world
 from lit_biqa.readouts.base import Readout
 from lit_biqa.tasks import Describe, Example, Task, asked
 from lit_biqa.types import Batch, Chat, InputError, Prediction, Sample
@@ -87,6 +86,11 @@ class SFT(ChatMethod):
             self.data.samples[part] = kept
             self._check_lengths(kept)
 
+    @property
+    def leaves_unused(self) -> bool:
+        """Where rows without an image are learned: they use neither the tower nor its experts."""
+        return not all(map(self.task.shows, self.data.samples["train"]))
+
     def question(self, batch: Batch, row: int) -> Chat:
         """See `ChatMethod`; that of tasks which learn to describe."""
         if not isinstance(self.task, Describe):
@@ -143,10 +147,6 @@ def likelihood(model: VisionLanguageModel, inputs: Inputs, smoothing: float) -> 
 
 
 def share(inputs: Inputs) -> Tensor:
-    """What a sum over this rank's answer tokens is multiplied by to give the mean over all ranks.
-
-    Ranks' gradients are averaged afterwards, so their number is multiplied in.
-    """
+    """See `lit_biqa.parallel.share`, of answer tokens."""
     assert inputs.labels is not None
-    count = (inputs.labels[:, 1:] >= 0).sum()[None]
-    return world()[1] / everyone(count).sum().clamp_min(1).to(torch.float32)
+    return parallel.share((inputs.labels[:, 1:] >= 0).sum())

@@ -15,6 +15,7 @@ from lit_biqa.objectives.likelihood import (
     pairwise_fidelity,
     smoothed_likelihood,
 )
+from lit_biqa.parallel import everyone, gather_rows, share, world
 from lit_biqa.readouts.words import Words
 from lit_biqa.tasks import Example
 from lit_biqa.text.levels import Density, expected_score, soft_labels, two_point_labels
@@ -25,7 +26,7 @@ class SoftLevels:
     """Fidelity between pairs, and for each image soft labels beside the other words' likelihood.
 
     ``rank * fidelity + level * (cross-entropy of all words but the level + divergence)``. Each
-    image is paired with the next of its data set in the batch.
+    image is paired with the next of its data set in the batch, which is that of all ranks.
 
     Args:
         rank: weight of the fidelity between pairs; 0 leaves it out.
@@ -60,7 +61,7 @@ class SoftLevels:
         labels = self.labels(mos, std)
         divergence = level_divergence(logits, tokens, labels)
         scores = expected_score(level_probabilities(logits, tokens))
-        fidelity = self._fidelity(scores, mos, std, batch["dataset"])
+        fidelity = self._fidelity(in_order(scores), in_order(mos), in_order(std), names_of(batch))
         loss = self.rank * fidelity + self.level * (likelihood + divergence)
         parts = {"likelihood": likelihood, "divergence": divergence, "fidelity": fidelity}
         return loss, {name: part.detach() for name, part in parts.items()}
@@ -95,8 +96,23 @@ def pairs(names: Sequence[str]) -> tuple[list[int], list[int]]:
     return first, second
 
 
+def in_order(rows: Tensor) -> Tensor:
+    """Rows ``[B]`` of all ranks, as they stand in the batch: ranks take them in turn."""
+    return everyone(rows).view(world()[1], -1).T.flatten()
+
+
+def names_of(batch: Batch) -> list[str]:
+    """Data sets of the rows of all ranks, in the same order."""
+    rank, ranks = world()
+    own = [(place * ranks + rank, name) for place, name in enumerate(batch["dataset"])]
+    return [name for _, name in gather_rows(own, lambda pair: pair[0])]
+
+
 def _parts(model: VisionLanguageModel, inputs: Inputs, tokens: list[int]) -> tuple[Tensor, Tensor]:
-    """Mean likelihood of all answer tokens but the levels, and logits at the levels ``[B, V]``."""
+    """Likelihood of all answer tokens but the levels, and logits at the levels ``[B, V]``.
+
+    The likelihood is this rank's share of the mean over the tokens of all ranks.
+    """
     assert inputs.labels is not None
     hidden: Any = model.hidden(inputs).last_hidden_state[:, :-1]
     labels = inputs.labels[:, 1:]
@@ -107,5 +123,6 @@ def _parts(model: VisionLanguageModel, inputs: Inputs, tokens: list[int]) -> tup
     rows = torch.arange(len(at), device=at.device)
     others = labels.clone()
     others[rows, at] = IGNORED
-    likelihood = smoothed_likelihood(hidden, model.head.weight, others, 0.0)
+    summed = smoothed_likelihood(hidden, model.head.weight, others, 0.0, reduction="sum")
+    likelihood = summed * share((others != IGNORED).sum())
     return likelihood, model.head(hidden[rows, at])

@@ -228,9 +228,8 @@ def test_images_that_only_a_readout_sees_are_not_opened_to_train(tmp_path: Path)
     assert len(rows(fit(tmp_path, "run", made))) == 5
 
 
-def test_two_ranks_of_shards_do_what_one_does(tmp_path: Path) -> None:
-    """Rows with and without image together: what one rank does not see, the other may."""
-    made = settings(tmp_path, "Converse", "qwen_vl", "LevelLogits")
+def talk(folder: Path) -> dict[str, Any]:
+    """Conversations, every third with an image; the last batch of an epoch may have none."""
     records = []
     for number in range(12):
         asked = f"Is image {number} sharp?"
@@ -239,29 +238,71 @@ def test_two_ranks_of_shards_do_what_one_does(tmp_path: Path) -> None:
             record["image"], asked = f"train-{number}.png", f"<image>{asked}"
         said = {"from": "gpt", "value": f"It is {'sharp' if number % 2 else 'blurred'}."}
         records.append(record | {"conversations": [{"from": "human", "value": asked}, said]})
-    (tmp_path / "talk.json").write_text(json.dumps(records))
-    made["data"] |= {
+    (folder / "talk.json").write_text(json.dumps(records))
+    return {
         "train": ["conversations"],
-        "val": [],
-        "conversations": {"file": str(tmp_path / "talk.json"), "images": str(tmp_path)},
+        "conversations": {"file": str(folder / "talk.json"), "images": str(folder)},
     }
-    alone = fit(tmp_path, "alone", made)
-    two = {"data_parallel_size": 2, "tensor_parallel_size": 1, "save_distributed_checkpoint": False}
-    made["trainer"] |= {
-        "devices": 2,
-        "strategy": {
-            "class_path": "lightning.pytorch.strategies.ModelParallelStrategy",
-            "init_args": two,
-        },
+
+
+def mixed(folder: Path) -> dict[str, Any]:
+    """Rows with and without image together: what one rank does not see, the other may."""
+    made = settings(folder, "Converse", "mplug_owl2")
+    made["data"] |= talk(folder) | {"batch_size": 2}
+    return made
+
+
+def text_alone(folder: Path) -> dict[str, Any]:
+    """As sft/conclude.yaml: what images alone pass through gets no gradient."""
+    made = settings(folder, "Conclude", "mplug_owl2")
+    made["model"]["init_args"]["backbone"]["init_args"]["tuning"] = {"parts": ["language"]}
+    return made
+
+
+def soft(folder: Path) -> dict[str, Any]:
+    """As sft/deqa.yaml: images are paired with those of other ranks."""
+    made = settings(folder, "NameLevel", "qwen_vl", "LevelLogits")
+    made["model"]["init_args"]["soft_levels"] = {
+        "class_path": "lit_biqa.methods.soft_levels.SoftLevels"
     }
-    sharded = fit(tmp_path, "sharded", made, ranks=2)
-    expected = runs.logged(alone, "train/loss")
-    assert len(expected) == 3
-    assert runs.logged(sharded, "train/loss") == pytest.approx(expected, abs=1e-4)
-    for one, other in zip(rows(alone), rows(sharded), strict=True):
-        assert float(other["score"]) == pytest.approx(float(one["score"]), abs=1e-3)
-    both = [load_file(run / "weights" / "model.safetensors") for run in (alone, sharded)]
-    assert max((both[0][name] - both[1][name]).abs().max() for name in both[0]) < 1e-3
+    return made
+
+
+TWO = {"data_parallel_size": 2, "tensor_parallel_size": 1, "save_distributed_checkpoint": False}
+STRATEGIES: dict[str, Any] = {
+    "ddp": "ddp",
+    "fsdp": {
+        "class_path": "lightning.pytorch.strategies.ModelParallelStrategy",
+        "init_args": TWO,
+    },
+}
+
+
+@pytest.fixture(scope="module", params=[mixed, text_alone, soft])
+def alone(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, Any]]:
+    folder = tmp_path_factory.mktemp(request.param.__name__)
+    made: dict[str, Any] = request.param(folder)
+    made["data"]["val"] = []
+    if not made["model"]["init_args"]["readouts"]:
+        made["data"]["test"] = []
+    return fit(folder, "alone", made), made
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_two_ranks_do_what_one_does(alone: tuple[Path, dict[str, Any]], strategy: str) -> None:
+    run, made = alone
+    made = made | {"trainer": made["trainer"] | {"devices": 2, "strategy": STRATEGIES[strategy]}}
+    other = fit(run.parent, strategy, made, ranks=2)
+    expected = runs.logged(run, "train/loss")
+    assert len(expected) >= 3
+    assert runs.logged(other, "train/loss") == pytest.approx(expected, abs=1e-5)
+    if made["data"]["test"]:
+        for one, two in zip(rows(run), rows(other), strict=True):
+            assert float(two["score"]) == pytest.approx(float(one["score"]), abs=1e-4)
+    both = [load_file(each / "weights" / "model.safetensors") for each in (run, other)]
+    assert max((both[0][name] - both[1][name]).abs().max() for name in both[0]) < 1e-5
 
 
 def test_what_cannot_be_learned_is_said_before_weights_load(tmp_path: Path) -> None:
