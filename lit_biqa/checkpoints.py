@@ -14,14 +14,21 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.strategies import Strategy
 
+from lit_biqa.archives import SealingFile, check_archive, note_written
 from lit_biqa.files import whole
 from lit_biqa.run_folder import RunFolder
 from lit_biqa.types import InputError
 
 
 def read_state(path: Path) -> dict[str, torch.Tensor]:
-    """Weights of a checkpoint file, on the CPU."""
+    """Weights of a checkpoint file, on the CPU.
+
+    Raises:
+        InputError: if it is damaged, or a folder.
+    """
+    check_archive(path)
     content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     state: dict[str, torch.Tensor] = content["state_dict"]
     return state
@@ -65,6 +72,26 @@ def _compare(path: Path, model: pl.LightningModule) -> None:
         )
 
 
+def refuse_sharded(strategy: Strategy) -> None:
+    """Refuse a strategy that would write checkpoints as folders, which are not read again.
+
+    Raises:
+        InputError: naming the setting that makes them files.
+    """
+    sharded = {
+        "save_distributed_checkpoint: false": getattr(
+            strategy, "_save_distributed_checkpoint", False
+        ),
+        "state_dict_type: full": getattr(strategy, "_state_dict_type", "full") != "full",
+    }
+    for remedy, applies in sharded.items():
+        if applies:
+            raise InputError(
+                f"{type(strategy).__name__} would write checkpoints as folders, which are not read "
+                f"again since they can run programs: set {remedy} under trainer.strategy.init_args."
+            )
+
+
 class WholeCheckpointIO(TorchCheckpointIO):
     """Checkpoint files that no kill, crash or full disk leaves half written.
 
@@ -83,11 +110,14 @@ class WholeCheckpointIO(TorchCheckpointIO):
         with whole(Path(path)) as part:
             try:
                 with part.open("wb") as file:
-                    torch.save(checkpoint, file)
+                    sealing = SealingFile(file)
+                    torch.save(checkpoint, sealing)  # type: ignore[arg-type]  # it only writes
+                    sealing.seal()
             except RuntimeError as error:
                 # torch covers the failed write with a complaint about positions in the file.
                 cause = error.__context__
                 raise cause if isinstance(cause, OSError) else error from None
+        note_written(Path(path))
 
     def load_checkpoint(
         self,
@@ -95,7 +125,12 @@ class WholeCheckpointIO(TorchCheckpointIO):
         map_location: Callable[..., Any] | None = lambda storage, _: storage,
         weights_only: bool | None = True,
     ) -> dict[str, Any]:
-        """Read tensors and plain values; anything else in the file is refused."""
+        """Read tensors and plain values; anything else in the file is refused.
+
+        Raises:
+            InputError: if it is damaged, or a folder.
+        """
+        check_archive(Path(path))
         return super().load_checkpoint(path, map_location, weights_only=True)
 
 

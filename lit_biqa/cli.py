@@ -33,6 +33,7 @@ from lit_biqa.checkpoints import (
     WholeCheckpointIO,
     explaining_misfit,
     read_state,
+    refuse_sharded,
 )
 from lit_biqa.config_files import merge_arguments
 from lit_biqa.data.datamodule import BIQADataModule
@@ -176,13 +177,15 @@ class CLI(LightningCLI):
         logger = settings.logger
         if logger is None or logger is True:
             logger = TensorBoardLogger(self.run_folder.path, name="", version="")
-        return super().instantiate_trainer(
+        trainer = super().instantiate_trainer(
             default_root_dir=self.run_folder.path,
             logger=logger,
             callbacks=callbacks,
             plugins=[*listed(settings.plugins), WholeCheckpointIO()],
             **kwargs,
         )
+        refuse_sharded(trainer.strategy)
+        return trainer
 
     def fit(self, model: Method, datamodule: BIQADataModule) -> None:
         """Train, from the start or from where a run was cut off."""

@@ -10,12 +10,14 @@ import os
 import pickle
 import shutil
 import tempfile
+import textwrap
 import time
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lit_biqa.archives import check_archive, refuse_folder
 from lit_biqa.types import InputError
 
 # Processes that Lightning starts for the other devices are told the folder of the first.
@@ -109,7 +111,7 @@ def find_weights(run: RunFolder | None, wanted: str | None) -> Path | None:
         An existing file, or ``None`` for the model as its settings make it.
 
     Raises:
-        InputError: if there is no such checkpoint.
+        InputError: if there is no such checkpoint, or it is no file.
     """
     if wanted == "none":
         return None
@@ -124,6 +126,7 @@ def find_weights(run: RunFolder | None, wanted: str | None) -> Path | None:
         candidates = {"best": [run.best], "last": [run.last]}.get(str(wanted), [run.best, run.last])
     for path in candidates:
         if path.exists():
+            refuse_folder(path)
             return path.absolute()
     raise InputError(
         f"no checkpoint at {candidates[0]}: name the folder of a finished fit with --run, "
@@ -140,8 +143,8 @@ def choose(named: RunFolder | None, configs: Sequence[Path], nodes: int) -> RunF
         nodes: machines that take part.
 
     Raises:
-        InputError: if several processes were started at once and no folder was named, or it cannot
-            be written to.
+        InputError: if several processes were started at once and no folder was named, it cannot
+            be written to, or it holds a requeued job's checkpoint that must not be read.
     """
     handed_down = os.environ.get(_HANDED_DOWN)
     if named is not None:
@@ -156,6 +159,9 @@ def choose(named: RunFolder | None, configs: Sequence[Path], nodes: int) -> RunF
         path = _claim(Path("runs").absolute(), _stem(configs))
     run = RunFolder(path)
     run.prepare()
+    for requeued in path.glob("hpc_ckpt_*"):
+        # On SLURM Lightning takes it up unasked.
+        check_checkpoint(requeued, resume=False)
     os.environ[_HANDED_DOWN] = str(path)
     return run
 
@@ -197,17 +203,16 @@ def check_checkpoint(path: Path, resume: bool) -> None:
     Only the outline of the file is read; nothing in it is executed.
 
     Args:
-        path: an existing file, or the folder of a sharded checkpoint.
+        path: of the checkpoint.
         resume: whether it must hold the state of the training beside the weights.
 
     Raises:
-        InputError: if the file is damaged, holds other objects than tensors and plain values, or
-            lacks what it is wanted for.
+        InputError: if the file is damaged, a folder or no file, holds other objects than tensors
+            and plain values, or lacks what it is wanted for.
     """
     import torch
 
-    if path.is_dir():
-        return
+    check_archive(path)
     try:
         # What is no whole zip archive was cut short, or comes from elsewhere.
         if not zipfile.is_zipfile(path):
@@ -218,8 +223,11 @@ def check_checkpoint(path: Path, resume: bool) -> None:
             f"{path} was not loaded: it holds other objects than tensors and plain values, and "
             "such a file could run a program. Take a checkpoint that lit_biqa wrote."
         ) from error
-    except (RuntimeError, OSError) as error:
-        raise InputError(f"{path} cannot be read as a checkpoint: {error}") from error
+    except InputError:
+        raise
+    except Exception as error:  # what is damaged fails in every way there is
+        reason = textwrap.shorten(f"{type(error).__name__}: {error}", 300)
+        raise InputError(f"{path} cannot be read as a checkpoint: {reason}") from error
     if not isinstance(content, dict) or "state_dict" not in content:
         raise InputError(f"{path} is no checkpoint of a run: it holds no `state_dict`.")
     if resume and "optimizer_states" not in content:

@@ -19,7 +19,7 @@ types
 limits compat scale
 json_text
 parallel files digests
-seals head_settings
+seals archives head_settings
 progress bootstrap hyperparameters
 text objectives metrics
 conditions
