@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,6 +27,15 @@ def digest_of(tensors: Mapping[str, Tensor]) -> str:
         found.update(json.dumps([name, str(value.dtype), list(value.shape)]).encode())
         # A view, so that no second copy of the weights is made.
         found.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
+
+
+def digest_of_file(path: Path) -> str:
+    """A digest of a file's bytes; SHA-256 in hexadecimal."""
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(2**22):
+            found.update(piece)
     return found.hexdigest()
 
 

@@ -3,10 +3,11 @@
     python tools/describe.py --run runs/score --data.test '[koniq10k/official:train]' \
         --answers 4 --out data/texts/koniq.jsonl
 
-Each image gets a record ``{"image", "dataset", "texts"}`` with what the model said, tags and all;
-`data.texts` reads the file, with `data.text_fields: ["texts:think"]` for the reasoning alone. What
-stands in an answer is never read as a text. Under torchrun, or with --shard 2/8 by hand, processes
-share the images. A run that was cut off goes on where it was; the file is there once it is whole.
+Each image gets a record ``{"image", "dataset", "texts"}`` with what the model said, tags and all,
+and a digest by which readers know a damaged record. `data.texts` reads the file, with
+`data.text_fields: ["texts:think"]` for the reasoning alone. What stands in an answer is never read
+as a text. Under torchrun, or with --shard 2/8 by hand, processes share the images. A run that was
+cut off goes on where it was; the file is there once it is whole.
 Whatever else is named is a setting of the model or the data that shall differ from the run's.
 """
 
@@ -32,6 +33,7 @@ from lit_biqa.methods.chat import ChatMethod
 from lit_biqa.progress import track
 from lit_biqa.rollout.engine import Sampling, generate
 from lit_biqa.run_folder import RunFolder, check_checkpoint, find_weights
+from lit_biqa.seals import seal_record
 from lit_biqa.types import Batch, InputError, Sample
 
 Key = tuple[str, int]
@@ -134,7 +136,7 @@ def _write(method: ChatMethod, loader: Any, given: argparse.Namespace, share: Sh
     with share.parts[share.rank].open("a", encoding="utf-8") as file:
         for batch in track(loader, "describing", unit="batches"):
             for record in records(method, batch, given.answers, sampling, given.seed):
-                file.write(json.dumps(record, ensure_ascii=False) + "\n")
+                file.write(json.dumps(seal_record(record), ensure_ascii=False) + "\n")
             file.flush()
 
 

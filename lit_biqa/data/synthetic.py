@@ -26,8 +26,9 @@ from lit_biqa.data.dead_leaves import dead_leaves
 from lit_biqa.data.distortions import DISTORTIONS, LEVELS, Bytes, distort
 from lit_biqa.data.images import list_images, open_image
 from lit_biqa.data.pseudo_mos import measure, quality, rate
-from lit_biqa.data.readers.synthetic import read
+from lit_biqa.data.readers.synthetic import LABELS, read
 from lit_biqa.data.synthetic_texts import PRISTINE, reasonings
+from lit_biqa.digests import digest_of_file
 from lit_biqa.files import draft
 from lit_biqa.progress import track
 from lit_biqa.types import InputError, Sample
@@ -115,7 +116,8 @@ def generate(root: str | Path, settings: SyntheticSettings) -> Path:
         with draft(place) as made:
             (made / "images").mkdir()
             _write(made, settings)
-            text = json.dumps(record, indent=2) + "\n"
+            kept = {**record, LABELS: digest_of_file(made / "labels.csv")}
+            text = json.dumps(kept, indent=2) + "\n"
             (made / "settings.json").write_text(text, encoding="utf-8")
             made.rename(place)
     except OSError:
@@ -171,7 +173,8 @@ def _place(root: Path, record: dict[str, Any]) -> Path:
 def _checked(place: Path, record: dict[str, Any]) -> Path:
     try:
         found = json.loads((place / "settings.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        found.pop(LABELS, None)
+    except (OSError, ValueError, AttributeError) as error:
         found = error
     if found != record or not (place / "labels.csv").is_file():
         raise InputError(

@@ -11,6 +11,7 @@ from typing import Any
 
 from lit_biqa.data.readers.tables import read_text
 from lit_biqa.json_text import parse_json
+from lit_biqa.seals import check_record
 from lit_biqa.text.parsing import tagged, without_answer, wrapped
 from lit_biqa.text.ratings import without_ratings
 from lit_biqa.types import InputError, Sample
@@ -122,8 +123,15 @@ def json_items(file: Path) -> Iterator[tuple[str, Any]]:
     """Items of a JSON Lines file or of a JSON list, of whatever type, each with its place.
 
     Raises:
-        InputError: if the file is absent or is not JSON; names file and line.
+        InputError: if the file is absent or is not JSON, or a record was damaged since it was
+            written (`lit_biqa.seals`); names file and line.
     """
+    for place, record in _items(file):
+        check_record(place, record)
+        yield place, record
+
+
+def _items(file: Path) -> Iterator[tuple[str, Any]]:
     content = read_text(file)
     return _list_items(file, content) if content.lstrip()[:1] == "[" else _lines(file, content)
 

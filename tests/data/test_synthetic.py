@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from PIL import Image
 
 from lit_biqa.data import synthetic
 from lit_biqa.data.distortions import DISTORTIONS
+from lit_biqa.data.readers.synthetic import LABELS
 from lit_biqa.data.synthetic import SyntheticSettings, folder, generate, samples
 from lit_biqa.types import InputError, Sample
 
@@ -137,6 +139,20 @@ def test_a_race_has_one_winner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(synthetic, "_write", slowly)
     place = generate(tmp_path, SMALL)
     assert list(tmp_path.iterdir()) == [place] and len(samples(place)) == 10
+
+
+def test_an_altered_label_is_told_and_a_set_without_a_digest_is_read(tmp_path: Path) -> None:
+    place = generate(tmp_path, SMALL)
+    labels, settings = place / "labels.csv", place / "settings.json"
+    labels.write_text(labels.read_text().replace(" is ", " was ", 1))
+    with pytest.raises(InputError, match=r"labels\.csv: its content differs from the digest"):
+        samples(place)
+    settings.write_text(json.dumps({**json.loads(settings.read_text()), LABELS: None}))
+    assert len(samples(place)) == 10
+    kept = json.loads(settings.read_text())
+    del kept[LABELS]
+    settings.write_text(json.dumps(kept))
+    assert generate(tmp_path, SMALL) == place and len(samples(place)) == 10
 
 
 @pytest.mark.parametrize("settings", ["{}", "not JSON"])

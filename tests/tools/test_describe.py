@@ -15,6 +15,7 @@ sys.path.insert(0, str(REPOSITORY / "tools"))
 from describe import Share, main
 
 from lit_biqa.data.texts import attach_texts
+from lit_biqa.seals import KEY, seal_record
 from lit_biqa.types import Sample
 
 
@@ -53,6 +54,7 @@ def test_every_image_gets_its_texts(run: Path, tmp_path: Path) -> None:
     records = [json.loads(line) for line in (tmp_path / "texts.jsonl").read_text().splitlines()]
     assert [record["image"] for record in records] == [f"test-{i}.png" for i in range(5)]
     assert all(len(record["texts"]) == 2 for record in records)
+    assert all(seal_record({k: v for k, v in r.items() if k != KEY}) == r for r in records)
     assert [path.name for path in tmp_path.iterdir()] == ["texts.jsonl"]
     samples = [Sample("test", "all", i, f"test-{i}.png", Path("x")) for i in range(5)]
     said = [text for record in records for text in record["texts"] if text.strip()]

@@ -2,17 +2,40 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from lit_biqa.data.readers.entry import Entry, Label
 from lit_biqa.data.readers.own import merged
 from lit_biqa.data.readers.tables import csv_rows, existing
+from lit_biqa.digests import digest_of_file
+from lit_biqa.seals import DAMAGED
+from lit_biqa.types import InputError
+
+LABELS = "labels_sha256"  # under which `settings.json` has the digest of the label file
 
 
 def read(folder: Path) -> list[Label]:
-    """Labels from ``labels.csv``, columns ``name,mos,std,reference,text``."""
+    """Labels from ``labels.csv``, columns ``name,mos,std,reference,text``.
+
+    Raises:
+        InputError: if the file is absent, broken, or differs from the digest beside it.
+    """
     columns = ("name", "mos", "std", "reference", "text")
-    return merged(csv_rows(existing(folder, "labels.csv"), columns), "name")
+    labels = existing(folder, "labels.csv")
+    _check(labels)
+    return merged(csv_rows(labels, columns), "name")
+
+
+def _check(labels: Path) -> None:
+    """Compare the labels with their digest; a set made before there was one has none."""
+    try:
+        text = labels.with_name("settings.json").read_text(encoding="utf-8")
+        known = json.loads(text).get(LABELS)
+    except (OSError, ValueError, AttributeError):
+        return
+    if known is not None and known != digest_of_file(labels):
+        raise InputError(f"{labels}: {DAMAGED}. Remove its folder to have the set made anew.")
 
 
 ENTRY = Entry(
