@@ -14,7 +14,7 @@ from lit_biqa.callbacks.tensorboard import log_test
 from lit_biqa.files import replacing
 from lit_biqa.hyperparameters import read_hyperparameters
 from lit_biqa.parallel import gather_rows
-from lit_biqa.types import Prediction
+from lit_biqa.types import InputError, Prediction
 
 
 class CorrelationReport(pl.Callback):
@@ -87,9 +87,14 @@ class CorrelationReport(pl.Callback):
         """Print the table, then write the files: a full disk loses no figure.
 
         Raises:
-            InputError: if a file cannot be written.
+            InputError: if nothing was measured, or a file cannot be written.
         """
         rows = gather_rows(self._rows, report.identity)
+        if not rows:
+            raise InputError(
+                "the test measured no row: its steps returned no predictions. Look at what reads "
+                "scores (model.readouts); no results were written."
+            )
         if not trainer.is_global_zero:
             return
         self.results = report.evaluate(rows, self.bootstrap, self.seed)

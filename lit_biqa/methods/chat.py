@@ -86,13 +86,22 @@ class ChatMethod(Method):
         """Check all that can be checked before weights are loaded; hand over the transform.
 
         Raises:
-            InputError: for a readout that cannot work with the backbone.
+            InputError: for a readout that cannot work with the backbone, or a test, be it that at
+                the end of a fit, in which nothing would be read.
         """
         self.backbone.prepare()
         for readout in self.readouts:
             readout.check(self.backbone)
-        if stage == "test" and not self.readouts:
-            raise InputError("nothing reads a score: name readouts in model.readouts")
+            if not readout.conditions:
+                raise InputError(
+                    f"{type(readout).__name__} in model.readouts reads nothing: its answers hold "
+                    "no rating (rewards without an attribute `form`), and no text is read "
+                    "(texts=[]); name texts, or take protocol=paper"
+                )
+        if (stage == "test" or self.data.samples.get("test")) and not self.readouts:
+            raise InputError(
+                "nothing reads a score: name readouts in model.readouts, or leave data.test empty"
+            )
         transform = self.backbone.image_transform if self.opens_images else None
         # Where only readouts see images, those that are trained on are not even opened.
         train = Untouched(transform) if transform and self.sees_image else None

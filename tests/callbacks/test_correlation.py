@@ -82,6 +82,13 @@ def test_a_step_that_returns_no_predictions_is_told_so(tmp_path: Path) -> None:
         trainer(tmp_path, CorrelationReport()).test(Wrong(), loader())
 
 
+def test_a_test_that_measured_nothing_is_an_error(tmp_path: Path) -> None:
+    run = trainer(tmp_path, CorrelationReport())
+    with pytest.raises(InputError, match="the test measured no row"):
+        run.test(Tiny(conditions=()), loader())
+    assert not (tmp_path / "test").exists()
+
+
 CONFIG = "seed_everything: 1\nmodel: {class_path: m.Tiny, init_args: {width: 8}}\n"
 
 
