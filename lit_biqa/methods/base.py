@@ -61,7 +61,12 @@ class Method(Evaluator):
         decay: how it falls afterwards.
         on_nonfinite: what to do about a step whose loss or gradient is not finite: ``stop`` the
             fit, or ``skip`` the step. Either way weights stay as they were before it.
+
+    Attributes:
+        in_bar: parts of the loss that the progress bar shows beside it.
     """
+
+    in_bar: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -149,8 +154,9 @@ class Method(Evaluator):
         self.watch.see(loss, parts, batch)
         size = len(batch["index"])
         self.log("train/loss", loss, prog_bar=True, batch_size=size, sync_dist=True)
-        named = {f"train/{name}": part for name, part in parts.items()}
-        self.log_dict(named, batch_size=size, sync_dist=True)
+        for name, part in parts.items():
+            bar = name in self.in_bar
+            self.log(f"train/{name}", part, prog_bar=bar, batch_size=size, sync_dist=True)
         return loss
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:

@@ -22,6 +22,7 @@ from lit_biqa.backbones.vision_language import VisionLanguageModel
 from lit_biqa.methods.base import Decay
 from lit_biqa.methods.chat import ChatMethod
 from lit_biqa.methods.finite import OnNonfinite
+from lit_biqa.methods.taught import Taught
 from lit_biqa.objectives.policy import Aggregation, Scale
 from lit_biqa.paradigms import Episode, Judgement, Paradigm
 from lit_biqa.paradigms.figures import figures, table
@@ -100,6 +101,8 @@ class GRPO(ChatMethod):
         InputError: for settings out of range.
     """
 
+    in_bar = ("reward", "zero_variance")
+
     def __init__(
         self,
         backbone: VisionLanguageModel,
@@ -143,7 +146,9 @@ class GRPO(ChatMethod):
         # In lists they are no part of this module: of none of its checkpoints, nor of what trains.
         self._frozen: list[VisionLanguageModel] = []
         self._seconds: dict[str, float] = {}
-        self._differ = False
+        self._differ: bool | None = None  # where nothing was said since the last step
+        self._reward = 0.0
+        self.taught = Taught()
 
     def setup(self, stage: str) -> None:
         """Choose what is learned from; check the rest before weights are loaded.
@@ -232,8 +237,9 @@ class GRPO(ChatMethod):
         if self.global_step % self.iterations == 0 or self.rollout is None:
             self.rollout = self._roll_out(batch)
             fresh = (lesson for lesson in self.rollout.lessons if lesson.old is None)
-            self._differ |= any(lesson.teaches for lesson in fresh)
+            self._differ = bool(self._differ) | any(lesson.teaches for lesson in fresh)
         found = figures(self.paradigm, self.rollout.episode, self.rollout.judgement)
+        self._reward = found["reward"]
         losses = []
         with self._clock("loss"):
             for lesson in self.rollout.lessons:
@@ -303,6 +309,7 @@ class GRPO(ChatMethod):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what is still to be learned from, of all ranks."""
         super().on_save_checkpoint(checkpoint)
+        checkpoint["taught"] = self.taught.state()
         if self.rollout is not None and self.global_step % self.iterations:
             said = [each.completions for each in self.rollout.episode.passes]
             old = [lesson.old for lesson in self.rollout.lessons]
@@ -312,6 +319,7 @@ class GRPO(ChatMethod):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up what was still to be learned from."""
         super().on_load_checkpoint(checkpoint)
+        self.taught.restore(checkpoint.get("taught", {}))
         self._kept = {record["key"]: record for record in checkpoint.get("rollout", ())}
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
@@ -321,14 +329,25 @@ class GRPO(ChatMethod):
             TrainingError: if rewards differ within a group and no gradient has come of it.
         """
         super().on_before_optimizer_step(optimizer)
-        differ, self._differ = self._differ, False
-        nothing = self.gradient_norm == 0
-        if everyone(torch.tensor([int(differ)], device=self.device)).any() and nothing:
+        said, self._differ = self._differ, None
+        if said is None:
+            return
+        differ = bool(everyone(torch.tensor([int(said)], device=self.device)).any())
+        warning = self.taught.note(differ, self._reward)
+        if warning and self.global_rank == 0:
+            log.warning(warning)
+        if differ and self.gradient_norm == 0:
             raise TrainingError(
                 "rewards differ within groups and yet all gradients are zero: nothing would be "
                 "learned. Is any part of the model trained that the passes run through "
                 "(tuning.parts), and does the loss reach it?"
             )
+
+    def on_train_end(self) -> None:
+        """Say so where nothing was learned."""
+        super().on_train_end()
+        if verdict := self.taught.verdict():
+            self.print(verdict)
 
     def rollout_rows(self) -> Iterator[dict[str, str]]:
         """What was said in the last step; see `RolloutTable`."""

@@ -21,6 +21,11 @@ FSDP2 = {
     },
 }
 
+MATCHED = (
+    "--model.init_args.readouts=[{{class_path: lit_biqa.readouts.ratings.Rated, "
+    "init_args: {{protocol: matched, texts: %s}}}}]"
+)
+
 
 def settings(folder: Path, **paradigm: Any) -> dict[str, Any]:
     """Two passes of a random model, all its vowels rewarded; three steps of 2 images an epoch."""
@@ -160,9 +165,23 @@ def test_the_second_pass_alone_on_two_processes(folder: Path) -> None:
         assert torch.equal(weight, start[name]) == ("visual" in name), name
 
 
+def test_a_fit_that_learns_nothing_says_so(folder: Path, tmp_path: Path) -> None:
+    """No answer of a random model has a rating: all earn 0."""
+    score = "--model.init_args.paradigm=lit_biqa.paradigms.Score"
+    args = ["fit", "--config", folder / "fit.yaml", "--run", tmp_path / "run", score]
+    more = ["--model.init_args.paradigm.init_args.group=2", "--trainer.max_epochs=7"]
+    run = runs.start([*args, *more], tmp_path / "log")
+    run.succeed()
+    assert "Nothing was learned: in none of 21 steps did completions" in run.printed
+    assert run.printed.count("in 20 steps in a row all completions of each group") == 1
+    assert "train/reward 0, train/zero_variance 1" in run.printed
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ([MATCHED % "[]"], "Rated in model.readouts reads nothing: its answers hold no rating"),
+        (["--data.test={images}"], "nothing reads a score: name readouts in model.readouts"),
         (["--model.init_args.backbone.init_args.context=200"], "positions, the context has 200"),
         (["--model.init_args.sampling.budget=3000"], "3000 to be written"),
         (
@@ -172,6 +191,7 @@ def test_the_second_pass_alone_on_two_processes(folder: Path) -> None:
     ],
 )
 def test_bad_settings(change: list[str], message: str, folder: Path, tmp_path: Path) -> None:
+    change = [each.format(images=f"[{folder / 'data' / 'train.csv'}]") for each in change]
     args = ["fit", "--config", folder / "fit.yaml", "--run", tmp_path / "run", *change]
     run = runs.start(args, tmp_path / "log")
     assert run.wait() == 2, run.printed
