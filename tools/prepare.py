@@ -21,8 +21,8 @@ from rich.text import Text
 
 from lit_biqa.data.catalog import ENTRIES, NAMES, entry_of, locate
 from lit_biqa.data.images import UnreadableImage, open_image
-from lit_biqa.data.readers.entry import Entry, Label
-from lit_biqa.data.splits import choose, digest
+from lit_biqa.data.readers.entry import Entry, Label, digest
+from lit_biqa.data.splits import choose
 from lit_biqa.limits import IMAGE_RATIO
 from lit_biqa.progress import track
 from lit_biqa.types import InputError
@@ -62,37 +62,29 @@ def check(name: str, root: Path, decode: bool) -> Finding:
     entry, root = entry_of(name, root)
     try:
         folder = entry.folder(root)
-        labels = entry.labels(folder)
+        labels = entry.labels(folder, partial=True)
         scores = {label.name: entry.mos(label)[0] for label in labels}
     except InputError as error:
         return Finding(name, ("",) * 5, [str(error)], entry.source)
     rows = entry.counted(labels)
-    mark = digest(scores.items())
-    faults = _label_faults(entry, len(rows), mark)
+    faults = entry.faults(labels)
+    known = "differs" if faults else "ok"
+    if not entry.digest or entry.unmeasured(labels):
+        known = "not compared"
     found = locate(entry, folder, labels)
     absent = [labels[row].name for row in rows if found[row] is None]
     more = " ..." if len(absent) > 3 else ""
     faults += [f"{len(absent)} images missing: {', '.join(absent[:3])}{more}"] if absent else []
     broken = _broken([path for row in rows if (path := found[row])], entry.name) if decode else []
     faults += broken[:3] + ([f"{len(broken) - 3} more unreadable"] if len(broken) > 3 else [])
-    known = "not compared" if not entry.digest else "ok" if mark == entry.digest else "differs"
     cells = (
         f"{len(rows)}" + (f" of {entry.count}" if entry.count else ""),
-        f"{mark} {known}",
+        f"{digest(scores.items())} {known}",
         _split_digest(entry, labels, scores, root),
         f"{len(rows) - len(absent)} of {len(rows)}",
         str(len(broken)) if decode else "-",
     )
     return Finding(name, cells, faults, entry.source)
-
-
-def _label_faults(entry: Entry, count: int, mark: str) -> list[str]:
-    faults = []
-    if entry.count is not None and count != entry.count:
-        faults.append(f"{count} labels, {entry.count} expected")
-    if entry.digest and mark != entry.digest:
-        faults.append(f"names or scores differ from the authors' file (digest {entry.digest})")
-    return faults
 
 
 def _split_digest(entry: Entry, labels: list[Label], scores: dict[str, float], root: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import re
 from pathlib import Path
 from typing import Literal
@@ -20,9 +21,11 @@ from lit_biqa.data.readers import (
     synthetic,
     tid2013,
 )
-from lit_biqa.data.readers.entry import Entry, Label
-from lit_biqa.data.splits import PARTS, Split, choose, digest
+from lit_biqa.data.readers.entry import Entry, Label, digest
+from lit_biqa.data.splits import PARTS, Split, choose
 from lit_biqa.types import InputError, Sample
+
+log = logging.getLogger(__name__)
 
 ENTRIES = (
     koniq10k.ENTRY,
@@ -41,6 +44,7 @@ CONVERSATIONS = "conversations"
 """A name beside those of the catalogue: a file of one's own (`lit_biqa.data.feedbacks`)."""
 
 Missing = Literal["error", "skip", "keep"]
+Labels = Literal["whole", "partial"]
 
 SPEC = re.compile(r"(?P<name>.+\.csv|[^/:]+)(?:/(?P<split>[^/:]+))?(?::(?P<part>[^/:]+))?")
 
@@ -72,7 +76,13 @@ def entry_of(name: str, root: Path) -> tuple[Entry, Path]:
     return find(name), root
 
 
-def load_split(spec: str, part: str, root: str | Path, missing: Missing = "error") -> Split:
+def load_split(
+    spec: str,
+    part: str,
+    root: str | Path,
+    missing: Missing = "error",
+    wanted: Labels = "whole",
+) -> Split:
     """Samples of one part of a split.
 
     Args:
@@ -82,6 +92,8 @@ def load_split(spec: str, part: str, root: str | Path, missing: Missing = "error
         root: folder under which the data sets lie; of ``synthetic`` also the set's own folder.
         missing: whether labelled images that the disk lacks are an error, are left out, or are
             kept with the path at which they would lie, for runs that open no image.
+        wanted: ``partial`` takes label files too from which rows are missing, or whose scores
+            are not those of the authors, and tells what is.
 
     Raises:
         InputError: if the spec, the label file or the images on disk are not as they should be.
@@ -89,7 +101,9 @@ def load_split(spec: str, part: str, root: str | Path, missing: Missing = "error
     name, split, part = parse(spec, part)
     entry, root = entry_of(name, Path(root))
     split, folder = split or entry.split, entry.folder(root)
-    labels = entry.labels(folder)
+    labels = entry.labels(folder, partial=wanted == "partial")
+    if wanted == "partial" and (faults := entry.faults(labels)):
+        log.warning("%s: %s (data.labels: partial)", entry.name, faults[0])
     rows = choose(entry, labels, split, part, root)
     if not rows:
         raise InputError(f"{entry.name}/{split}:{part} holds no image. Take another split.")

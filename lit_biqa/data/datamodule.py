@@ -65,6 +65,8 @@ class BIQADataModule(LightningDataModule):
         seed: of the held-out part, the order of training and the augmentations.
         missing: whether images that the label file names and the disk lacks, or of which no
             embedding is cached, are an error or left out. A method that opens no image needs none.
+        labels: ``whole`` refuses a label file of the catalogue that has lost rows or whose scores
+            differ from its authors'; ``partial`` goes on with what is there, and tells.
         on_bad_image: what becomes of an image that cannot be read. ``error`` stops, naming it;
             ``skip`` trains on another instead and gives it no score where it is evaluated.
             Prediction always gives such an image a row with its status.
@@ -95,6 +97,7 @@ class BIQADataModule(LightningDataModule):
         val_fraction: float = 0.1,
         seed: int = 0,
         missing: Literal["error", "skip"] = "error",
+        labels: Literal["whole", "partial"] = "whole",
         on_bad_image: Literal["error", "skip"] = "error",
         embeddings: str | None = None,
         synthetic: SyntheticSettings | None = None,
@@ -105,7 +108,7 @@ class BIQADataModule(LightningDataModule):
         super().__init__()
         self.root, self.missing = Path(root), missing
         synthetic = synthetic or SyntheticSettings()
-        self.sources = Sources(self.root, missing, synthetic, conversations)
+        self.sources = Sources(self.root, missing, synthetic, conversations, labels)
         self.specs: dict[Part, list[str] | None] = {"train": train, "val": val, "test": test}
         self.predict = [predict] if isinstance(predict, str) else predict or []
         self.texts, self.text_fields = texts or [], text_fields

@@ -13,7 +13,8 @@ from typing import Literal
 
 from lit_biqa.data.catalog import CONVERSATIONS, Missing
 from lit_biqa.data.conversations import Conversation, read_conversations
-from lit_biqa.data.splits import Split, digest
+from lit_biqa.data.readers.entry import digest
+from lit_biqa.data.splits import Split
 from lit_biqa.parallel import world
 from lit_biqa.text.conclusions import Feedback, coverage, decompose
 from lit_biqa.text.levels import score_of

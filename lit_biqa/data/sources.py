@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from lit_biqa.data import synthetic as embedded
-from lit_biqa.data.catalog import CONVERSATIONS, Missing, entry_of, load_split, parse
+from lit_biqa.data.catalog import CONVERSATIONS, Labels, Missing, entry_of, load_split, parse
 from lit_biqa.data.feedbacks import ConversationSet, ConversationSettings
 from lit_biqa.data.splits import Split
 from lit_biqa.data.synthetic import SyntheticSettings
@@ -28,12 +28,14 @@ class Sources:
         missing: whether images that the disk lacks are an error or are left out.
         synthetic: what the data set ``synthetic`` is made of.
         conversations: what the data set ``conversations`` is made of; ``None`` where there is none.
+        labels: whether label files must hold all that their authors published.
     """
 
     root: Path
     missing: Literal["error", "skip"]
     synthetic: SyntheticSettings
     conversations: ConversationSettings | None
+    labels: Labels = "whole"
 
     def prepare(self, specs: Sequence[str]) -> None:
         """Check names, a wrong one now and not after images were made; then make ``synthetic``.
@@ -74,7 +76,7 @@ class Sources:
                 )
             return self._conversations.load(part, missing)
         made = embedded.folder(self.root, self.synthetic) if name == "synthetic" else None
-        return load_split(spec, part, made or self.root, missing)
+        return load_split(spec, part, made or self.root, missing, self.labels)
 
     @cached_property
     def _conversations(self) -> ConversationSet:

@@ -38,12 +38,6 @@ class Split:
     skipped: int
 
 
-def digest(rows: Iterable[tuple[str, float]]) -> str:
-    """First eight hexadecimal digits of the SHA-256 over sorted names and MOS (4 decimals)."""
-    lines = sorted(f"{name.lower()} {mos:.4f}" for name, mos in rows)
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:8]
-
-
 def choose(entry: Entry, labels: list[Label], split: str, part: str, root: Path) -> list[int]:
     """Rows of ``labels`` that form ``part`` of ``split``.
 

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from archives import file_of, release, write
+from archives import file_of, load_partial, release, write
 
 from lit_biqa.data.catalog import ENTRIES, NAMES, entry_of, find, load_split, parse
-from lit_biqa.data.splits import digest
+from lit_biqa.data.readers.entry import digest
+from lit_biqa.data.readers.koniq10k import FILES
 from lit_biqa.types import InputError
 
 KONIQ = "image_name,c1,c2,c3,c4,c5,c_total,MOS,SD,set\n"
@@ -65,7 +66,7 @@ def test_a_sample_has_all_that_is_known(tmp_path: Path) -> None:
         "dist_img,ref_img,dmos,var\nI01_01_01.png,I01.png,4.93,0.25\n",
     )
     write(tmp_path / "kadid10k" / "images" / "I01_01_01.png", "")
-    split = load_split("kadid10k", "test", tmp_path)
+    split = load_partial("kadid10k", "test", tmp_path)
     (sample,) = split.samples
     assert (split.dataset, split.name, split.part, split.skipped) == ("kadid10k", "all", "test", 0)
     assert split.digest == digest([("I01_01_01.png", 5.0)])
@@ -79,12 +80,12 @@ def test_a_sample_has_all_that_is_known(tmp_path: Path) -> None:
 def test_one_version_of_the_images_is_taken_and_never_mixed(tmp_path: Path) -> None:
     koniq(tmp_path, ["a.jpg", "b.jpg"], {"1024x768": ["a.jpg"], "512x384": ["a.jpg", "b.jpg"]})
     paths = [
-        file_of(sample).parent.name for sample in load_split("koniq10k", "test", tmp_path).samples
+        file_of(sample).parent.name for sample in load_partial("koniq10k", "test", tmp_path).samples
     ]
     assert paths == ["512x384", "512x384"]
     koniq(tmp_path, ["a.jpg", "b.jpg"], {"1024x768": ["b.jpg"]})
     paths = [
-        file_of(sample).parent.name for sample in load_split("koniq10k", "test", tmp_path).samples
+        file_of(sample).parent.name for sample in load_partial("koniq10k", "test", tmp_path).samples
     ]
     assert paths == ["1024x768", "1024x768"]
 
@@ -95,19 +96,19 @@ def test_the_version_does_not_depend_on_the_part(tmp_path: Path) -> None:
     koniq(tmp_path, [], {"1024x768": ["a.jpg"], "512x384": ["b.jpg", "c.jpg"]})
     write(tmp_path / "KonIQ-10k" / "koniq10k_distributions_sets.csv", KONIQ + rows)
     with pytest.raises(InputError, match="1 of 1 images are not under"):
-        load_split("koniq10k", "train", tmp_path)
+        load_partial("koniq10k", "train", tmp_path)
 
 
 def test_missing_images_are_kept_for_runs_that_open_none(tmp_path: Path) -> None:
     koniq(tmp_path, ["a.jpg", "b.jpg"], {"512x384": ["b.jpg"]})
-    split = load_split("koniq10k", "test", tmp_path, missing="keep")
+    split = load_partial("koniq10k", "test", tmp_path, missing="keep")
     assert [(s.name, s.path and s.path.exists()) for s in split.samples] == [
         ("a.jpg", False),
         ("b.jpg", True),
     ]
     assert split.skipped == 0
     (tmp_path / "KonIQ-10k/512x384/b.jpg").unlink()
-    assert len(load_split("koniq10k", "test", tmp_path, missing="keep").samples) == 2
+    assert len(load_partial("koniq10k", "test", tmp_path, missing="keep").samples) == 2
 
 
 def test_missing_images_are_counted_and_named(tmp_path: Path) -> None:
@@ -116,29 +117,40 @@ def test_missing_images_are_counted_and_named(tmp_path: Path) -> None:
     named = r"0\.jpg, 1\.jpg, 2\.jpg, 4\.jpg, 5\.jpg and 2 more"
     message = rf"koniq10k/official:test: 7 of 8 .*512x384\): {named}"
     with pytest.raises(InputError, match=message):
-        load_split("koniq10k", "test", tmp_path)
-    split = load_split("koniq10k", "test", tmp_path, missing="skip")
+        load_partial("koniq10k", "test", tmp_path)
+    split = load_partial("koniq10k", "test", tmp_path, missing="skip")
     assert (len(split.samples), split.skipped, split.samples[0].index) == (1, 7, 3)
 
 
 def test_skipping_every_image_is_an_error(tmp_path: Path) -> None:
     koniq(tmp_path, ["a.jpg"], {})
     with pytest.raises(InputError, match="1 of 1 images"):
-        load_split("koniq10k", "test", tmp_path, missing="skip")
+        load_partial("koniq10k", "test", tmp_path, missing="skip")
 
 
 def test_a_digest_tells_a_set_with_skipped_images_apart(tmp_path: Path) -> None:
     koniq(tmp_path, ["a.jpg", "b.jpg"], {"512x384": ["a.jpg"]})
-    part = load_split("koniq10k", "test", tmp_path, missing="skip").digest
+    part = load_partial("koniq10k", "test", tmp_path, missing="skip").digest
     write(tmp_path / "KonIQ-10k" / "512x384" / "b.jpg", "")
-    assert load_split("koniq10k", "test", tmp_path).digest != part
+    assert load_partial("koniq10k", "test", tmp_path).digest != part
+
+
+def test_label_files_that_lost_rows_are_refused(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    koniq(tmp_path, ["a.jpg", "b.jpg"], {"512x384": ["a.jpg", "b.jpg"]})
+    message = r"KonIQ-10k: 2 labels, 10073 expected in .*KonIQ-10k\. Take .* data\.labels: partial"
+    with pytest.raises(InputError, match=message):
+        load_split("koniq10k", "test", tmp_path)
+    assert len(load_partial("koniq10k", "test", tmp_path).samples) == 2
+    assert "koniq10k: 2 labels, 10073 expected (data.labels: partial)" in caplog.text
 
 
 def test_an_absent_folder_names_the_root_and_the_source(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=rf"KADID-10k not found under {tmp_path}.*Obtain it at http"
     ):
-        load_split("kadid10k", "train", tmp_path)
+        load_partial("kadid10k", "train", tmp_path)
     with pytest.raises(InputError, match="not found under"):
         load_split("kadid10k", "train", tmp_path / "nowhere")
 
@@ -151,8 +163,8 @@ def test_livew_is_found_in_several_layouts_with_its_mixed_extensions(
     release(folder, ["t1.bmp", "100.bmp", "5.JPG"], [50, 60, 70], [9, 10, 20])
     for name in ("trainingImages/t1.bmp", "100.bmp", "5.JPG"):
         write(folder / "Images" / name, "")
-    assert [x.name for x in load_split("livew", "test", tmp_path).samples] == ["100.bmp", "5.JPG"]
-    whole = load_split("livew/all1169", "test", tmp_path).samples
+    assert [x.name for x in load_partial("livew", "test", tmp_path).samples] == ["100.bmp", "5.JPG"]
+    whole = load_partial("livew/all1169", "test", tmp_path).samples
     assert [file_of(x).name for x in whole] == ["t1.bmp", "100.bmp", "5.JPG"]
 
 
@@ -231,3 +243,49 @@ def test_livew_real_subset(shared: Path) -> None:
 def test_real_samples_of_other_archives(shared: Path, name: str, count: int) -> None:
     split = load_split(name, "test", shared / "data", missing="skip")
     assert len(split.samples) == count
+
+
+def lines_of(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8-sig").splitlines()
+
+
+def test_real_label_files_that_lost_or_changed_something(shared: Path, tmp_path: Path) -> None:
+    agiqa, tid = shared / "data/AGIQA-3K/data.csv", shared / "data/TID2013/mos_with_names.txt"
+    whole = lines_of(agiqa)
+    # A stray quote takes the rows up to the next quote, as if they were one cell.
+    quote = [*whole[:1000], whole[1000].replace(",", ',"', 1), *whole[1001:]]
+    for lines, message in (
+        (whole[:-1], "2981 labels, 2982 expected"),
+        (quote, "line 1001: no CSV row|line 1001: prompt goes on over"),
+        ([*whole[:-1], whole[-1].replace("_", "-", 1)], "names or scores .* differ"),
+        ([*whole, whole[-1]], "two labels for"),
+        ([f"{line},{line.split(',')[-4]}" for line in whole], "two columns are called mos_quality"),
+    ):
+        write(tmp_path / "AGIQA-3K" / "data.csv", "\n".join(lines))
+        with pytest.raises(InputError, match=message):
+            load_split("agiqa3k", "test", tmp_path, missing="keep")
+    write(tmp_path / "tid2013" / tid.name, lines_of(tid)[0])
+    with pytest.raises(InputError, match="TID2013: 1 labels, 3000 expected"):
+        load_split("tid2013", "test", tmp_path, missing="keep")
+
+
+def test_pipal_is_whole_with_its_training_part_alone(shared: Path, tmp_path: Path) -> None:
+    train = lines_of(shared / "data/PIPAL/maniqa_pipal22_train.txt")
+    write(tmp_path / "PIPAL" / "Train_Label" / "all.txt", "\n".join(train))
+    split = load_split("pipal", "train", tmp_path, missing="keep")
+    assert len(split.samples) == 23200
+    write(tmp_path / "PIPAL" / "Train_Label" / "all.txt", train[0])
+    with pytest.raises(InputError, match="PIPAL: 1 labels, 24200 or 23200 expected"):
+        load_split("pipal", "train", tmp_path, missing="keep")
+
+
+def test_koniqs_other_file_is_counted(shared: Path, tmp_path: Path) -> None:
+    rows = [line.split(",") for line in lines_of(shared / "data/KonIQ-10k" / FILES[0])[1:]]
+    header = "image_name,c1,c2,c3,c4,c5,c_total,MOS,SD,MOS_zscore"
+    # Its z-scores were not at hand, so nothing is said of them, but all rows must be there.
+    lines = [header, *(",".join([*row[:7], "3", row[8], row[7]]) for row in rows)]
+    write(tmp_path / "koniq10k" / FILES[1], "\n".join(lines))
+    assert len(load_split("koniq10k/all", "test", tmp_path, missing="keep").samples) == 10073
+    write(tmp_path / "koniq10k" / FILES[1], "\n".join(lines[:-1]))
+    with pytest.raises(InputError, match="10072 labels, 10073 expected"):
+        load_split("koniq10k/all", "test", tmp_path, missing="keep")

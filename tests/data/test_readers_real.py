@@ -22,8 +22,7 @@ from lit_biqa.data.readers import (
     spaq,
     tid2013,
 )
-from lit_biqa.data.readers.entry import Entry, Label
-from lit_biqa.data.splits import digest
+from lit_biqa.data.readers.entry import Entry, Label, digest
 from lit_biqa.types import InputError
 
 

@@ -11,8 +11,8 @@ from archives import write
 
 from lit_biqa.data.catalog import find
 from lit_biqa.data.readers import kadid10k, koniq10k, pipal
-from lit_biqa.data.readers.entry import Entry, Label
-from lit_biqa.data.splits import choose, digest
+from lit_biqa.data.readers.entry import Entry, Label, digest
+from lit_biqa.data.splits import choose
 from lit_biqa.types import InputError
 
 HERE = Path()

@@ -29,8 +29,7 @@ from lit_biqa.data.readers import (
     spaq,
     tid2013,
 )
-from lit_biqa.data.readers.entry import Entry
-from lit_biqa.data.splits import digest
+from lit_biqa.data.readers.entry import Entry, digest
 
 SHEET = "MOS and Image attribute scores.xlsx"
 KONIQ = "image_name,c1,c2,c3,c4,c5,c_total,MOS,SD,set\n"

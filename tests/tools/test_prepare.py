@@ -44,7 +44,7 @@ def test_what_is_missing_and_altered_is_told(prepare: ModuleType, tmp_path: Path
     assert finding.cells[2].startswith("all:test 5 @")
     assert finding.cells[3:] == ("4 of 5", "-")
     assert finding.faults[0] == "5 labels, 2982 expected"
-    assert finding.faults[2] == "1 images missing: 3.jpg"
+    assert finding.faults[1] == "1 images missing: 3.jpg"
     assert finding.source.startswith("https://")
 
 
@@ -65,7 +65,7 @@ def test_decoding_finds_truncated_images(prepare: ModuleType, tmp_path: Path) ->
         (folder / f"{i}.jpg").write_bytes(whole[: len(whole) // 2])
     finding = prepare.check("agiqa3k", tmp_path, decode=True)
     assert finding.cells[4] == "4"
-    assert "0.jpg" in finding.faults[2]
+    assert "0.jpg" in finding.faults[1]
     assert finding.faults[-1] == "1 more unreadable"
 
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lit_biqa.data.readers.disk import ImageFinder, descend
 from lit_biqa.types import InputError
+
+
+def digest(rows: Iterable[tuple[str, float]]) -> str:
+    """First eight hexadecimal digits of the SHA-256 over sorted names and MOS (4 decimals)."""
+    lines = sorted(f"{name.lower()} {mos:.4f}" for name, mos in rows)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:8]
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,9 @@ class Entry:
             names the word takes them in.
         lists: part -> file name of Q-Align's list, for the split ``qalign``.
         digest: of all its labels, measured on the authors' file; empty where it was not at hand.
+        portions: digest -> count of portions that its authors publish by themselves.
+        unmeasured: tells labels from a file of theirs that was not at hand: they are counted, but
+            their digest is unknown.
     """
 
     name: str
@@ -76,6 +86,8 @@ class Entry:
     aside: str = ""
     lists: Mapping[str, str] = field(default_factory=dict)
     digest: str = ""
+    portions: Mapping[str, int] = field(default_factory=dict)
+    unmeasured: Callable[[Sequence[Label]], bool] = lambda labels: False
 
     def folder(self, root: Path) -> Path:
         """The data set's folder under ``root``.
@@ -92,12 +104,16 @@ class Entry:
             f"Obtain it at {self.source} and unpack it there, or set the data root."
         )
 
-    def labels(self, folder: Path) -> list[Label]:
+    def labels(self, folder: Path, partial: bool = False) -> list[Label]:
         """All labels, in a fixed order.
+
+        Args:
+            folder: the data set's.
+            partial: take labels too that are not all of those that its authors published.
 
         Raises:
             InputError: if the label file is absent, of another form, without a row, or names an
-                image twice.
+                image twice; if labels are lost or altered, unless ``partial``.
         """
         labels = self.read(folder)
         if not labels:
@@ -107,7 +123,32 @@ class Entry:
             if label.name in names:
                 raise InputError(f"{self.title}: {folder} has two labels for {label.name}.")
             names.add(label.name)
+        if not partial and (faults := self.faults(labels)):
+            raise InputError(
+                f"{self.title}: {faults[0]} in {folder}. Take the label file again from "
+                f"{self.source}, or set data.labels: partial to go on with what is there."
+            )
         return labels
+
+    def faults(self, labels: list[Label]) -> list[str]:
+        """In what labels differ from those that the data set's authors published, in words."""
+        count, right = len(self.counted(labels)), (self.count, *self.portions.values())
+        if self.count is not None and count not in right:
+            return [f"{count} labels, {' or '.join(map(str, right))} expected"]
+        if not self.digest or self.unmeasured(labels):
+            return []
+        mark = self.mark(labels)
+        if mark == self.digest or self.portions.get(mark) == count:
+            return []
+        return [f"names or scores (digest {mark}) differ from the authors' file ({self.digest})"]
+
+    def mark(self, labels: Iterable[Label]) -> str:
+        """The digest of labels.
+
+        Raises:
+            InputError: if a score is on another scale.
+        """
+        return digest((label.name, self.mos(label)[0]) for label in labels)
 
     def counted(self, labels: list[Label]) -> list[int]:
         """Rows of ``labels`` without those ``aside``."""

@@ -72,4 +72,5 @@ ENTRY = Entry(
     },
     lists={"train": "train_koniq.json", "test": "test_koniq.json"},
     digest="41241f89",
+    unmeasured=lambda labels: all(label.part is None for label in labels),  # FILES[1]
 )

@@ -54,4 +54,5 @@ ENTRY = Entry(
     split="official",
     parts={"official": {"train": ("train",), "val": ("val",)}},
     digest="29edc757",
+    portions={"68eecc22": 23200},  # Train_Label.zip alone
 )
