@@ -63,6 +63,17 @@ def main(args: Sequence[str] | None = None) -> int:
         print(f"error: no subcommand {given[0]!r}; there is {', '.join(near)}.", file=sys.stderr)
         return 2
 
+    from lit_biqa.compat.versions import check
+    from lit_biqa.types import InputError
+
+    try:
+        # Before they are imported, which may fail.
+        for library in ("lightning", "jsonargparse"):
+            check(library)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
     from lit_biqa import cli
 
     return cli.main(args)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 import sys
-import warnings
 from argparse import ArgumentError
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import set_parsing_settings
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -35,6 +32,8 @@ from lit_biqa.checkpoints import (
     read_state,
     refuse_sharded,
 )
+from lit_biqa.compat import lightning as inside
+from lit_biqa.compat.jsonargparse import allow_subclasses
 from lit_biqa.config_files import merge_arguments
 from lit_biqa.data.datamodule import BIQADataModule
 from lit_biqa.methods import external, grpo, portable, rali, sft  # noqa: F401
@@ -45,7 +44,7 @@ from lit_biqa.run_folder import RunFolder, check_checkpoint, choose, find_weight
 from lit_biqa.types import InputError
 
 # Rewards are dataclasses, of which the parser would let settings choose no other.
-set_parsing_settings(subclasses_enabled=[Reward])
+allow_subclasses(Reward)
 
 
 class CLI(LightningCLI):
@@ -227,8 +226,7 @@ class CLI(LightningCLI):
     def _clean_up(self) -> None:
         """After an error, leave neither a folder without a run nor processes that wait for this."""
         trainer: Trainer | None = getattr(self, "trainer", None)
-        launcher = trainer.strategy.launcher if trainer else None
-        for process in getattr(launcher, "procs", []):
+        for process in inside.processes_of(trainer) if trainer else ():
             process.send_signal(getattr(signal, "SIGKILL", signal.SIGTERM))
         run: RunFolder | None = getattr(self, "run_folder", None)
         if run is not None and is_first_process():
@@ -258,9 +256,5 @@ def main(args: Sequence[str] | None = None) -> int:
     Returns:
         The status for the process to end with.
     """
-    # Lightning advertises other products in its log.
-    lightning_log = logging.getLogger("lightning.pytorch.utilities.rank_zero")
-    lightning_log.addFilter(lambda record: "Tip: For seamless" not in record.getMessage())
-    # Lightning warns of its own use of torch.
-    warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)`")
+    inside.quieten()
     return faults.guard(lambda: CLI(sys.argv[1:] if args is None else args))

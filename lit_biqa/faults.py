@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
+from lit_biqa.compat.jsonargparse import classes_in, one_line
 from lit_biqa.run_folder import is_first_process
 from lit_biqa.types import InputError, TrainingError
 
@@ -79,17 +80,6 @@ def explain(error: Exception) -> str | None:
     return None
 
 
-# Lines in which jsonargparse tells of its own workings.
-_NOISE = re.compile(
-    r"Does not validate against any of|Subtypes:|Errors:|Given value|Expected a <class 'NoneType'>|"
-    r"Expected a path but"
-)
-_PLAINER = {
-    r'Parser key "([^"]+)":': r"\1:",
-    r"Problem with given class_path '([^']+)':": r"\1:",
-    r"Expected a dot import path string: (\S+)": r"there is no class '\1'",
-    r"Expected a <class '(\w+)'>": r"expected \1",
-}
 _QUOTED = re.compile(r"'([\w./-]+)'|--([\w.-]+)")
 
 
@@ -101,11 +91,8 @@ def explain_setting(text: str, names: Collection[str], files: Sequence[Path]) ->
         names: every setting and class that there is.
         files: configuration files among which the setting may stand.
     """
-    known = {*names, *_settings_of(re.findall(r"class_path '([\w.]+)'", text))}
-    lines = [line.strip().removeprefix("- ") for line in text.splitlines()]
-    message = " ".join(line for line in lines if line and not _NOISE.search(line)).rstrip(".")
-    for pattern, plain in _PLAINER.items():
-        message = re.sub(pattern, plain, message)
+    known = {*names, *_settings_of(classes_in(text))}
+    message = one_line(text)
     words = ["".join(found) for found in _QUOTED.findall(message)]
     strange = [word for word in words if word not in known]
     near = [name for word in strange for name in difflib.get_close_matches(word, known, 2, 0.75)]

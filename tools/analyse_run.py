@@ -15,12 +15,12 @@ import lit_biqa  # noqa: F401  before lightning, as it mends torchvision
 import numpy as np
 import torch
 import yaml
-from jsonargparse import ArgumentError
 from lightning.pytorch.cli import LightningArgumentParser
 
 from lit_biqa.analysis.answers import suits
 from lit_biqa.backbones.vision_language import VisionLanguageModel
 from lit_biqa.checkpoints import explaining_misfit, read_state
+from lit_biqa.compat.jsonargparse import ArgumentError
 from lit_biqa.config_files import Settings, forget_other_class, merge, read, split_arguments
 from lit_biqa.data.datamodule import BIQADataModule
 from lit_biqa.data.loader import BatchLoader

@@ -136,9 +136,10 @@ def _whole(linear: Any) -> tuple[Tensor, Tensor | None]:
     """Weight and bias as they take part in products, LoRA's updates among them."""
     base = getattr(linear, "base_layer", linear)
     weight, bias = base.weight, base.bias
-    if base is not linear and not linear.disable_adapters:
-        updates = [linear.get_delta_weight(name).float() for name in linear.active_adapters]
-        weight = torch.stack([weight.float(), *updates]).sum(0).to(weight.dtype)
+    if base is not linear:
+        from lit_biqa.compat.peft import updated_weight
+
+        weight = updated_weight(linear)
     if torch.is_autocast_enabled(weight.device.type):
         dtype = torch.get_autocast_dtype(weight.device.type)
         weight, bias = weight.to(dtype), None if bias is None else bias.to(dtype)

@@ -13,6 +13,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
 from lit_biqa.backbones.tuning import Tuning
+from lit_biqa.compat.versions import check
 from lit_biqa.types import InputError
 
 
@@ -31,6 +32,10 @@ class Sharded(nn.Module):
 
     def __init__(self, tuning: Tuning) -> None:
         super().__init__()
+        # Settings are checked before weights are read, and so are libraries.
+        check("transformers")
+        if tuning.how != "full":
+            check("peft")
         self.tuning = tuning
         self.together: dist.ProcessGroup | None = None
 

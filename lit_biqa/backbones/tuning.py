@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -101,42 +100,9 @@ class Tuning:
         linear = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.Linear)]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            _add_lora(model, [name for name, m in linear if id(m) in within], self.rank, self.alpha)
+            from lit_biqa.compat.peft import add_lora
 
-
-def _add_lora(model: nn.Module, names: list[str], rank: int, alpha: float) -> None:
-    from peft import LoraConfig, inject_adapter_in_model
-
-    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=names, lora_dropout=0.0)
-    inject_adapter_in_model(config, model)
-    for name, parameter in model.named_parameters():
-        if "lora_" in name:
-            parameter.data = parameter.data.float()
-
-
-def adapters_off(model: nn.Module) -> AbstractContextManager[None]:
-    """A context in which LoRA's updates are left out: the model as it was before training.
-
-    It does nothing for a model without them.
-    """
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    layers = [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
-    return _Off(layers) if layers else nullcontext()
-
-
-class _Off(AbstractContextManager[None]):
-    def __init__(self, layers: list[Any]) -> None:
-        self.layers = layers
-
-    def __enter__(self) -> None:
-        # The switch that forward reads; `enable_adapters` would thaw and freeze weights too.
-        for layer in self.layers:
-            layer._disable_adapters = True
-
-    def __exit__(self, *_: object) -> None:
-        for layer in self.layers:
-            layer._disable_adapters = False
+            add_lora(model, [name for name, m in linear if id(m) in within], self.rank, self.alpha)
 
 
 def counted(model: nn.Module) -> dict[str, str]:

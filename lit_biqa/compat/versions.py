@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from importlib.metadata import version
 
 from lit_biqa.types import InputError
 
-# Minor releases that the test suite has passed with; setup.cfg allows these and no others.
+# The first and the last minor release that the tests have passed with, as setup.cfg allows them.
 CHECKED = {
-    "transformers": ("5.23", "5.24"),
+    "jsonargparse": ((4, 49), (4, 53)),
+    "lightning": ((2, 6), (2, 6)),
+    "peft": ((0, 18), (0, 21)),
+    "transformers": ((5, 23), (5, 24)),
 }
 
 
@@ -24,11 +28,13 @@ def check(library: str) -> tuple[int, int]:
     Raises:
         InputError: for another release, with the command that installs a known one.
     """
-    found, known = version(library), CHECKED[library]
-    major, minor = found.split(".")[:2]
-    if f"{major}.{minor}" not in known:
+    found, (first, last) = version(library), CHECKED[library]
+    numbers = [int(number) for number in re.findall(r"\d+", found)[:2]]
+    release = (numbers[0], numbers[1])
+    if not first <= release <= last:
+        known = ".".join(map(str, last))
         raise InputError(
-            f"{library} {found} is installed, and this project was checked with "
-            f"{', '.join(known)} only: pip install '{library}=={known[-1]}.*'"
+            f"{library} {found} is installed, and releases from {'.'.join(map(str, first))} to "
+            f"{known} alone were tested: pip install '{library}=={known}.*'"
         )
-    return int(major), int(minor)
+    return release

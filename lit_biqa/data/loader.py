@@ -8,6 +8,7 @@ from typing import Any
 from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader
 
+from lit_biqa.compat.lightning import batches_completed
 from lit_biqa.parallel import GlobalBatchSampler
 from lit_biqa.types import InputError
 
@@ -41,7 +42,7 @@ class ResumingSampler(GlobalBatchSampler):
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         if self.trainer is not None:
-            completed = self.trainer.fit_loop.epoch_loop.batch_progress.total.completed
+            completed = batches_completed(self.trainer)
             epoch_length = min(len(self), self.trainer.num_training_batches)
             self.epoch, self.skip = divmod(completed, int(epoch_length))
         self.skip, given = divmod(self.skip, self.repeats)

@@ -10,13 +10,13 @@ from typing import Any, Literal
 
 from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.core.optimizer import LightningOptimizer
-from lightning.pytorch.strategies import DDPStrategy, Strategy
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from lit_biqa.compat.lightning import allow_unused, forget_optimizers
 from lit_biqa.methods.evaluation import Evaluator
 from lit_biqa.methods.finite import OnNonfinite, Watch
 from lit_biqa.parallel import gradient_norm
@@ -39,17 +39,6 @@ def schedule(step: int, steps: int, warmup: float, decay: Decay) -> float:
         return (step + 1) / rise
     done = min(1.0, (step - rise) / max(1, steps - rise))
     return {"none": 1.0, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}[decay]
-
-
-def allow_unused(strategy: Strategy) -> None:
-    """Have DDP wait for no gradient that a rank does not make.
-
-    What no rank has used keeps no gradient, as on one process; what some have is averaged with
-    zeros of the others. It costs DDP a walk through the graph in each step. FSDP2 needs none: all
-    ranks run all parts there, see `lit_biqa.backbones.sharded.Sharded.anyone`.
-    """
-    if isinstance(strategy, DDPStrategy):
-        strategy._ddp_kwargs["find_unused_parameters"] = True
 
 
 class Method(Evaluator):
@@ -109,7 +98,7 @@ class Method(Evaluator):
         """Load once; shard where the strategy has a device mesh."""
         if self.trainer.state.fn != TrainerFn.FITTING:
             # With those of a fit, FSDP2 would look for their state in a file of weights alone.
-            self.trainer.strategy.optimizers = []
+            forget_optimizers(self.trainer)
         if self.leaves_unused:
             allow_unused(self.trainer.strategy)
         if any(True for _ in self.parameters()):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from lit_biqa.backbones.tuning import adapters_off
 from lit_biqa.backbones.vision_language import VisionLanguageModel
 from lit_biqa.objectives.policy import Aggregation, policy_loss
 from lit_biqa.parallel import everyone, world
@@ -92,8 +91,12 @@ class Lesson:
             objective: with a penalty.
         """
         said = self.said
+        as_it_was: AbstractContextManager[None] = nullcontext()
         # A whole model needs no adapters, nor the import of what finds them.
-        as_it_was = nullcontext() if model.tuning.how == "full" else adapters_off(model)
+        if model.tuning.how != "full":
+            from lit_biqa.compat.peft import adapters_off
+
+            as_it_was = adapters_off(model)
         with torch.no_grad(), as_it_was:
             self.reference = completion_log_probs(
                 model,

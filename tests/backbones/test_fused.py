@@ -56,7 +56,7 @@ def test_states_are_those_of_transformers(how: str) -> None:
 
 
 def test_adapters_that_are_off_stay_off() -> None:
-    from lit_biqa.backbones.tuning import adapters_off
+    from lit_biqa.compat.peft import adapters_off
 
     made = model("lora")
     with adapters_off(made):

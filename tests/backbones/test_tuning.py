@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from lit_biqa.backbones.owl2 import MplugOwl2
 from lit_biqa.backbones.qwen_vl import QwenVL
 from lit_biqa.backbones.tiny_chat import TinyMplugOwl2, TinyQwenVL
-from lit_biqa.backbones.tuning import Part, Tuning, adapters_off, counted
+from lit_biqa.backbones.tuning import Part, Tuning, counted
 from lit_biqa.backbones.vision_language import VisionLanguageModel
 from lit_biqa.backbones.weights import state_of
+from lit_biqa.compat.peft import adapters_off
 from lit_biqa.types import InputError
 
 both = pytest.mark.parametrize("family", FAMILIES)

@@ -1,0 +1,44 @@
+"""What is taken from the inside of jsonargparse: how it words what is wrong with a setting."""
+
+from __future__ import annotations
+
+import re
+
+from jsonargparse import ArgumentError, set_parsing_settings
+
+from lit_biqa.compat.versions import check
+
+__all__ = ["ArgumentError", "allow_subclasses", "classes_in", "one_line"]
+
+check("jsonargparse")
+
+# Lines in which it tells of its own workings.
+_NOISE = re.compile(
+    r"Does not validate against any of|Subtypes:|Errors:|Given value|Expected a <class 'NoneType'>|"
+    r"Expected a path but"
+)
+_PLAINER = {
+    r'Parser key "([^"]+)":': r"\1:",
+    r"Problem with given class_path '([^']+)':": r"\1:",
+    r"Expected a dot import path string: (\S+)": r"there is no class '\1'",
+    r"Expected a <class '(\w+)'>": r"expected \1",
+}
+
+
+def allow_subclasses(*bases: type) -> None:
+    """Let settings name classes derived from dataclasses, of which it takes no other by itself."""
+    set_parsing_settings(subclasses_enabled=list(bases))
+
+
+def one_line(complaint: str) -> str:
+    """What is wrong with a setting, without what it tells of its own workings."""
+    lines = [line.strip().removeprefix("- ") for line in complaint.splitlines()]
+    message = " ".join(line for line in lines if line and not _NOISE.search(line)).rstrip(".")
+    for pattern, plain in _PLAINER.items():
+        message = re.sub(pattern, plain, message)
+    return message
+
+
+def classes_in(complaint: str) -> list[str]:
+    """Paths of the classes that it names."""
+    return re.findall(r"class_path '([\w.]+)'", complaint)
