@@ -12,6 +12,11 @@ IMAGE = "image"
 _COMPARED = ("plcc", "srcc", "krcc", "rmse", "plcc_fitted")
 
 
+def parts(condition: str) -> tuple[str, str]:
+    """The conditions under which `by_leak` judges the rows of a condition once more."""
+    return f"{condition}, leaking", f"{condition}, clean"
+
+
 def by_leak(rows: Iterable[Prediction]) -> list[Prediction]:
     """Rows read from text once more, under ``<condition>, leaking`` or ``<condition>, clean``.
 
@@ -21,7 +26,7 @@ def by_leak(rows: Iterable[Prediction]) -> list[Prediction]:
     read = [row for row in rows if isinstance(row, TextPrediction) and row.leak is not None]
     leaking = {(row.dataset, row.split, row.condition) for row in read if row.leak}
     return [
-        replace(row, condition=f"{row.condition}, {'leaking' if row.leak else 'clean'}")
+        replace(row, condition=parts(row.condition)[0 if row.leak else 1])
         for row in read
         if (row.dataset, row.split, row.condition) in leaking
     ]

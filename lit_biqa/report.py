@@ -1,15 +1,16 @@
-"""What a test leaves behind: its table, `results.csv`, `predictions.csv` and scatter figures."""
+"""What a test finds: a line for each data set and condition, their means, its table and files."""
 
 from __future__ import annotations
 
 import csv
 import io
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from lit_biqa.conditions import IMAGE, by_leak, gap
 from lit_biqa.files import replacing
@@ -20,8 +21,12 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 MEAN = "mean"
+_GAP = f"{IMAGE} - "
 METRICS = tuple(field.name for field in fields(Correlations))
-COLUMNS = ("dataset", "split", "condition", *METRICS)
+FORMER_COLUMNS = ("dataset", "split", "condition", *METRICS)
+COLUMNS = (*FORMER_COLUMNS, "weights")
+UNKNOWN = "-"
+"""Stands for the weights of a file that was written before weights were told apart."""
 ROW_COLUMNS = ("dataset", "split", "condition", "name", "mos", "score", "status")
 
 
@@ -34,12 +39,19 @@ class Result:
         split: split and digest; ``-`` for the mean.
         condition: what the scores were read from.
         correlations: the columns after these three.
+        weights: short digest of the weights that were tested, or of what the scores came from.
     """
 
     dataset: str
     split: str
     condition: str
     correlations: Correlations
+    weights: str = UNKNOWN
+
+    @property
+    def is_derived(self) -> bool:
+        """Whether it follows from other lines: a mean, or a gap between image and text."""
+        return (self.dataset, self.split) == (MEAN, "-") or _gap_to(self.condition) is not None
 
 
 def identity(row: Prediction) -> tuple[str, str, str, int]:
@@ -69,18 +81,19 @@ def grouped(rows: Sequence[Prediction]) -> dict[tuple[str, str, str], list[Predi
     return {key: list(group) for key, group in groupby(ordered, lambda row: identity(row)[:3])}
 
 
-def evaluate(rows: Sequence[Prediction], bootstrap: int = 1000, seed: int = 0) -> list[Result]:
-    """Correlate the rows of each data set and condition, then average each condition.
+def evaluate(
+    rows: Sequence[Prediction], bootstrap: int = 1000, seed: int = 0, weights: str = UNKNOWN
+) -> list[Result]:
+    """Correlate the rows of each data set and condition, and derive what follows from these.
 
     A row whose status is not ``ok`` or whose score is not finite is a failure; `Correlations` says
-    how failures count. Rows read from texts are judged once more by whether their text leaks, and
-    where images were read too the gap between image and text has lines of its own, ``image -
-    <condition>``. Means come last, one for each condition, over its data sets.
+    how failures count. Rows read from texts are judged once more by whether their text leaks.
 
     Args:
         rows: all rows of the test, free of repeats.
         bootstrap: resamples for the intervals; 0 for none.
         seed: of the resampling, the same for every data set.
+        weights: that gave the scores.
     """
     results: list[Result] = []
     for (dataset, split, condition), group in grouped([*rows, *by_leak(rows)]).items():
@@ -91,32 +104,64 @@ def evaluate(rows: Sequence[Prediction], bootstrap: int = 1000, seed: int = 0) -
             seed,
             label=f"{dataset} ({condition})",
         )
-        results.append(Result(dataset, split, condition, values))
-    results += _gaps(results)
-    for condition in sorted({result.condition for result in results}):
-        average = mean([result.correlations for result in results if result.condition == condition])
-        results.append(Result(MEAN, "-", condition, average))
-    return results
+        results.append(Result(dataset, split, condition, values, weights))
+    return with_derived(results)
+
+
+def with_derived(measured: Sequence[Result]) -> list[Result]:
+    """Lines of one kind of weights, sorted, then what follows from them.
+
+    Where a set was read from images and from texts, the gap has a line of its own, ``image -
+    <condition>``. Means come last, one for each condition that several sets were tested under; one
+    set has no mean.
+    """
+    lines = sorted(measured, key=lambda r: (r.dataset, r.split, r.condition))
+    lines += _gaps(lines)
+    counts = Counter(line.condition for line in lines)
+    return lines + [mean for mean in means(lines) if counts[mean.condition] > 1]
+
+
+def means(lines: Sequence[Result]) -> list[Result]:
+    """The mean of each condition over its data sets, each of which counts the same.
+
+    That is the mean that papers print; ``n`` is the number of all images together.
+    """
+    found: dict[str, list[Result]] = {}
+    for line in lines:
+        found.setdefault(line.condition, []).append(line)
+    return [
+        Result(MEAN, "-", condition, mean([r.correlations for r in each]), each[0].weights)
+        for condition, each in sorted(found.items())
+    ]
 
 
 def _gaps(results: Sequence[Result]) -> list[Result]:
     """Lines ``image - text`` and so on, for each data set that was read from its images too."""
     from_image = {(r.dataset, r.split): r for r in results if r.condition == IMAGE}
     return [
-        Result(
-            r.dataset, r.split, f"{IMAGE} - {r.condition}", gap(image.correlations, r.correlations)
-        )
+        replace(r, condition=f"{_GAP}{r.condition}", correlations=gap(image, r.correlations))
         for r in results
-        if r.condition.partition(",")[0].partition("-")[0] in ("text", "reasoning")
-        and (image := from_image.get((r.dataset, r.split))) is not None
+        if _reads_text(r.condition) and (r.dataset, r.split) in from_image
+        for image in [from_image[r.dataset, r.split].correlations]
     ]
+
+
+def _reads_text(condition: str) -> bool:
+    return condition.partition(",")[0].partition("-")[0] in ("text", "reasoning")
+
+
+def _gap_to(condition: str) -> str | None:
+    """The condition that a line of gaps compares the image with, ``None`` for any other line."""
+    other = condition.removeprefix(_GAP)
+    return other if other != condition and _reads_text(other) else None
 
 
 def labels(results: Sequence[Result]) -> list[str]:
     """A short name for each line, unique among them, for metric tags and file names.
 
     The data set's name; the split follows where a set was tested on several, the condition where
-    it is not ``image``: ``agiqa3k``, ``koniq10k/official``, ``agiqa3k/text``.
+    it is not ``image``, the weights where they are others than those of the first line:
+    ``agiqa3k``, ``koniq10k/official``, ``agiqa3k/text``, ``agiqa3k/3fa9c1d2e4b5``.
     """
     splits: dict[str, set[str]] = {}
     for result in results:
@@ -126,14 +171,29 @@ def labels(results: Sequence[Result]) -> list[str]:
             [result.dataset]
             + [result.split.replace("@", "-")] * (len(splits[result.dataset]) > 1)
             + [result.condition] * (result.condition != "image")
+            + [result.weights] * (result.weights != results[0].weights)
         )
         for result in results
     ]
 
 
-def number(value: float) -> str:
-    """A number as the CSV files write it: six decimals, or ``nan``."""
+def number(value: object) -> str:
+    """A value as the CSV files write it: a float with six decimals, or ``nan``."""
     return f"{value:.6f}" if isinstance(value, float) else str(value)
+
+
+class _Lines:
+    """Ends lines with LF, while the writer, who ends them with CR and LF, quotes either in cells.
+
+    Told to end lines with LF alone, it leaves a lone CR bare, which no reader takes.
+    """
+
+    def __init__(self, file: TextIO) -> None:
+        self.file = file
+
+    def write(self, line: str) -> int:
+        """Write a line that ends with CR and LF."""
+        return self.file.write(f"{line[:-2]}\n")
 
 
 def write_csv(path: Path, columns: Sequence[str], lines: Sequence[Sequence[object]]) -> None:
@@ -143,7 +203,7 @@ def write_csv(path: Path, columns: Sequence[str], lines: Sequence[Sequence[objec
         InputError: if it cannot be written.
     """
     with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
+        writer = csv.writer(_Lines(file), lineterminator="\r\n")
         writer.writerow(columns)
         writer.writerows([number(v) if isinstance(v, float) else v for v in line] for line in lines)
 
@@ -151,14 +211,14 @@ def write_csv(path: Path, columns: Sequence[str], lines: Sequence[Sequence[objec
 def write_results(path: Path, results: Sequence[Result]) -> None:
     """Write `results.csv`, a line for each result, columns `COLUMNS`."""
     lines = [
-        (r.dataset, r.split, r.condition, *(getattr(r.correlations, name) for name in METRICS))
+        (r.dataset, r.split, r.condition, *(getattr(r.correlations, m) for m in METRICS), r.weights)
         for r in results
     ]
     write_csv(path, COLUMNS, lines)
 
 
 def read_results(path: Path) -> list[Result]:
-    """Read `results.csv` back.
+    """Read `results.csv` back; one without the column of weights has those of `UNKNOWN`.
 
     Raises:
         InputError: if it is not there or has other columns.
@@ -166,33 +226,33 @@ def read_results(path: Path) -> list[Result]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             lines = list(csv.reader(file))
-        if not lines or tuple(lines[0]) != COLUMNS:
+        if not lines or tuple(lines[0]) not in (COLUMNS, FORMER_COLUMNS):
             raise ValueError(f"its columns are not {','.join(COLUMNS)}")
+        for place, line in enumerate(lines[1:], 2):
+            if len(line) != len(lines[0]):
+                raise ValueError(f"line {place} has {len(line)} cells, not {len(lines[0])}")
         return [_result(*line) for line in lines[1:]]
     except OSError as error:
         raise InputError(
             f"no results at {path} ({error.strerror}): make them with the command `test`."
         ) from error
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{path} is no results.csv: {error}.") from error
+    except (ValueError, TypeError, csv.Error) as error:
+        raise InputError(
+            f"{path} is no results.csv: {error}. Move it elsewhere; `test` makes a new one."
+        ) from error
 
 
-def _result(
-    dataset: str, split: str, condition: str, n: str, failures: str, *values: str
-) -> Result:
-    figures = Correlations(int(n), int(failures), *(float(value) for value in values))
-    return Result(dataset, split, condition, figures)
-
-
-def write_predictions(path: Path, rows: Sequence[Prediction]) -> None:
-    """Write `predictions.csv`: `ROW_COLUMNS`, then whatever else the rows carry."""
-    more = [f.name for f in fields(rows[0]) if f.name not in ROW_COLUMNS] if rows else []
-    columns = (*ROW_COLUMNS, *more)
-    write_csv(path, columns, [[getattr(row, name) for name in columns] for row in rows])
+def _result(dataset: str, split: str, condition: str, n: str, failures: str, *rest: str) -> Result:
+    count = len(METRICS) - 2
+    figures = Correlations(int(n), int(failures), *(float(value) for value in rest[:count]))
+    return Result(dataset, split, condition, figures, *rest[count:])
 
 
 def table(results: Sequence[Result], title: str = "Test") -> str:
-    """The results as a table to print: intervals beside PLCC and SRCC, means below a rule."""
+    """The results as a table to print: intervals beside PLCC and SRCC, means below a rule.
+
+    Where there is a mean, a note says that it counts the smallest set as much as the largest.
+    """
     from rich.table import Table
 
     conditions = any(result.condition != "image" for result in results)
@@ -211,7 +271,20 @@ def table(results: Sequence[Result], title: str = "Test") -> str:
             *(f"{f.krcc:.4f}", f"{f.rmse:.4f}", f"{f.plcc_fitted:.4f}"),
         )
         grid.add_row(*cells, end_section=last)
-    return rendered(grid)
+    return "\n".join([rendered(grid), *_note(results)])
+
+
+def _note(results: Sequence[Result]) -> list[str]:
+    if all(result.dataset != MEAN for result in results):
+        return []
+    sizes = [(r.correlations.n, r.dataset) for r in results if r.dataset != MEAN]
+    (fewest, small), (most, large) = min(sizes), max(sizes)
+    if fewest == most:
+        return [f"mean: every data set counts the same; each has {most} images"]
+    return [
+        f"mean: every data set counts the same, {small} with {fewest} images as much as "
+        f"{large} with {most}; n is that of all images"
+    ]
 
 
 def pairs(title: str, lines: Mapping[str, str]) -> str:

@@ -24,6 +24,7 @@ progress bootstrap hyperparameters
 text objectives metrics
 conditions
 report
+store
 data backbones prototypes rewards
 rollout tasks
 paradigms

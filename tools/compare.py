@@ -3,7 +3,8 @@
     python tools/compare.py runs/quickstart runs/quickstart_no_pca
     python tools/compare.py runs/* --csv compared.csv
 
-Scores come from each run's ``test/results.csv``, settings from its ``config.yaml``.
+Scores come from each run's ``test/results.csv``, settings from its ``config.yaml``. A run that was
+tested with several weights has a line for each.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lit_biqa.hyperparameters import Setting, read_hyperparameters
-from lit_biqa.report import MEAN, Result, labels, read_results, rendered, write_csv
+from lit_biqa.report import MEAN, UNKNOWN, Result, labels, read_results, rendered, write_csv
 from lit_biqa.types import InputError
 
 Key = tuple[str, str, str]
@@ -23,21 +24,23 @@ Key = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class Run:
-    """A tested run.
+    """A tested run, or one of the weights that it was tested with.
 
     Attributes:
         folder: as it was named.
+        weights: short digest of these weights.
         settings: flat.
         results: by data set, split and condition.
     """
 
     folder: Path
+    weights: str
     settings: dict[str, Setting]
     results: dict[Key, Result]
 
 
-def read(folder: Path) -> Run:
-    """Read a run's settings and scores.
+def read(folder: Path) -> list[Run]:
+    """Read a run's settings and scores, once for each of its weights.
 
     Raises:
         InputError: if the folder is no run, or the run was not tested.
@@ -46,7 +49,10 @@ def read(folder: Path) -> Run:
         raise InputError(f"{folder} is no folder: name the folders of runs.")
     settings = read_hyperparameters(folder)
     results = read_results(folder / "test" / "results.csv")
-    return Run(folder, settings, {(r.dataset, r.split, r.condition): r for r in results})
+    found: dict[str, dict[Key, Result]] = {}
+    for r in results:
+        found.setdefault(r.weights, {})[r.dataset, r.split, r.condition] = r
+    return [Run(folder, weights, settings, each) for weights, each in found.items()]
 
 
 def differing(runs: Sequence[Run]) -> list[str]:
@@ -76,7 +82,17 @@ def columns(runs: Sequence[Run]) -> dict[Key, str]:
     found = {key: result for run in runs for key, result in run.results.items()}
     same = all(run.results.keys() == runs[0].results.keys() for run in runs)
     shown = {key: result for key, result in found.items() if same or key[0] != MEAN}
-    return dict(zip(shown, labels(list(shown.values())), strict=True))
+    # Whose weights a score is of stands in its line, not in the name of its column.
+    unnamed = [replace(result, weights=UNKNOWN) for result in shown.values()]
+    return dict(zip(shown, labels(unnamed), strict=True))
+
+
+def heads(runs: Sequence[Run]) -> list[list[str]]:
+    """What each line is called: its run, and its weights where a run has several."""
+    folders = [run.folder for run in runs]
+    if len(set(folders)) == len(folders):
+        return [["run"], *([str(run.folder)] for run in runs)]
+    return [["run", "weights"], *([str(run.folder), run.weights] for run in runs)]
 
 
 def table(runs: Sequence[Run]) -> str:
@@ -84,13 +100,14 @@ def table(runs: Sequence[Run]) -> str:
     from rich.table import Table
 
     names, keys = differing(runs), columns(runs)
-    grid = Table("run", *shortened(names))
+    head, *called = heads(runs)
+    grid = Table(*head, *shortened(names))
     for label in keys.values():
         grid.add_column(f"{label}\nPLCC / SRCC", justify="right")
-    for run in runs:
+    for run, own in zip(runs, called, strict=True):
         settings = [_shown(run.settings.get(name, "")) for name in names]
         scores = [_score(run.results.get(key)) for key in keys]
-        grid.add_row(str(run.folder), *settings, *scores)
+        grid.add_row(*own, *settings, *scores)
     return rendered(grid)
 
 
@@ -112,14 +129,15 @@ def save(path: Path, runs: Sequence[Run]) -> None:
     """
     names, keys = differing(runs), columns(runs)
     scores = [(key, metric) for key in keys for metric in ("plcc", "srcc")]
+    head, *called = heads(runs)
     lines: list[list[object]] = []
-    for run in runs:
-        line: list[object] = [run.folder, *(_shown(run.settings.get(name, "")) for name in names)]
+    for run, own in zip(runs, called, strict=True):
+        line: list[object] = [*own, *(_shown(run.settings.get(name, "")) for name in names)]
         for key, metric in scores:
             result = run.results.get(key)
             line.append("" if result is None else getattr(result.correlations, metric))
         lines.append(line)
-    header = ["run", *names, *(f"{keys[key]}/{metric}" for key, metric in scores)]
+    header = [*head, *names, *(f"{keys[key]}/{metric}" for key, metric in scores)]
     write_csv(path, header, lines)
 
 
@@ -130,7 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--csv", type=Path, metavar="OUT", help="also write the table as CSV")
     given = parser.parse_args(arguments)
     try:
-        runs = [read(folder) for folder in given.runs]
+        runs = [run for folder in given.runs for run in read(folder)]
         print(table(runs))
         if given.csv is not None:
             save(given.csv, runs)

@@ -8,13 +8,15 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from lit_biqa import report
-from lit_biqa.callbacks.scatter import scatter
-from lit_biqa.callbacks.tensorboard import log_test
-from lit_biqa.files import replacing
+from lit_biqa import report, store
+from lit_biqa.callbacks.scatter import Figures, rename, save, scatter
+from lit_biqa.callbacks.tensorboard import log_test, name_of_test
+from lit_biqa.callbacks.weights import weights_of
 from lit_biqa.hyperparameters import read_hyperparameters
 from lit_biqa.parallel import gather_rows
 from lit_biqa.types import InputError, Prediction
+
+RESULTS, PREDICTIONS = "results.csv", "predictions.csv"
 
 
 class CorrelationReport(pl.Callback):
@@ -33,7 +35,8 @@ class CorrelationReport(pl.Callback):
     A test prints one table and only then writes, under the trainer's ``default_root_dir``,
     ``test/results.csv``, ``test/predictions.csv``, a scatter ``test/<dataset>.png`` for each data
     set and, where the trainer logs to TensorBoard, events with metrics, scatters and the settings
-    in ``config.yaml``.
+    in ``config.yaml``. What other tests left there stays, but for rows of the same data set, split,
+    condition and weights; see `lit_biqa.store`.
 
     Args:
         bootstrap: resamples for the 95% intervals of a table; 0 for none.
@@ -41,12 +44,26 @@ class CorrelationReport(pl.Callback):
 
     Attributes:
         results: lines of the last test, on rank zero.
+        weights: short digest of the weights of the last test.
     """
 
     def __init__(self, bootstrap: int = 1000, seed: int = 0) -> None:
         self.bootstrap, self.seed = bootstrap, seed
         self.results: list[report.Result] = []
+        self.weights = report.UNKNOWN
         self._rows: list[Prediction] = []
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Look at what a test is to be added to, before weights are read.
+
+        Raises:
+            InputError: if it cannot be read.
+        """
+        folder = _folder(trainer)
+        if stage == "test" and (folder / RESULTS).exists():
+            report.read_results(folder / RESULTS)
+        if stage == "test" and (folder / PREDICTIONS).exists():
+            store.read_predictions(folder / PREDICTIONS)
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Forget the rows of the epoch before."""
@@ -73,7 +90,10 @@ class CorrelationReport(pl.Callback):
         alone = trainer.state.fn == "validate"
         rows = gather_rows(self._rows, report.identity)
         results = report.evaluate(rows, self.bootstrap if alone else 0, self.seed)
-        for label, result in zip(report.labels(results), results, strict=True):
+        measured = [result for result in results if result.dataset != report.MEAN]
+        # One set has no mean in a table, but what is monitored has one name always.
+        logged = [*measured, *report.means(measured)]
+        for label, result in zip(report.labels(logged), logged, strict=True):
             mean = result.dataset == report.MEAN
             tag = f"val{label.removeprefix(report.MEAN)}" if mean else f"val/{label}"
             for name in ("plcc", "srcc"):
@@ -95,29 +115,45 @@ class CorrelationReport(pl.Callback):
                 "the test measured no row: its steps returned no predictions. Look at what reads "
                 "scores (model.readouts); no results were written."
             )
+        self.weights = weights_of(pl_module)
         if not trainer.is_global_zero:
             return
-        self.results = report.evaluate(rows, self.bootstrap, self.seed)
+        self.results = report.evaluate(rows, self.bootstrap, self.seed, self.weights)
         pl_module.print(report.table(self.results, "Test"))
-        folder = Path(trainer.default_root_dir) / "test"
-        report.write_results(folder / "results.csv", self.results)
-        report.write_predictions(folder / "predictions.csv", rows)
-        self._illustrate(trainer, rows, folder)
+        folder = _folder(trainer)
+        figures = self._figures(rows)
+        cells = [store.cells_of(row, self.weights) for row in rows]
+        with store.locked(folder):
+            store.merge_predictions(folder / PREDICTIONS, cells, store.by_test)
+            before, after = store.merge_results(folder / RESULTS, self.results)
+            rename(folder, before, after)
+            save(folder, after, figures)
+        self._log(trainer, figures)
 
-    def _illustrate(self, trainer: pl.Trainer, all_rows: list[Prediction], folder: Path) -> None:
-        groups, metrics, figures = report.grouped(all_rows), {}, {}
+    def _figures(self, all_rows: list[Prediction]) -> Figures:
+        groups = report.grouped(all_rows)
+        return {
+            store.identity(result): scatter(rows, result)
+            for result in self.results
+            if (rows := groups.get((result.dataset, result.split, result.condition)))
+        }
+
+    def _log(self, trainer: pl.Trainer, figures: Figures) -> None:
+        metrics, shown = {}, {}
         for label, result in zip(report.labels(self.results), self.results, strict=True):
             for name in report.METRICS:
                 metrics[f"test/{label}/{name}"] = float(getattr(result.correlations, name))
-            if rows := groups.get((result.dataset, result.split, result.condition)):
-                figure = scatter(rows, result)
-                figures[f"test/{label}"] = figure
-                with replacing(folder / f"{label.replace('/', '-')}.png") as part:
-                    figure.savefig(part, format="png")
+            if figure := figures.get(store.identity(result)):
+                shown[f"test/{label}"] = figure
         for logger in trainer.loggers:
             if not isinstance(logger, TensorBoardLogger):
                 logger.log_metrics(metrics, trainer.global_step)
         if any(isinstance(logger, TensorBoardLogger) for logger in trainer.loggers):
-            run = folder.parent
+            run = Path(trainer.default_root_dir)
             settings = read_hyperparameters(run) if (run / "config.yaml").exists() else {}
-            log_test(folder, settings, metrics, figures, trainer.global_step)
+            folder = _folder(trainer) / name_of_test(self.results)
+            log_test(folder, settings, metrics, shown, trainer.global_step)
+
+
+def _folder(trainer: pl.Trainer) -> Path:
+    return Path(trainer.default_root_dir) / "test"

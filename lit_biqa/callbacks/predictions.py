@@ -7,7 +7,9 @@ from typing import Any
 
 import lightning.pytorch as pl
 
-from lit_biqa import report
+from lit_biqa import report, store
+from lit_biqa.callbacks.weights import weights_of
+from lit_biqa.data.datamodule import BIQADataModule
 from lit_biqa.parallel import gather_rows
 from lit_biqa.types import Prediction
 
@@ -18,10 +20,21 @@ class PredictionWriter(pl.Callback):
     The method's ``predict_step`` returns ``list[Prediction]``, with a row for every image, those
     that could not be read among them: their ``status`` says why and their score is ``nan``. Rows
     come from all ranks, sorted by data set and index; the file is written whole or not at all.
+    Rows of other images, conditions or weights that lie there stay: ``path`` and ``weights``, the
+    last columns, tell them apart.
     """
 
     def __init__(self) -> None:
         self._rows: list[Prediction] = []
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Look at what rows are to be added to, before weights are read.
+
+        Raises:
+            InputError: if it cannot be read.
+        """
+        if stage == "predict" and _file(trainer).exists():
+            store.read_predictions(_file(trainer))
 
     def on_predict_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Forget the rows of a call before."""
@@ -34,12 +47,35 @@ class PredictionWriter(pl.Callback):
         self._rows.extend(report.checked(outputs, "predict_step"))
 
     def on_predict_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write the rows of all ranks and say where they lie."""
+        """Write the rows of all ranks and say where they lie.
+
+        Raises:
+            InputError: if they cannot be written.
+        """
         rows = gather_rows(self._rows, report.identity)
+        weights = weights_of(pl_module)
         if not trainer.is_global_zero:
             return
-        path = Path(trainer.default_root_dir) / "predictions.csv"
-        report.write_predictions(path, rows)
+        path, places = _file(trainer), _places(trainer)
+        cells = [
+            store.cells_of(row, weights, path=places.get((row.dataset, row.split, row.index), ""))
+            for row in rows
+        ]
+        with store.locked(path.parent):
+            kept = store.merge_predictions(path, cells, store.by_image)
         failures = sum(report.failed(row) for row in rows)
         why = f", {failures} failed (column status says why)" if failures else ""
         pl_module.print(f"{len(rows) - failures} of {len(rows)} scored{why}: {path}")
+        if kept:
+            pl_module.print(f"{kept} rows of other images or weights stay in {path.name}")
+
+
+def _file(trainer: pl.Trainer) -> Path:
+    return Path(trainer.default_root_dir) / "predictions.csv"
+
+
+def _places(trainer: pl.Trainer) -> dict[tuple[str, str, int], str]:
+    """Where each image lies, by data set, split and index."""
+    data: BIQADataModule | None = getattr(trainer, "datamodule", None)
+    samples = data.samples.get("predict", []) if data is not None else []
+    return {(s.dataset, s.split, s.index): str(s.path.resolve()) for s in samples if s.path}

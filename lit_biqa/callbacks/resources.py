@@ -12,12 +12,14 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
-from lit_biqa import report
+from lit_biqa import report, store
+from lit_biqa.callbacks.correlation import CorrelationReport
 from lit_biqa.parallel import gather_rows, world
 from lit_biqa.progress import clock
 from lit_biqa.types import Batch, TextPrediction
 
 COSTS = ("what", "images", "seconds", "seconds_per_image", "peak_memory_gib", "hours_per_epoch")
+TEST_COSTS = (*COSTS, "datasets", "weights")
 
 
 def peak_memory(device: torch.device) -> float:
@@ -40,8 +42,10 @@ class ResourceMeter(pl.Callback):
     its last batch, without the validations between; memory is that of the rank that took most.
 
     The same stands in ``costs.csv``, columns `COSTS`, under the trainer's ``default_root_dir``: the
-    line of a fit there, with the hours that an epoch takes, those of a test in ``test/``, with a
-    line for each condition whose readings were timed.
+    line of a fit there, with the hours that an epoch takes, and one more for each time that it was
+    resumed; those of a test in ``test/``, with a line for each condition whose readings were timed
+    and, in `TEST_COSTS`, which data sets and weights were tested: the same test once more replaces
+    its lines.
     """
 
     def __init__(self) -> None:
@@ -113,7 +117,10 @@ class ResourceMeter(pl.Callback):
         hours = self._all_seconds / max(epochs, 1e-9) / 3600
         if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             line = _line("train", self._all_images, self._all_seconds, memory, hours)
-            report.write_csv(Path(trainer.default_root_dir) / "costs.csv", COSTS, [line])
+            folder = Path(trainer.default_root_dir)
+            with store.locked(folder):
+                # Each part of a fit that was resumed is a line of its own.
+                store.merge_costs(folder / "costs.csv", COSTS, [line], id)
         totals = {
             "epochs": str(self._epochs),
             "images": str(self._all_images),
@@ -163,14 +170,33 @@ class ResourceMeter(pl.Callback):
                 count = sum(row[2] for row in timed if row[0] == name)
                 seconds = sum(row[3] for row in timed if row[0] == name)
                 lines.append(_line(name, count, seconds))
-            report.write_csv(Path(trainer.default_root_dir) / "test" / "costs.csv", COSTS, lines)
+            self._save_test(trainer, lines)
         pl_module.print(
             f"Tested in {clock(figures['seconds'])}, {figures['images_per_second']:.1f} images/s, "
             f"peak memory {figures['peak_memory_gib']:.2f} GiB"
         )
 
+    def _save_test(self, trainer: pl.Trainer, lines: list[dict[str, str]]) -> None:
+        callbacks = trainer.callbacks  # type: ignore[attr-defined]
+        tested = next((c for c in callbacks if isinstance(c, CorrelationReport)), None)
+        results = tested.results if tested else []
+        sets = sorted({f"{r.dataset}/{r.split}" for r in results if not r.is_derived})
+        which = {
+            "datasets": ", ".join(sets),
+            "weights": tested.weights if tested else report.UNKNOWN,
+        }
+        folder = Path(trainer.default_root_dir) / "test"
+        with store.locked(folder):
+            fresh = [line | which for line in lines]
+            store.merge_costs(folder / "costs.csv", TEST_COSTS, fresh, _test)
+
+
+def _test(line: store.Cells) -> tuple[str, str]:
+    return line.get("datasets", ""), line.get("weights", report.UNKNOWN)
+
 
 def _line(
     what: str, images: int, seconds: float, memory: float = math.nan, hours: float = math.nan
-) -> tuple[object, ...]:
-    return what, images, seconds, seconds / max(images, 1), memory, hours
+) -> dict[str, str]:
+    values = (what, images, seconds, seconds / max(images, 1), memory, hours)
+    return {name: report.number(v) for name, v in zip(COSTS, values, strict=True)}

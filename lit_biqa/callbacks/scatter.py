@@ -1,20 +1,26 @@
-"""The scatter of predicted scores and MOS over one data set."""
+"""The scatter of predicted scores and MOS over one data set, and the files of such scatters."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from lit_biqa.bootstrap import Array
+from lit_biqa.files import replacing
 from lit_biqa.metrics import RESOLUTION, fit_logistic, logistic
-from lit_biqa.report import Result, failed
+from lit_biqa.report import Result, failed, labels
+from lit_biqa.store import identity
 from lit_biqa.types import Prediction
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+Figures: TypeAlias = "Mapping[tuple[str, str, str, str], Figure]"
+"""Scatters by the identity of their lines in a store."""
 
 
 def scatter(rows: Sequence[Prediction], result: Result) -> Figure:
@@ -71,3 +77,39 @@ def _title(result: Result) -> str:
         name += f" ({result.condition})"
     failures = f", {f.failures} failed" if f.failures else ""
     return f"{name}\nn = {f.n}{failures}, PLCC {f.plcc:.4f}, SRCC {f.srcc:.4f}"
+
+
+def rename(folder: Path, before: Sequence[Result], after: Sequence[Result]) -> None:
+    """Give the scatters of a store the names of its lines after a test was added.
+
+    Names are as short as tells lines apart, so a test on a second split lengthens that of the
+    first.
+
+    Raises:
+        InputError: if a file cannot be renamed.
+    """
+    now = _files(folder, after)
+    for line, old in _files(folder, before).items():
+        if line in now and old != now[line] and old.exists():
+            with replacing(now[line]) as part:
+                part.write_bytes(old.read_bytes())
+            old.unlink()
+
+
+def save(folder: Path, lines: Sequence[Result], figures: Figures) -> None:
+    """Write scatters under the names of their lines in a store.
+
+    Raises:
+        InputError: if a file cannot be written.
+    """
+    names = _files(folder, lines)
+    for line, figure in figures.items():
+        with replacing(names[line]) as part:
+            figure.savefig(part, format="png")
+
+
+def _files(folder: Path, lines: Sequence[Result]) -> dict[tuple[str, str, str, str], Path]:
+    return {
+        identity(line): folder / f"{label.replace('/', '-')}.png"
+        for label, line in zip(labels(lines), lines, strict=True)
+    }

@@ -14,6 +14,7 @@ from torch import Tensor
 from lit_biqa.data.datamodule import BIQADataModule
 from lit_biqa.data.readers.tables import csv_rows
 from lit_biqa.data.texts import json_items
+from lit_biqa.digests import digest_of_plain
 from lit_biqa.methods.evaluation import Evaluator
 from lit_biqa.types import Batch, InputError, Prediction, Sample
 
@@ -38,6 +39,10 @@ class Predictions(Evaluator):
         image: column of the image's name, as the label file writes it or its last part.
         dataset: column of the data set's name; needed where two data sets share image names.
 
+    Attributes:
+        source: digest of the scores that were read, which tells their rows in a run's results from
+            those of another file or column.
+
     Raises:
         InputError: if the file is absent or broken, lacks a column, names an image twice, or has
             not one score in a column.
@@ -56,6 +61,7 @@ class Predictions(Evaluator):
         self.path, self.image, self.dataset = Path(path), image, dataset
         self.columns = columns or {"image": "score"}
         self.records = self._read()
+        self.source = digest_of_plain([[*key, scores] for key, scores in self.records.items()])
 
     def _read(self) -> dict[tuple[str, str], dict[str, Scored]]:
         """Scores of each condition by data set (empty where there is no such column) and name."""

@@ -70,7 +70,7 @@ def test_the_table_is_printed_before_a_file_cannot_be_written(
     with pytest.raises(InputError, match="No space left"):
         trainer(tmp_path, CorrelationReport(20)).test(Tiny(), loader())
     assert "mean" in capsys.readouterr().out
-    assert list((tmp_path / "test").iterdir()) == []
+    assert [path.name for path in (tmp_path / "test").iterdir()] == [".store.lock"]
 
 
 def test_a_step_that_returns_no_predictions_is_told_so(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_a_test_that_measured_nothing_is_an_error(tmp_path: Path) -> None:
 CONFIG = "seed_everything: 1\nmodel: {class_path: m.Tiny, init_args: {width: 8}}\n"
 
 
-def test_tensorboard_has_scalars_scatter_and_settings_of_the_latest_test(tmp_path: Path) -> None:
+def test_tensorboard_has_scalars_scatters_and_settings_of_every_test(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from tensorboard.plugins.hparams import metadata
 
@@ -101,11 +101,15 @@ def test_tensorboard_has_scalars_scatter_and_settings_of_the_latest_test(tmp_pat
         report = CorrelationReport(20)
         logger = TensorBoardLogger(tmp_path, name="", version="")
         trainer(tmp_path, report, logger=logger).test(Tiny(conditions=conditions), loader())
-    events = EventAccumulator(str(tmp_path / "test"))
-    events.Reload()
+    folders = sorted({path.parent for path in tmp_path.glob("test/*/events*")})
+    found = [EventAccumulator(str(folder)).Reload() for folder in folders]
+    assert len(found) == 2
+    # Each test has a folder of its own, for that of another has other metrics.
+    (first,) = (each for each in found if "test/csiq/text/srcc" in each.Tags()["scalars"])
+    (events,) = (each for each in found if each is not first)
+    assert {"test/csiq", "test/csiq/text"} <= set(first.Tags()["images"])
     tags = events.Tags()
     assert {"test/csiq/srcc", "test/csiq/rmse", "test/mean/plcc"} <= set(tags["scalars"])
-    # Those of the first test, which had another condition, are gone.
     assert not any("text" in tag for tag in tags["scalars"] + tags["images"])
     assert sorted(tags["images"]) == ["test/csiq", "test/spaq"]
     assert events.Scalars("test/mean/plcc")[0].value == pytest.approx(
@@ -136,4 +140,4 @@ def test_other_loggers_get_the_scalars(tmp_path: Path) -> None:
         found |= {name: value for name, value in line.items() if value}
     assert float(found["test/mean/n"]) == N
     assert float(found["test/images_per_second"]) > 0
-    assert not list((tmp_path / "test").glob("events*"))
+    assert not list((tmp_path / "test").rglob("events*"))

@@ -19,7 +19,7 @@ def rows_of(scores: list[float], mos: list[float]) -> list[Prediction]:
 
 def test_scatter_shows_every_scored_image_the_line_of_equality_and_the_fit() -> None:
     rows = rows_of([1.2, 2.1, 2.8, math.nan, 3.9, 4.6], [1.5, 2.0, 3.1, 4.0, 4.2, 4.4])
-    (result, _) = evaluate(rows, bootstrap=0)
+    (result,) = evaluate(rows, bootstrap=0)
     (axes,) = scatter(rows, result).axes
     (points,) = axes.collections
     assert np.asarray(points.get_offsets()).tolist() == [

@@ -82,7 +82,7 @@ def test_json(lines: bool) -> None:
     del records[0]["score"]
     text = map(json.dumps, records) if lines else [json.dumps(records)]
     assert run(f"--model.path {write('s.json', *text)} --data.test [own.csv]") == 0
-    (result, _) = rows("results.csv")
+    (result,) = rows("results.csv")
     assert result["failures"] == "1"
     assert float(result["plcc"]) == pytest.approx(1)
 

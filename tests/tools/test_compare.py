@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -78,12 +79,30 @@ def test_other_splits_are_other_columns_and_no_mean_spans_them(
     mean = result("mean", 0.5, "-")
     one = run(tmp_path / "one", 0, "0.07", result("koniq10k", 0.9, "official@1"), mean)
     two = run(tmp_path / "two", 1, "0.07", result("koniq10k", 0.8, "paper3015@2"), mean)
-    text = compare.table([compare.read(one), compare.read(two)])
+    text = compare.table([*compare.read(one), *compare.read(two)])
     assert "koniq10k/official-1" in text and "koniq10k/paper3015-2" in text
     assert "mean" not in text
     assert "seed_everything" in text
-    mixed = compare.columns([compare.read(one), compare.read(one)])
+    mixed = compare.columns([*compare.read(one), *compare.read(one)])
     assert list(mixed.values()) == ["koniq10k", "mean"]
+
+
+def test_each_of_several_weights_of_a_run_has_a_line(
+    compare: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    best, last = (replace(result("csiq", plcc), weights=w) for plcc, w in ((0.8, "b"), (0.7, "l")))
+    one = run(tmp_path / "one", 0, "0.07", best, last)
+    two = run(tmp_path / "two", 0, "0.08", replace(best, weights="c"))
+    assert compare.main([str(one), str(two), "--csv", str(tmp_path / "out.csv")]) == 0
+    printed = capsys.readouterr().out
+    assert "weights" in printed and "0.8000 / 0.7000" in printed and "0.7000 / 0.6000" in printed
+    with (tmp_path / "out.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [(line["weights"], line["csiq/plcc"]) for line in lines] == [
+        ("b", "0.800000"),
+        ("l", "0.700000"),
+        ("c", "0.800000"),
+    ]
 
 
 def test_names_are_as_short_as_keeps_them_apart(compare: ModuleType) -> None:

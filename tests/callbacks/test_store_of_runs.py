@@ -1,0 +1,144 @@
+"""What several tests and predictions leave in one folder."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from known_scores import Tiny, lines, loader, trainer, uneven_loader
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from lit_biqa.callbacks import CorrelationReport, PredictionWriter, ResourceMeter
+from lit_biqa.callbacks.weights import weights_of
+from lit_biqa.digests import digest_of
+from lit_biqa.report import read_results
+from lit_biqa.types import Batch, InputError, Prediction
+
+ZERO, ONE = (digest_of({"weight": torch.tensor([value])})[:12] for value in (0.0, 1.0))
+
+
+class OnSet(Tiny):
+    """Tells the rows of one data set alone, under a split and with a weight of choice."""
+
+    def __init__(self, dataset: str, split: str = "all@1", weight: float = 0.0) -> None:
+        super().__init__()
+        self.dataset, self.split = dataset, split
+        self.weight.data.fill_(weight)
+
+    def rows(self, batch: Batch) -> list[Prediction]:
+        rows = [row for row in super().rows(batch) if row.dataset == self.dataset]
+        return [replace(row, split=self.split) for row in rows]
+
+
+def measure(folder: Path, model: Tiny) -> None:
+    trainer(folder, CorrelationReport(0), ResourceMeter()).test(model, loader(), verbose=False)
+
+
+def figures(folder: Path) -> set[str]:
+    return {path.name for path in (folder / "test").glob("*.png")}
+
+
+def test_tests_of_other_sets_end_as_one_test_of_all(tmp_path: Path) -> None:
+    measure(tmp_path / "all", Tiny())
+    for dataset in ("spaq", "csiq"):
+        measure(tmp_path / "parts", OnSet(dataset))
+    for name in ("results.csv", "predictions.csv", "csiq.png", "spaq.png"):
+        one, two = ((tmp_path / run / "test" / name).read_bytes() for run in ("all", "parts"))
+        assert one == two, name
+    costs = lines(tmp_path / "parts" / "test" / "costs.csv")
+    assert [line["datasets"] for line in costs] == ["spaq/all@1", "csiq/all@1"]
+    # The same test once more changes nothing but what it took.
+    before = (tmp_path / "parts" / "test" / "results.csv").read_bytes()
+    measure(tmp_path / "parts", OnSet("csiq"))
+    assert (tmp_path / "parts" / "test" / "results.csv").read_bytes() == before
+    assert len(lines(tmp_path / "parts" / "test" / "costs.csv")) == 2
+
+
+def test_other_weights_stand_beside(tmp_path: Path) -> None:
+    measure(tmp_path, OnSet("csiq"))
+    drawn = (tmp_path / "test" / "csiq.png").read_bytes()
+    measure(tmp_path, OnSet("csiq", weight=1.0))
+    results = read_results(tmp_path / "test" / "results.csv")
+    assert [(r.dataset, r.weights) for r in results] == [("csiq", ZERO), ("csiq", ONE)]
+    assert figures(tmp_path) == {"csiq.png", f"csiq-{ONE}.png"}
+    assert (tmp_path / "test" / "csiq.png").read_bytes() == drawn
+    found = lines(tmp_path / "test" / "predictions.csv")
+    assert {row["weights"] for row in found} == {ZERO, ONE}
+    assert [line["weights"] for line in lines(tmp_path / "test" / "costs.csv")] == [ZERO, ONE]
+
+
+def test_a_scatter_goes_by_the_name_of_its_line_and_is_drawn_anew_with_its_rows(
+    tmp_path: Path,
+) -> None:
+    measure(tmp_path, OnSet("csiq", "all@1"))
+    drawn = (tmp_path / "test" / "csiq.png").read_bytes()
+    measure(tmp_path, OnSet("csiq", "half@2"))
+    assert figures(tmp_path) == {"csiq-all-1.png", "csiq-half-2.png"}
+    assert (tmp_path / "test" / "csiq-all-1.png").read_bytes() == drawn
+
+    class Otherwise(OnSet):
+        def rows(self, batch: Batch) -> list[Prediction]:
+            return [replace(row, score=6 - row.score) for row in super().rows(batch)]
+
+    measure(tmp_path, Otherwise("csiq", "all@1"))
+    assert figures(tmp_path) == {"csiq-all-1.png", "csiq-half-2.png"}
+    assert (tmp_path / "test" / "csiq-all-1.png").read_bytes() != drawn
+
+
+def test_events_of_a_fit_and_of_every_test_remain(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    def logger() -> TensorBoardLogger:
+        return TensorBoardLogger(tmp_path, name="", version="")
+
+    def losses() -> list[float]:
+        events = EventAccumulator(str(tmp_path)).Reload()
+        return [event.value for event in events.Scalars("train/loss")]
+
+    run = trainer(tmp_path, CorrelationReport(0), ResourceMeter(), logger=logger())
+    model = OnSet("csiq")
+    run.fit(model, loader(), loader())
+    run.test(model, loader(), verbose=False)
+    held = {path: path.read_bytes() for path in tmp_path.rglob("events*")}
+    logged = losses()
+    assert len(logged) == 12
+    for dataset in ("csiq", "spaq"):
+        again = trainer(tmp_path, CorrelationReport(0), ResourceMeter(), logger=logger())
+        again.test(OnSet(dataset, weight=1.0), loader(), verbose=False)
+    assert all(path.read_bytes() == content for path, content in held.items())
+    assert losses() == logged
+    assert len({path.parent for path in tmp_path.glob("test/*/events*")}) == 3
+
+
+def test_predictions_of_other_weights_stand_beside_and_the_same_are_replaced(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for weight in (0.0, 1.0, 0.0):
+        run = trainer(tmp_path, PredictionWriter())
+        run.predict(OnSet("csiq", weight=weight), uneven_loader(0, 1), return_predictions=False)
+    found = [row["weights"] for row in lines(tmp_path / "predictions.csv")]
+    assert found == [ZERO] * 15 + [ONE] * 15
+    assert "15 rows of other images or weights stay in predictions.csv" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["results.csv", "predictions.csv"])
+def test_a_store_that_cannot_be_read_stops_a_test_before_it_begins(
+    tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test" / name).write_text("cut off")
+
+    class Never(Tiny):
+        def configure_model(self) -> None:
+            raise AssertionError("weights are read")
+
+    with pytest.raises(InputError, match=name):
+        measure(tmp_path, Never())
+    assert [path.name for path in (tmp_path / "test").iterdir()] == [name]
+
+
+def test_weights_are_told_by_their_bits_alone() -> None:
+    assert weights_of(OnSet("csiq")) == weights_of(Tiny()) == ZERO
+    assert weights_of(OnSet("csiq", weight=1.0)) == ONE
