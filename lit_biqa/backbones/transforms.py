@@ -58,7 +58,8 @@ class Frame:
         Of an image so narrow that it would grow beyond `IMAGE_PIXELS`, the middle is taken.
         """
         size = round(self.size * (1 + self.margin))
-        image = _middle(image, IMAGE_PIXELS // size**2)
+        if self.mode == "shortest":
+            image = _middle(image, max(1, IMAGE_PIXELS // size**2))
         width, height = image.size
         # Whole numbers: a rounded ratio would lose a row of 3:2 images against torchvision's.
         shorter = min(width, height)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from lit_biqa.backbones.tuning import Tuning
+from lit_biqa.digests import digest_of_file
 from lit_biqa.files import draft
 from lit_biqa.types import InputError
 
 _BASE = ".base_layer"
+DIGESTS = "digests.json"  # of the files of weights in a folder
 _LISTED = 5  # names of faulty weights in an error, before they are only counted
 
 
@@ -69,8 +73,10 @@ def read_weights(kind: Any, source: str, options: dict[str, Any]) -> Any:
         options: of ``from_pretrained``.
 
     Raises:
-        InputError: if weights are missing, unknown or of another shape, or a file is broken.
+        InputError: if weights are missing, unknown or of another shape, or a file is broken or
+            was damaged since a fit wrote it.
     """
+    check_digests(Path(source))
     with reading(source, "its weights"):
         model, told = kind.from_pretrained(
             source,
@@ -81,6 +87,36 @@ def read_weights(kind: Any, source: str, options: dict[str, Any]) -> Any:
         )
     check_complete(source, told)
     return model
+
+
+def check_digests(folder: Path) -> None:
+    """Compare files of weights with the digests that `save_weights` wrote beside them, if any.
+
+    Raises:
+        InputError: if they differ; names the files.
+    """
+    try:
+        known = json.loads((folder / DIGESTS).read_text(encoding="utf-8"))
+        pairs = {str(name): str(digest) for name, digest in known.items()}
+    except (OSError, ValueError, AttributeError):
+        return  # a folder of others, or from before there were digests
+    found = _digests(folder)
+    damaged = [name for name in found if pairs.get(name, found[name]) != found[name]]
+    if damaged:
+        raise InputError(
+            f"{folder}: its weights cannot be read: {', '.join(damaged[:_LISTED])} differs from "
+            f"the digest in {DIGESTS} that it was written with. Copy the folder from its run "
+            f"again, or remove {DIGESTS} if the weights were changed on purpose."
+        )
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """Of each file of weights in a folder; several at a time, since they have gigabytes."""
+    files = sorted(folder.glob("*.safetensors"))
+    with ThreadPoolExecutor(4) as pool:
+        return dict(
+            zip((file.name for file in files), pool.map(digest_of_file, files), strict=True)
+        )
 
 
 def check_complete(source: str, told: dict[str, Any]) -> None:
@@ -138,6 +174,7 @@ def save_weights(
     try:
         with draft(folder) as part:
             save_torch_state_dict(weights, part, metadata={"format": "pt"})
+            (part / DIGESTS).write_text(json.dumps(_digests(part)), encoding="utf-8")
             for each in (_plain(model, tuning), *settings):
                 each.save_pretrained(part)
             shutil.rmtree(folder, ignore_errors=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +16,9 @@ from transformers import Qwen2_5_VLProcessor, Qwen2VLImageProcessorPil, Qwen2VLV
 
 from lit_biqa.backbones.qwen_vl import Transform
 from lit_biqa.backbones.tiny_chat import TinyMplugOwl2, TinyQwenVL
-from lit_biqa.types import Chat, InputError, ask
+from lit_biqa.data.dataset import EvaluateReader
+from lit_biqa.data.images import UnreadableImage
+from lit_biqa.types import Chat, InputError, Sample, ask
 
 both = pytest.mark.parametrize("family", FAMILIES)
 ANSWERS = ["good", "fair, I think", "bad", "excellent"]
@@ -146,8 +149,17 @@ def test_qwen_enlarges_what_is_narrower_than_a_position() -> None:
     assert patches.shape[:2] == (2, 24)
     assert torch.equal(patches, own_patches(larger))
     assert isinstance(transform, Transform)
-    with pytest.raises(InputError, match=r"\(1005, 5\) is too narrow"):
+    with pytest.raises(InputError, match=r"1005 x 5 pixels are too narrow"):
         transform(picture(1005, 5))
+
+
+def test_an_image_too_narrow_for_qwen_is_a_bad_image(tmp_path: Path) -> None:
+    """So that `on_bad_image` says what becomes of it."""
+    Image.new("RGB", (6000, 20)).save(tmp_path / "narrow.png")
+    sample = Sample("set", "all", 0, "narrow.png", tmp_path / "narrow.png")
+    reader = EvaluateReader(shared(TinyQwenVL).image_transform)
+    with pytest.raises(UnreadableImage, match=r"narrow\.png: 6000 x 20 pixels are too narrow"):
+        reader(sample, torch.Generator())
 
 
 def compact(ids: Tensor, image: Tensor) -> list[int]:

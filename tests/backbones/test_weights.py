@@ -20,7 +20,7 @@ from lit_biqa.backbones.qwen_vl import QwenVL
 from lit_biqa.backbones.tiny_chat import TinyMplugOwl2, TinyQwenVL
 from lit_biqa.backbones.tuning import Tuning
 from lit_biqa.backbones.vision_language import VisionLanguageModel
-from lit_biqa.backbones.weights import state_of
+from lit_biqa.backbones.weights import DIGESTS, state_of
 from lit_biqa.types import InputError
 
 both = pytest.mark.parametrize("family", FAMILIES)
@@ -112,6 +112,7 @@ def test_words_that_are_the_head_stay_it(
     weights = load_file(tied / "model.safetensors")
     del weights["lm_head.weight"]
     save_file(weights, tied / "model.safetensors", {"format": "pt"})
+    (tied / DIGESTS).unlink()
     model = QwenVL(str(tied), Tuning(how, rank=2))
     model.load()
     assert model.head.weight is model.words.weight
@@ -150,6 +151,7 @@ def test_weights_that_do_not_fit_are_named(
     weights["stranger.weight"] = torch.zeros(2)
     weights["lm_head.weight"] = torch.zeros(7, 64)
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    (folder / DIGESTS).unlink()
     model = READ[family](str(folder))
     with pytest.raises(InputError) as caught:
         model.load()
@@ -158,6 +160,20 @@ def test_weights_that_do_not_fit_are_named(
     assert f"1 missing ({norm})" in told
     assert "1 unknown (stranger.weight)" in told
     assert "1 of the wrong shape (lm_head.weight is [7, 64], not [" in told
+
+
+@both
+def test_a_weight_that_was_altered_is_told(
+    family: Any, folders: dict[Any, Path], tmp_path: Path
+) -> None:
+    folder = copy(folders[family], tmp_path / "altered")
+    content = bytearray((folder / "model.safetensors").read_bytes())
+    content[-5] ^= 1
+    (folder / "model.safetensors").write_bytes(content)
+    with pytest.raises(InputError, match=r"model\.safetensors differs from the digest"):
+        READ[family](str(folder)).load()
+    (folder / DIGESTS).unlink()
+    READ[family](str(folder)).load()
 
 
 @both
