@@ -162,9 +162,32 @@ def test_a_test_takes_the_best_weights_and_leaves_the_settings_of_the_fit(out: P
     assert Path("new/config.yaml").exists()
 
 
+def test_two_tests_at_once_and_the_fit_before_lose_nothing(out: Path) -> None:
+    before = (out / "test/results.csv").read_text().splitlines()
+    for name in ("one", "two"):
+        rows = Path("grey.csv").read_text()
+        Path(f"{name}.csv").write_text(rows)
+    commands = [
+        f"test --config out/config.yaml --run out --data.test '[{name}.csv]' {more}"
+        for name, more in (("one", ""), ("two", "--ckpt_path last"))
+    ]
+    for process in [start(command) for command in commands]:
+        _, error = process.communicate(timeout=200)
+        assert process.returncode == 0, error
+    after = (out / "test/results.csv").read_text().splitlines()
+    assert set(before) <= set(after)
+    assert {line.split(",")[0] for line in after[1:]} >= {"grey", "one", "two"}
+    assert len((out / "test/predictions.csv").read_text().splitlines()) == 1 + 3 * 24
+
+
 def test_predictions_lie_in_the_folder_of_the_run(out: Path) -> None:
     assert run("predict --config out/config.yaml --run out --data.predict '[0.png, 1.png]'") == 0
-    assert len((out / "predictions.csv").read_text().splitlines()) == 3
+    assert run("predict --config out/config.yaml --run out --data.predict '[1.png, 2.png]'") == 0
+    held = (out / "predictions.csv").read_text().splitlines()
+    # Each image once, with where it lies; the second call adds one.
+    assert [line.split(",")[-2] for line in held[1:]] == [
+        str(Path(name).resolve()) for name in ("0.png", "1.png", "2.png")
+    ]
     assert run("validate --config out/config.yaml --run out") == 0
 
 

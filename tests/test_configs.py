@@ -32,7 +32,7 @@ def own_data(folder: Path) -> list[str]:
 def fit(recipe: Path, folder: Path, *args: str) -> Path:
     run = folder / "run"
     runs.start(["fit", "--config", recipe, "--run", run, *args], folder / "log").succeed()
-    assert (run / "test" / "results.csv").read_text().count("\n") >= 3
+    assert (run / "test" / "results.csv").read_text().count("\n") >= 2
     return run
 
 

@@ -96,7 +96,7 @@ def test_one_stage(folder: Path) -> None:
 @pytest.mark.parametrize("recipe", ["qalign", "deqa"])
 def test_levels(folder: Path, recipe: str) -> None:
     run = fit(folder, recipe, recipe)
-    assert (run / "test" / "results.csv").read_text().count("\n") >= 3
+    assert (run / "test" / "results.csv").read_text().count("\n") >= 2
     parts = {"train/fidelity", "train/divergence"} if recipe == "deqa" else {"train/loss"}
     assert all(runs.logged(run, tag) for tag in parts)
 

@@ -11,7 +11,6 @@ second run logged while it trained.
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 
 from lit_biqa.files import replacing
 from lit_biqa.report import pairs
+from lit_biqa.store import read_predictions
 from lit_biqa.types import InputError
 
 Key = tuple[str, str, str, str]
@@ -30,19 +30,27 @@ GRADIENT = "train/grad_norm"
 _SMOOTH = 15  # steps that the drawn mean of training looks back
 
 
-def rewards(run: Path, condition: str, tolerance: float) -> dict[Key, float]:
+def rewards(run: Path, condition: str, tolerance: float, weights: str = "") -> dict[Key, float]:
     """The score reward of each test image of a run.
 
+    Args:
+        run: its folder.
+        condition: that scores were read under.
+        tolerance: on the scale of MOS.
+        weights: how the digest of the weights begins that were tested.
+
     Raises:
-        InputError: if the run has no test under the condition.
+        InputError: if the run has no test under the condition, or with several such weights.
     """
     file = run / "test" / "predictions.csv"
     if not file.is_file():
         raise InputError(f"no predictions at {file}: test the run first")
-    with file.open(newline="", encoding="utf-8") as opened:
-        rows = [row for row in csv.DictReader(opened) if row["condition"] == condition]
+    rows = [row for row in read_predictions(file) if row["condition"] == condition]
+    rows = [row for row in rows if row["weights"].startswith(weights)]
     if not rows:
-        raise InputError(f"{file}: no row under the condition {condition!r}")
+        raise InputError(f"{file}: no row under the condition {condition!r} of such weights")
+    if len(held := sorted({row["weights"] for row in rows})) > 1:
+        raise InputError(f"{file}: tested with several weights; choose --weights of {held}")
     return {
         (row["dataset"], row["split"], row["index"], row["name"]): float(
             row["status"] == "ok" and abs(float(row["score"]) - float(row["mos"])) < tolerance
@@ -112,13 +120,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("before", type=Path, help="folder of the run that was gone on from")
     parser.add_argument("after", type=Path, help="folder of the run of GRPO")
     parser.add_argument("--condition", default="image", help="that is compared")
+    parser.add_argument(
+        "--weights",
+        nargs=2,
+        default=("", ""),
+        metavar=("BEFORE", "AFTER"),
+        help="how their digests begin, where a run was tested with several",
+    )
     parser.add_argument("--tolerance", type=float, default=0.35, help="on the scale of MOS")
     parser.add_argument("--resamples", type=int, default=5000, help="of the interval")
     parser.add_argument("--seed", type=int, default=0, help="of the resampling")
     parser.add_argument("--figure", type=Path, help="PNG to draw the curve into")
     given = parser.parse_args(arguments)
     try:
-        found = [rewards(r, given.condition, given.tolerance) for r in (given.before, given.after)]
+        found = [
+            rewards(run, given.condition, given.tolerance, weights)
+            for run, weights in zip((given.before, given.after), given.weights, strict=True)
+        ]
         if found[0].keys() != found[1].keys():
             raise InputError("the runs were tested on other images: test both on the same")
         first, second = (np.array([each[key] for key in sorted(each)]) for each in found)

@@ -10,6 +10,8 @@ import pytest
 from conftest import REPOSITORY
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from lit_biqa.types import InputError
+
 sys.path.insert(0, str(REPOSITORY / "tools"))
 from rewards import difference, main, rewards
 
@@ -30,6 +32,16 @@ def test_rewards_by_hand(tmp_path: Path) -> None:
     run = run_of(tmp_path / "run", (3.0, 3.3, "ok"), (3.0, 3.4, "ok"), (3.0, float("nan"), "empty"))
     assert list(rewards(run, "image", 0.35).values()) == [1.0, 0.0, 0.0]
     assert list(rewards(run, "text", 0.35).values()) == [1.0]
+
+
+def test_weights_are_chosen_where_there_are_several(tmp_path: Path) -> None:
+    run = run_of(tmp_path / "run", (3.0, 3.3, "ok"))
+    file = run / "test" / "predictions.csv"
+    first = file.read_text().splitlines()[1]
+    file.write_text("\n".join([f"{COLUMNS},weights", f"{first},ab", f"{first},cd"]))
+    with pytest.raises(InputError, match="several weights"):
+        rewards(run, "image", 0.35)
+    assert list(rewards(run, "image", 0.35, "c").values()) == [1.0]
 
 
 def test_the_interval_is_that_of_paired_images() -> None:
