@@ -7,10 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lit_biqa.data.texts import read_records
+from lit_biqa.data.names import Key, join
+from lit_biqa.data.texts import mentioned, read_records
 from lit_biqa.types import InputError, Sample
-
-Key = tuple[str, int]
 
 
 def annotated(samples: Sequence[Sample], file: Path, beside: Sequence[Sample] = ()) -> list[Sample]:
@@ -18,9 +17,8 @@ def annotated(samples: Sequence[Sample], file: Path, beside: Sequence[Sample] = 
 
     The file is a JSON list, or JSON Lines, of records such as
     ``{"image": "a.jpg", "annotations": [{"annotator": "1", "dims": {"flaw": "dark"}}]}``. ``image``
-    is the name that the label file writes, or its last part; ``dataset`` may be added where two
-    data sets share a name. ``dims`` are texts by any names, which are not read; a person's
-    ``score`` is not read either.
+    is found as in `lit_biqa.data.names`; ``dataset`` may be added where two data sets share a
+    name. ``dims`` are texts by any names, which are not read; nor is a person's ``score``.
 
     Args:
         samples: to be learned from.
@@ -34,32 +32,23 @@ def annotated(samples: Sequence[Sample], file: Path, beside: Sequence[Sample] = 
         InputError: if the file is absent or broken, names images that do not exist, or one
             that may be several.
     """
-    known = _by_name((*samples, *beside))
+    records = [(mentioned(place, each), place, each) for place, each in read_records(file)]
+    places = {mention: place for mention, place, _ in reversed(records)}
+    joined = join((*samples, *beside), places)
     written: dict[Key, list[str]] = {}
     missing = []
-    for place, record in read_records(file):
-        named = known.get(record["image"], set())
-        named = {key for key in named if record.get("dataset", key[0]) == key[0]}
-        if len(named) > 1:
-            raise InputError(f'{place}: {record["image"]} is ambiguous: add its "dataset"')
-        missing += [record["image"]] * (not named)
-        for key in named:
-            written.setdefault(key, []).extend(_texts(place, record))
+    for mention, place, record in records:
+        texts = _texts(place, record)
+        if mention in joined:
+            written.setdefault(joined[mention], []).extend(texts)
+        else:
+            missing.append(record["image"])
     if missing:
         raise InputError(
             f"{file}: annotations of {len(missing)} images that are in no data set of this run: "
             f"{', '.join(missing[:3])}. Take them out, or name the data sets in data.train."
         )
     return [replace(s, texts=tuple(written.get((s.dataset, s.index), ()))) for s in samples]
-
-
-def _by_name(samples: Sequence[Sample]) -> dict[str, set[Key]]:
-    """Samples under their whole name and under its last part."""
-    names: dict[str, set[Key]] = {}
-    for sample in samples:
-        for name in {sample.name, Path(sample.name).name}:
-            names.setdefault(name, set()).add((sample.dataset, sample.index))
-    return names
 
 
 def _texts(place: str, record: dict[str, Any]) -> list[str]:

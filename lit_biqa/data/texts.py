@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from lit_biqa.data.names import Key, Mention, join
 from lit_biqa.data.readers.tables import read_text
 from lit_biqa.json_text import parse_json
 from lit_biqa.seals import check_record
@@ -19,8 +20,6 @@ from lit_biqa.types import InputError, Sample
 log = logging.getLogger(__name__)
 
 Record = dict[str, Any]
-Key = tuple[str, int]
-Names = dict[str, set[Key]]
 DEFAULT_FIELDS = ("text", "texts")
 
 
@@ -34,9 +33,9 @@ def attach_texts(
     """Give each sample the texts that the files hold about its image.
 
     A file is JSON Lines or one JSON list of records such as
-    ``{"image": "a.jpg", "text": "The image is sharp."}``. ``image`` is the name the label file
-    writes, or its last part; ``dataset`` may be added where two data sets share a name. A field
-    is a string or a list of strings; ``field:tag`` takes only what stands between ``<tag>`` and
+    ``{"image": "a.jpg", "text": "The image is sharp."}``. ``image`` is found as in
+    `lit_biqa.data.names`; ``dataset`` may be added where two data sets share a name. A field is a
+    string or a list of strings; ``field:tag`` takes only what stands between ``<tag>`` and
     ``</tag>``; ``field:tag+tag`` takes several together, each between its tags, where all are
     there. What stands in ``<answer>`` is never taken, for it holds the rating.
 
@@ -58,9 +57,8 @@ def attach_texts(
     """
     everyone = (*samples, *beside)
     found = {(s.dataset, s.index): [*s.texts] for s in everyone}
-    names, others = _by_name(samples), _by_name(beside)
     for file in files:
-        _join(file, fields, names, others, found)
+        _join(file, fields, samples, beside, found)
     without = [s.name for s in samples if not found[s.dataset, s.index]]
     if files and without:
         log.warning("%d of %d images have no text: %s", len(without), len(samples), _some(without))
@@ -148,51 +146,41 @@ def _list_items(file: Path, content: str) -> Iterator[tuple[str, Any]]:
         yield f"{file} record {number}", record
 
 
-def _by_name(samples: Sequence[Sample]) -> Names:
-    """Samples under their whole name and under its last part."""
-    names: Names = {}
-    for sample in samples:
-        for name in {sample.name, Path(sample.name).name}:
-            names.setdefault(name, set()).add((sample.dataset, sample.index))
-    return names
-
-
 def _join(
     file: Path,
     fields: Sequence[str],
-    names: Names,
-    beside: Names,
+    samples: Sequence[Sample],
+    beside: Sequence[Sample],
     found: dict[Key, list[str]],
 ) -> None:
     matched, empty, others = 0, list[str](), list[str]()
-    for place, record in read_records(file):
-        texts = _texts(place, record, fields)
-        keys = _match(record, names) or _only(_match(record, beside))
-        if len(keys) > 1:
-            sets = sorted({dataset for dataset, _ in keys})
-            raise InputError(
-                f'{place}: image "{record["image"]}" is ambiguous ({len(keys)} images of '
-                f'{", ".join(sets)}); write its whole name, or add "dataset" to the record'
-            )
-        for key in keys:
-            found[key] += texts
-        matched += bool(keys and texts)
-        if not keys:
-            others.append(record["image"])
-        elif not texts:
-            empty.append(record["image"])
-    _report(file, fields, matched, empty, others, names)
+    records = [
+        (mentioned(place, record), place, record["image"], _texts(place, record, fields))
+        for place, record in read_records(file)
+    ]
+    places = {mention: place for mention, place, _, _ in reversed(records)}
+    joined = join(samples, places, beside)
+    for mention, _, image, texts in records:
+        if mention in joined:
+            found[joined[mention]] += texts
+            matched += bool(texts)
+            empty += [] if texts else [image]
+        else:
+            others.append(image)
+    if samples:  # otherwise nothing needs texts
+        _report(file, fields, matched, empty, others, sorted({s.name for s in samples}))
 
 
-def _only(keys: set[Key]) -> set[Key]:
-    """One image; of those beside, none where it may be several."""
-    return keys if len(keys) == 1 else set()
+def mentioned(place: str, record: Record) -> Mention:
+    """The image that a record is about, as it names it.
 
-
-def _match(record: Record, names: Names) -> set[Key]:
-    name = record["image"]
-    keys = names.get(name) or names.get(Path(name).name) or set()
-    return {key for key in keys if key[0] == record.get("dataset", key[0])}
+    Raises:
+        InputError: if its data set is no name.
+    """
+    dataset = record.get("dataset", "")
+    if not isinstance(dataset, str):
+        raise InputError(f'{place}: "dataset" must be a name: {dataset!s:.80}')
+    return dataset, record["image"]
 
 
 def _texts(place: str, record: Record, fields: Sequence[str]) -> list[str]:
@@ -229,14 +217,12 @@ def _report(
     matched: int,
     empty: list[str],
     others: list[str],
-    names: Names,
+    names: list[str],
 ) -> None:
-    if not names:  # nothing needs texts
-        return
     if not matched and not empty:
         raise InputError(
             f"{file}: none of its {len(others)} records is about an image of this data; it names "
-            f"{_some(others)}, the data {_some(sorted(names))}; check data.texts and data.train"
+            f"{_some(others)}, the data {_some(names)}; check data.texts and data.train"
         )
     if not matched:
         raise InputError(

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from lit_biqa.data.datamodule import BIQADataModule
+from lit_biqa.data.names import Key, Mention, join
 from lit_biqa.data.readers.tables import csv_rows
 from lit_biqa.data.texts import json_items
 from lit_biqa.digests import digest_of_plain
@@ -24,6 +25,7 @@ Record = Mapping[str, Any]
 Scored = tuple[float, str]  # score, nan where there is none, and status
 
 ABSENT: Scored = (math.nan, "no prediction")
+REMEDY = "test the data sets one by one, or name the column of the data set with model.dataset"
 
 
 class Predictions(Evaluator):
@@ -36,7 +38,7 @@ class Predictions(Evaluator):
         path: a ``.csv`` with a header, or a JSON list or JSON Lines of records.
         columns: which column holds the score of which condition, such as
             ``{image: overall_score, text: caption_score}``.
-        image: column of the image's name, as the label file writes it or its last part.
+        image: column of the image's name, with or without folders (`lit_biqa.data.names`).
         dataset: column of the data set's name; needed where two data sets share image names.
 
     Attributes:
@@ -60,17 +62,20 @@ class Predictions(Evaluator):
         super().__init__()
         self.path, self.image, self.dataset = Path(path), image, dataset
         self.columns = columns or {"image": "score"}
+        self.places: dict[Mention, str] = {}
         self.records = self._read()
         self.source = digest_of_plain([[*key, scores] for key, scores in self.records.items()])
+        self._mentions: dict[Key, Mention] = {}
 
-    def _read(self) -> dict[tuple[str, str], dict[str, Scored]]:
+    def _read(self) -> dict[Mention, dict[str, Scored]]:
         """Scores of each condition by data set (empty where there is no such column) and name."""
         keys = [self.image, *([self.dataset] if self.dataset else [])]
-        found: dict[tuple[str, str], dict[str, Scored]] = {}
+        found: dict[Mention, dict[str, Scored]] = {}
         for place, record in read_table(self.path, keys, [*self.columns.values()]):
             key = str(record[self.dataset]) if self.dataset else "", str(record[self.image])
             if key in found:
                 raise InputError(f"{place}: a second prediction for {key[1]}; keep one of them.")
+            self.places[key] = place
             found[key] = {c: read_score(record.get(name)) for c, name in self.columns.items()}
         for condition, name in self.columns.items():
             if all(scores[condition][1] != "ok" for scores in found.values()):
@@ -78,17 +83,22 @@ class Predictions(Evaluator):
         return found
 
     def setup(self, stage: str) -> None:
-        """Ask for labels alone, and see that the file is about the data sets named.
+        """Ask for labels alone, find the image of each prediction, and tell how many have none.
 
         Raises:
-            InputError: if it has no prediction for any of their images, or one for an image that
-                two of the data sets have.
+            InputError: if there is no prediction for any image, one that may be of several, or
+                several for one.
         """
         data: BIQADataModule = self.trainer.datamodule  # type: ignore[attr-defined]
         data.use_transforms(None, None)
         samples = data.samples[{"validate": "val"}.get(stage, stage)]
-        self._check(samples)
-        without = sum(self._find(s.dataset, s.name) is None for s in samples)
+        joined = join(samples, self.places, remedy=REMEDY)
+        self._mentions = {key: mention for mention, key in joined.items()}
+        self._tell(samples)
+
+    def _tell(self, samples: Sequence[Sample]) -> None:
+        found = [(s, self._mentions.get((s.dataset, s.index))) for s in samples]
+        without = sum(mention is None for _, mention in found)
         if without == len(samples):
             some = ", ".join(name for _, name in list(self.records)[:3])
             raise InputError(
@@ -97,26 +107,16 @@ class Predictions(Evaluator):
             )
         if without:
             log.warning("%s: no prediction for %d of %d images", self.path, without, len(samples))
-
-    def _check(self, samples: Sequence[Sample]) -> None:
-        seen: dict[tuple[str, str], str] = {}
-        for sample in samples:
-            key = self._find(sample.dataset, sample.name)
-            if key and seen.setdefault(key, sample.dataset) != sample.dataset:
-                raise InputError(
-                    f"{self.path}: {key[1]} may be of {seen[key]} or of {sample.dataset}; test "
-                    "them one by one, or name the column of the data set with model.dataset."
-                )
-
-    def _find(self, dataset: str, name: str) -> tuple[str, str] | None:
-        """The key of an image's record, by its whole name or the last part of it."""
-        where = dataset if self.dataset else ""
-        keys = ((where, each) for each in (name, PurePosixPath(name).name))
-        return next((key for key in keys if key in self.records), None)
+        other = [(mention[1], s.name) for s, mention in found if mention and mention[1] != s.name]
+        if other:
+            log.warning(
+                "%s: %d of %d images are matched by the last parts of their names, such as %s (%s)",
+                *(self.path, len(other), len(samples), other[0][1], other[0][0]),
+            )
 
     def _scored(self, batch: Batch, row: int, condition: str) -> Scored:
-        key = self._find(batch["dataset"][row], batch["name"][row])
-        return self.records[key][condition] if key else ABSENT
+        mention = self._mentions.get((batch["dataset"][row], int(batch["index"][row])))
+        return self.records[mention][condition] if mention else ABSENT
 
     def score(self, batch: Batch) -> Tensor:
         """Scores ``[B]`` of the first condition, ``nan`` where there is none."""

@@ -48,7 +48,10 @@ def test_each_person_is_a_text(tmp_path: Path) -> None:
             {"image": "z.png", "annotations": by(flaw="x")},
             "1 images that are in no data set.*z.png",
         ),
-        ({"image": "y.png", "annotations": by(flaw="x")}, 'ambiguous: add its "dataset"'),
+        (
+            {"image": "y.png", "annotations": by(flaw="x")},
+            'is ambiguous, y.png of own or y.png of other.*add "dataset"',
+        ),
         ({"image": "x.png"}, 'expected "annotations"'),
         ({"image": "x.png", "annotations": [{"dims": {"flaw": 3}}]}, 'expected "annotations"'),
         ({"image": "x.png", "annotations": [{"annotator": "1"}]}, 'expected "annotations"'),

@@ -49,9 +49,6 @@ def test_every_condition_is_a_row_and_what_is_missing_a_failure() -> None:
     scores[2:5] = ["some/where/2.png,four,2", "some/where/3.png,,inf", "other.png,4,4"]
     path = write("scores.csv", "file,seen,said", *scores)
     columns = "--model.image file --model.columns '{image: seen, text: said}'"
-    # The name of the label file is the last part of that in the predictions: not joined.
-    assert run(f"--model.path {path} {columns} --data.test [own.csv]") == 2
-    path = write("scores.csv", "file,seen,said", *(s.rpartition("/")[2] for s in scores))
     assert run(f"--model.path {path} {columns} --data.test [own.csv]") == 0
     found = {(row["condition"], row["name"]): row for row in rows("predictions.csv")}
     assert len(found) == 16
@@ -92,7 +89,7 @@ def test_two_data_sets_with_the_same_names(capsys: pytest.CaptureFixture[str]) -
     records = [f"{name},{i}" for i, name in enumerate(MOS)]
     path = write("s.csv", "image,score", *records)
     assert run(f"--model.path {path} --data.test [own.csv,two.csv]") == 2
-    assert "0.png may be of own or of two" in capsys.readouterr().err
+    assert "0.png of own or 0.png of two; test the data sets one by one" in capsys.readouterr().err
     both = [f"own,{r}" for r in records] + [f"two,{r.replace(',', ',-')}" for r in records]
     path = write("s.csv", "set,image,score", *both)
     named = f"--model.path {path} --model.dataset set"
@@ -136,6 +133,27 @@ def test_a_record_without_the_data_set() -> None:
     records = [{"image": "a.png", "score": 1, "set": "own"}, {"image": "b.png", "score": 1}]
     with pytest.raises(InputError, match="record 2: a record with image, set expected"):
         Predictions(write("s.json", json.dumps(records)), dataset="set")
+
+
+@pytest.mark.parametrize("front", ["a/b/", "C:\\\\sets\\\\", "./", "A/"])
+def test_names_with_folders_in_front_and_in_another_case(
+    front: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    scores = [f"{front}{name.upper()},{mos}" for name, mos in MOS.items()]
+    path = write("s.csv", "image,score", *scores)
+    assert run(f"--model.path {path} --data.test [own.csv]") == 0
+    assert float(rows("results.csv")[0]["plcc"]) == pytest.approx(1)
+    assert (
+        "8 of 8 images are matched by the last parts of their names, such as 0.png" in caplog.text
+    )
+
+
+def test_two_predictions_for_one_image(capsys: pytest.CaptureFixture[str]) -> None:
+    scores = [f"one/{name},{mos}" for name, mos in MOS.items()]
+    path = write("s.csv", "image,score", *scores, "two/3.png,4")
+    assert run(f"--model.path {path} --data.test [own.csv]") == 2
+    said = capsys.readouterr().err
+    assert "s.csv, line 10: two/3.png and one/3.png may both be 3.png of own" in said
 
 
 def test_an_absent_file_and_one_about_other_images(capsys: pytest.CaptureFixture[str]) -> None:
