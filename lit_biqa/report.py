@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from lit_biqa.conditions import IMAGE, by_leak, gap
-from lit_biqa.files import replacing
+from lit_biqa.files import refuse_special, replacing
 from lit_biqa.metrics import Correlations, correlate, mean
 from lit_biqa.types import InputError, Prediction
 
@@ -223,6 +223,7 @@ def read_results(path: Path) -> list[Result]:
     Raises:
         InputError: if it is not there or has other columns.
     """
+    refuse_special(path)
     try:
         with path.open(newline="", encoding="utf-8") as file:
             lines = list(csv.reader(file))

@@ -12,7 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from lit_biqa.backbones.clip import OpenClip
+from lit_biqa.backbones.tiny_chat import words_of
+from lit_biqa.data.embeddings import read_embeddings
+from lit_biqa.data.texts import json_items
 from lit_biqa.files import draft, refuse_special, replacing, whole
+from lit_biqa.report import read_results
+from lit_biqa.scorer import load_scorer
 from lit_biqa.types import InputError
 
 
@@ -116,3 +122,18 @@ def test_what_is_no_file_is_named(tmp_path: Path) -> None:
             refuse_special(path)
     refuse_special(tmp_path / "absent")
     refuse_special(Path(__file__))
+
+
+def test_readers_of_settings_texts_and_results_wait_for_no_pipe(tmp_path: Path) -> None:
+    pipe = tmp_path / "open_clip_config.json"
+    os.mkfifo(pipe)
+    for read in (
+        lambda: words_of([str(pipe)]),
+        lambda: OpenClip(f"local-dir:{tmp_path}"),
+        lambda: read_results(pipe),
+        lambda: list(json_items(pipe)),
+        lambda: load_scorer(pipe),
+        lambda: read_embeddings(pipe),
+    ):
+        with pytest.raises(InputError, match=r"open_clip_config\.json"):
+            read()

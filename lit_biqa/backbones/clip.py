@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from lit_biqa.backbones.base import ImageTextEncoder
 from lit_biqa.backbones.texts import embed_long
 from lit_biqa.backbones.transforms import CLIP_MEAN, CLIP_STD, CentreCrop, Frame, RandomCrop
+from lit_biqa.files import refuse_special
 from lit_biqa.types import InputError, nearest
 
 FOLDER = "local-dir:"
@@ -160,6 +161,7 @@ def _described(model: str) -> dict[str, Any]:
     """What the folder of a model says of its architecture and its pixels."""
     path = Path(model.removeprefix(FOLDER)) / "open_clip_config.json"
     try:
+        refuse_special(path)
         described: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         missing = {"embed_dim", "vision_cfg", "text_cfg"} - set(described["model_cfg"])
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -13,6 +13,7 @@ from torch import nn
 from lit_biqa.backbones.owl2 import MplugOwl2
 from lit_biqa.backbones.qwen_vl import QwenVL
 from lit_biqa.backbones.tuning import Tuning
+from lit_biqa.files import refuse_special
 from lit_biqa.text.levels import LEVELS
 from lit_biqa.text.prompts import QUALITY_OPENING
 from lit_biqa.types import InputError
@@ -234,6 +235,7 @@ def words_of(files: Sequence[str]) -> Sequence[str]:
     found = [*TEXTS, *(f"{QUALITY_OPENING} {level}." for level in LEVELS)] * 100
     for file in map(Path, files):
         try:
+            refuse_special(file)
             content = file.read_text(encoding="utf-8")
             found += _strings(json.loads(content)) if file.suffix == ".json" else [content]
         except (OSError, ValueError) as error:
