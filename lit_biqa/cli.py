@@ -23,6 +23,7 @@ from lit_biqa.callbacks import (
     ProgressBar,
     ResourceMeter,
     RolloutTable,
+    Watchdog,
 )
 from lit_biqa.checkpoints import (
     RunCheckpoint,
@@ -107,6 +108,7 @@ class CLI(LightningCLI):
         )
         parser.add_lightning_class_args(CorrelationReport, "report")
         parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(Watchdog, "watchdog")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse, and settle at once where to write and which weights to load.
@@ -184,6 +186,9 @@ class CLI(LightningCLI):
             **kwargs,
         )
         refuse_sharded(trainer.strategy)
+        for each in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(each, Watchdog):
+                each.patient(trainer.strategy)
         return trainer
 
     def fit(self, model: Method, datamodule: BIQADataModule) -> None:

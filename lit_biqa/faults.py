@@ -75,11 +75,18 @@ def explain(error: Exception) -> str | None:
     if isinstance(error, torch.OutOfMemoryError):
         first = text.partition(". ")[0]
         return f"{first}: lower data.batch_size and data.eval_batch_size, or shard the model."
+    if isinstance(error, RuntimeError) and _PEER.search(text):
+        return (
+            "another process of this run has ended or hangs, and its own message says why: resume "
+            "with --ckpt_path last"
+        )
     if isinstance(error, MisconfigurationException):
         return text
     return None
 
 
+# What gloo and NCCL say on a rank that has lost another.
+_PEER = re.compile(r"Connection (?:closed|reset) by peer|[Tt]imed out waiting|NCCL.*remote process")
 _QUOTED = re.compile(r"'([\w./-]+)'|--([\w.-]+)")
 
 

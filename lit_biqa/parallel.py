@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -24,6 +25,20 @@ def world() -> tuple[int, int]:
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()
     return 0, 1
+
+
+_progress = time.monotonic()
+
+
+def alive() -> None:
+    """Tell that this process makes progress; for loops that take long within one batch."""
+    global _progress
+    _progress = time.monotonic()
+
+
+def silent_for() -> float:
+    """Seconds since this process last made progress."""
+    return time.monotonic() - _progress
 
 
 class GlobalBatchSampler:

@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -214,6 +215,23 @@ class Spoil(Callback):
         """Spoil it; with DDP ranks have exchanged their gradients by now."""
         if trainer.global_step == self.step and trainer.global_rank == self.rank:
             next(p.grad for p in pl_module.parameters() if p.grad is not None).fill_(torch.nan)
+
+
+class Stall(Callback):
+    """Keeps one rank from a step that the others are in.
+
+    Args:
+        step: optimizer steps after which it happens.
+        rank: that is kept.
+    """
+
+    def __init__(self, step: int, rank: int) -> None:
+        self.step, self.rank = step, rank
+
+    def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
+        """Sleep longer than any test."""
+        if trainer.global_step == self.step and trainer.global_rank == self.rank:
+            time.sleep(10 * LIMIT)
 
 
 def killed(args: Sequence[object], log: Path, moment: str, step: int, ranks: int = 1) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from lit_biqa import faults
-from lit_biqa.types import InputError
+from lit_biqa.types import InputError, TrainingError
 
 
 def failing(error: BaseException) -> Callable[[], None]:
@@ -45,6 +45,8 @@ WORKER = (
             "error: a.csv: Permission",
         ),
         (torch.OutOfMemoryError("CUDA out of memory. Tried ..."), 1, "error: CUDA out of memory: "),
+        (RuntimeError("[gloo/pair.cc] Connection closed by peer"), 1, "error: another process of"),
+        (TrainingError("step 3 is not finite"), 1, "error: step 3 is not finite"),
         (KeyboardInterrupt(), 130, "error: interrupted"),
     ],
 )

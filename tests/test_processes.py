@@ -153,6 +153,16 @@ def test_what_is_not_finite_on_one_rank_ends_or_skips_the_step_on_all(
     assert all(weight.isfinite().all() for weight in last["state_dict"].values())
 
 
+def test_processes_that_wait_for_each_other_end_with_step_and_rank(folder: Path) -> None:
+    args = ["fit", "--config", folder / "fit.yaml", "--run", folder / "stall"]
+    args += ["--trainer.devices=2", "--trainer.strategy=ddp", "--watchdog.timeout=15"]
+    args += ["--trainer.callbacks=runs.Stall", "--trainer.callbacks.step=7"]
+    run = runs.start([*args, "--trainer.callbacks.rank=1"], folder / "stall.log", ranks=2)
+    assert run.wait() == 1, run.printed
+    assert "of 2 has made no progress for 15 s in step 8 (train)" in run.printed
+    assert runs.state(folder / "stall" / "checkpoints" / "last.ckpt")["global_step"] == 5
+
+
 def test_a_frozen_text_tower_is_sharded_too(folder: Path) -> None:
     settings = runs.tiny_settings(folder / "data")
     settings["model"]["init_args"]["encoder"] = {

@@ -5,5 +5,13 @@ from lit_biqa.callbacks.correlation import CorrelationReport
 from lit_biqa.callbacks.predictions import PredictionWriter
 from lit_biqa.callbacks.resources import ResourceMeter
 from lit_biqa.callbacks.rollout_table import RolloutTable
+from lit_biqa.callbacks.watchdog import Watchdog
 
-__all__ = ["CorrelationReport", "PredictionWriter", "ProgressBar", "ResourceMeter", "RolloutTable"]
+__all__ = [
+    "CorrelationReport",
+    "PredictionWriter",
+    "ProgressBar",
+    "ResourceMeter",
+    "RolloutTable",
+    "Watchdog",
+]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lit_biqa.data.embeddings import EmbeddingRow, Embeddings, Role, write_embeddings
 from lit_biqa.data.loader import BatchLoader
-from lit_biqa.parallel import gather_rows
+from lit_biqa.parallel import alive, gather_rows
 from lit_biqa.progress import track
 from lit_biqa.types import Batch
 
@@ -55,6 +55,7 @@ class Gallery:
         found: list[Pair] = []
         self.method.eval()
         for batch in track(loader, f"embedding {role} images"):
+            alive()
             moved = self.method.trainer.strategy.batch_to_device(batch)
             with self.method.trainer.precision_plugin.forward_context():
                 found += pairs(moved, self.method.embed(moved), role)

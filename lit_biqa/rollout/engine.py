@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lit_biqa.backbones.shared_prefix import Growing
 from lit_biqa.backbones.vision_language import VisionLanguageModel
+from lit_biqa.parallel import alive
 from lit_biqa.rollout.prompts import read
 from lit_biqa.types import Chat, Completion, InputError
 
@@ -117,6 +118,7 @@ def generate(
     answers: list[list[Completion]] = [[] for _ in chats]
     with model.gathered():
         for chosen in _portions(order, batch_size or len(chats)):
+            alive()
             uniforms = torch.stack([_uniforms(seeds[i], n, sampling.budget) for i in chosen])
             written = model(_write, [chats[i] for i in chosen], uniforms, sampling)
             for index, rows in zip(chosen, written.tolist(), strict=True):
