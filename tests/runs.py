@@ -31,7 +31,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from PIL import Image, ImageFilter
 from torch import Tensor
 
-LIMIT = 120.0
+# Seconds after which a run hangs; on a busy machine a sound one has taken more than two minutes.
+LIMIT = 900.0
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(

@@ -110,7 +110,7 @@ def test_on_a_terminal_a_bar_is_drawn_and_may_hold_another() -> None:
         stdout=child,
         stderr=subprocess.PIPE,
         env={**os.environ, "TERM": "xterm", "COLUMNS": "120"},
-        timeout=60,
+        timeout=300,
     )
     os.close(child)
     shown = os.read(main, 1 << 16).decode()
