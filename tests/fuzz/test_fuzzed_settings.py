@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -25,18 +27,19 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     content=mutated([recipe.read_bytes() for recipe in RECIPES if recipe.parent.name != "trainer"])
 )
 def test_a_damaged_configuration_is_parsed_or_refused_in_one_line(
-    file: Path, capsys: pytest.CaptureFixture[str], content: bytes
+    file: Path, content: bytes
 ) -> None:
     file.write_bytes(content)
-    capsys.readouterr()
+    output, errors = io.StringIO(), io.StringIO()
     try:
-        status = main(["fit", "--config", str(file), "--print_config"])
+        with redirect_stdout(output), redirect_stderr(errors):
+            status = main(["fit", "--config", str(file), "--print_config"])
     except SystemExit as stop:
         assert stop.code == 0
-        assert isinstance(yaml.safe_load(capsys.readouterr().out), dict)
+        assert isinstance(yaml.safe_load(output.getvalue()), dict)
         event("a correct reading")
         return
-    printed = capsys.readouterr().err.splitlines()
+    (line,) = errors.getvalue().splitlines()
     assert status == 2
-    assert len(printed) == 1 and printed[0].startswith("error: ") and len(printed[0]) < 2000
+    assert line.startswith("error: ") and len(line) < 2000
     event("a clear error")
