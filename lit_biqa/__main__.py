@@ -30,10 +30,13 @@ for every subcommand:
   --help             list all settings; --model.help CLASS lists those of one method
 
 An error is one line on stderr; LIT_BIQA_TRACEBACK=1 shows where it came from.
+SIGTERM, SIGINT and SIGUSR1 end a fit after the running step with all that resuming takes; a second
+one ends it at once.
+Exit status: 0 done, 1 failing machine, 2 bad input, 143 SIGTERM, 130 SIGINT, 138 SIGUSR1.
 
 examples:
   lit_biqa fit --config configs/quickstart.yaml --run runs/first
-  lit_biqa fit --config runs/first/config.yaml --run runs/first --ckpt_path last
+  lit_biqa fit --run runs/first --ckpt_path last
   lit_biqa test --config runs/first/config.yaml --run runs/first --data.test '[livew, koniq10k]'
   lit_biqa predict --config runs/first/config.yaml --run runs/first --data.predict '[photos/]'
 """
@@ -46,7 +49,8 @@ def main(args: Sequence[str] | None = None) -> int:
         args: arguments; ``None`` takes those of the process.
 
     Returns:
-        Exit status: 0, or 2 for bad input, 1 for a failing machine, 130 where interrupted.
+        Exit status: 0, or 2 for bad input, 1 for a failing machine, 143, 130 or 138 where SIGTERM,
+        SIGINT or SIGUSR1 ended it.
     """
     given = list(sys.argv[1:] if args is None else args)
     if not given or given[0] in ("-h", "--help", "help"):
@@ -74,8 +78,10 @@ def main(args: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
 
-    from lit_biqa import cli
-
+    try:
+        from lit_biqa import cli
+    except KeyboardInterrupt:  # Nothing has begun, and imports take seconds.
+        return 130
     return cli.main(args)
 
 

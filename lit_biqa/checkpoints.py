@@ -16,9 +16,12 @@ from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.strategies import Strategy
 
+from lit_biqa import slurm, stops
 from lit_biqa.archives import SealingFile, check_archive, note_written
+from lit_biqa.compat.lightning import recount_steps, unwind
 from lit_biqa.files import whole
 from lit_biqa.run_folder import RunFolder
+from lit_biqa.stops import Stopped
 from lit_biqa.types import InputError
 
 
@@ -137,8 +140,9 @@ class WholeCheckpointIO(TorchCheckpointIO):
 class RunCheckpoint(Checkpoint):
     """Keeps ``best.ckpt`` (weights) and ``last.ckpt`` (all that resuming takes) of a run.
 
-    The last is written after every epoch, and within epochs where asked. The best is written
-    after each validation that beats all before it; a run without validation has none.
+    The last is written after every epoch, within epochs where asked, and when a signal ends the
+    run (see `lit_biqa.stops`). The best is written after each validation that beats all before it;
+    a run without validation has none.
 
     Args:
         monitor: logged quantity that says which weights are best; ``null`` keeps the last alone.
@@ -159,9 +163,13 @@ class RunCheckpoint(Checkpoint):
         self.best: float | None = None
         self.waited = 0
         self._saved_step = 0
+        self._due = False
+        self._stop = 0
+        self._cut_short = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Leave a run as it is that had been stopped before it was cut off."""
+        stops.wait()
         trainer.should_stop = trainer.should_stop or self._patience_is_over
 
     def on_train_batch_end(  # noqa: D102
@@ -172,17 +180,83 @@ class RunCheckpoint(Checkpoint):
         batch: Any,
         batch_idx: int,
     ) -> None:
+        batches = batch_idx + 1
+        if batches % trainer.accumulate_grad_batches and batches < trainer.num_training_batches:
+            return  # Gradients that still gather are in no checkpoint.
         step = trainer.global_step
-        # Steps of gradient accumulation leave the global step where it was.
-        due = self.every_n_steps and step % self.every_n_steps == 0 and step != self._saved_step
-        # A run that went on from after the last batch would leave out the validation that follows
-        # it; the end of the epoch writes soon enough.
-        if due and batch_idx + 1 < trainer.num_training_batches:
-            self._save(trainer, "last.ckpt")
+        self._due = bool(self.every_n_steps) and step % (self.every_n_steps or 1) == 0
+        self._stop = stops.asked(pl_module.device)
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Write and end where the step before asked for it: now it is known what came after it."""
+        self._settle(trainer)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """End where the epoch before asked for it."""
+        self._settle(trainer)
+        recount_steps(trainer)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """As `on_train_batch_start`, with the validation still to come when the run goes on."""
+        if _fits(trainer):
+            self._settle(trainer)
+        else:
+            stops.wait()
+
+    def on_validation_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
+    ) -> None:
+        """End where a signal asks for it."""
+        stops.check(pl_module.device)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the last state."""
         self._save(trainer, "last.ckpt")
+        self._stop = stops.asked(pl_module.device)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """End where the last epoch asked for it: the test can be made up for."""
+        self._settle(trainer)
+        stops.at_once()
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Have signals wait for the end of a batch, so that all ranks end."""
+        stops.wait()
+
+    def on_test_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
+    ) -> None:
+        """End where a signal asks for it."""
+        stops.check(pl_module.device)
+
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Have signals wait for the end of a batch, so that all ranks end."""
+        stops.wait()
+
+    def on_predict_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
+    ) -> None:
+        """End where a signal asks for it."""
+        stops.check(pl_module.device)
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Where a signal ends a fit at a point that all ranks share, keep what was trained."""
+        if isinstance(exception, Stopped) and exception.together and _fits(trainer):
+            if trainer.global_step != self._saved_step:
+                self._save(trainer, "last.ckpt", cut_short=True)
+            if trainer.is_global_zero:
+                slurm.requeue(exception.number)
+
+    def _settle(self, trainer: pl.Trainer) -> None:
+        if self._due and trainer.global_step != self._saved_step:
+            self._save(trainer, "last.ckpt", cut_short=True)
+        self._due = False
+        if self._stop:
+            raise Stopped(self._stop, together=True)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the weights if they are the best so far; end the fit if none were for long.
@@ -190,7 +264,7 @@ class RunCheckpoint(Checkpoint):
         Raises:
             InputError: if what is to be monitored was not logged.
         """
-        if trainer.state.fn != "fit" or trainer.sanity_checking or self.monitor is None:
+        if not _fits(trainer) or self.monitor is None:
             return
         logged = trainer.callback_metrics
         if self.monitor not in logged:
@@ -217,13 +291,27 @@ class RunCheckpoint(Checkpoint):
             return True
         return found > self.best if self.mode == "max" else found < self.best
 
-    def _save(self, trainer: pl.Trainer, name: str, weights_only: bool = False) -> None:
+    def _save(
+        self,
+        trainer: pl.Trainer,
+        name: str,
+        weights_only: bool = False,
+        cut_short: bool = False,
+    ) -> None:
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
-        if not weights_only:
-            self._saved_step = trainer.global_step
         folder = RunFolder(Path(trainer.default_root_dir)).checkpoints
+        self._cut_short = cut_short
         trainer.save_checkpoint(folder / name, weights_only)
+        if not weights_only:
+            self._saved_step, self._due = trainer.global_step, False
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Have a run that goes on begin again what is cut short here."""
+        if self._cut_short:
+            unwind(checkpoint["loops"]["fit_loop"], trainer.validating)
 
     def state_dict(self) -> dict[str, Any]:
         """The best result so far: a resumed run must not overwrite it with a worse one."""
@@ -232,6 +320,10 @@ class RunCheckpoint(Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up the best result of the run that is resumed."""
         self.best, self.waited = state_dict["best"], state_dict["waited"]
+
+
+def _fits(trainer: pl.Trainer) -> bool:
+    return trainer.state.fn == "fit" and not trainer.sanity_checking
 
 
 class SaveConfig(SaveConfigCallback):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import sys
 from argparse import ArgumentError
@@ -9,13 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from jsonargparse import Namespace
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 
 # The methods and encoders are imported to be known by their bare names, as in `--model RALI`;
 # none of them imports a heavy library before it is used.
-from lit_biqa import faults
+from lit_biqa import faults, slurm
 from lit_biqa.backbones import auto_chat, clip, owl2, qwen_vl, tiny, tiny_chat  # noqa: F401
 from lit_biqa.callbacks import (
     CorrelationReport,
@@ -35,13 +37,23 @@ from lit_biqa.checkpoints import (
 )
 from lit_biqa.compat import lightning as inside
 from lit_biqa.compat.jsonargparse import allow_subclasses
-from lit_biqa.config_files import merge_arguments
+from lit_biqa.config_files import merge_arguments, with_own_settings
 from lit_biqa.data.datamodule import BIQADataModule
 from lit_biqa.methods import external, grpo, portable, rali, sft  # noqa: F401
 from lit_biqa.methods.base import Method
 from lit_biqa.methods.evaluation import Evaluator
 from lit_biqa.rewards import Reward
-from lit_biqa.run_folder import RunFolder, check_checkpoint, choose, find_weights, is_first_process
+from lit_biqa.run_folder import (
+    RunFolder,
+    check_checkpoint,
+    check_ends,
+    choose,
+    find_weights,
+    is_first_process,
+    is_global_zero,
+)
+from lit_biqa.run_lock import RunLock
+from lit_biqa.stops import Stopped
 from lit_biqa.types import InputError
 
 # Rewards are dataclasses, of which the parser would let settings choose no other.
@@ -57,10 +69,12 @@ class CLI(LightningCLI):
     Attributes:
         run_folder: where all is written.
         weights: the checkpoint that the subcommand starts from.
+        lock: of the run folder, on the first process of a fit.
     """
 
     model: Evaluator
     datamodule: BIQADataModule
+    lock: RunLock | None = None
 
     def __init__(self, args: Sequence[str]) -> None:
         strict = {"exit_on_error": False, "allow_abbrev": False}
@@ -79,9 +93,16 @@ class CLI(LightningCLI):
                 # Optimizers are made in the method, after the model has been configured.
                 auto_configure_optimizers=False,
             )
+        except Stopped as stop:
+            self._clean_up()
+            stop.advice = self._advice()
+            raise
         except Exception:
             self._clean_up()
             raise
+        finally:
+            if self.lock is not None:
+                self.lock.release()
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -116,7 +137,7 @@ class CLI(LightningCLI):
         Both are taken out of the settings, so that a saved ``config.yaml`` makes a new run, and so
         that Lightning does not take settings from a checkpoint, which may come from outside.
         """
-        files, arguments = merge_arguments(self.arguments)
+        files, arguments = merge_arguments(with_own_settings(self.arguments))
         try:
             self.config = parser.parse_args(arguments)
         except ArgumentError as error:
@@ -127,22 +148,32 @@ class CLI(LightningCLI):
             ) from error
         settings = self.config[self.config.subcommand]
         named = RunFolder(Path(settings.run).expanduser().absolute()) if settings.run else None
-        self.weights = self._find_weights(named, settings.ckpt_path, settings.model.class_path)
-        self.run_folder = choose(named, files, settings.trainer.num_nodes)
-        settings.run = settings.ckpt_path = None
-
-    def _find_weights(self, run: RunFolder | None, wanted: str | None, model: str) -> Path | None:
+        wanted, settings.run, settings.ckpt_path = settings.ckpt_path, None, None
         fitting = self.config.subcommand == "fit"
+        if fitting and wanted is None and named and named.last.exists() and slurm.began_again():
+            wanted = "last"
+        self.weights = self._find_weights(named, wanted, settings)
+        folder = choose(named, files, settings.trainer.num_nodes)
+        if fitting and is_global_zero():
+            self.lock = RunLock(folder.path)
+            if wanted is None:
+                folder.refuse_if_used(self._parser("fit").dump(settings, skip_none=False))
+        self.run_folder = folder
+
+    def _find_weights(
+        self, run: RunFolder | None, wanted: str | None, settings: Namespace
+    ) -> Path | None:
+        fitting, model = self.config.subcommand == "fit", settings.model.class_path
         trains = model.rpartition(".")[2] in (cls.__name__ for cls in family(Method))
         if fitting and not trains:
             raise InputError(f"{model} has nothing to train: it is for validate, test and predict.")
-        if fitting and wanted is None and run is not None:
-            run.refuse_if_used()
         if wanted is None and (fitting or not trains):
             return None
         weights = find_weights(run, wanted)
         if weights is not None:
-            check_checkpoint(weights, resume=fitting)
+            content = check_checkpoint(weights, resume=fitting)
+            if fitting:
+                check_ends(weights, content, settings.trainer)
         return weights
 
     def _names(self) -> set[str]:
@@ -228,6 +259,14 @@ class CLI(LightningCLI):
         with explaining_misfit(model, self.weights):
             self.trainer.predict(model, None, datamodule, False, self.weights, weights_only=True)
 
+    def _advice(self) -> str:
+        """What to do after a signal."""
+        run: RunFolder | None = getattr(self, "run_folder", None)
+        fitting = self.config.subcommand == "fit" if "config" in vars(self) else False
+        if run is not None and fitting and run.last.exists():
+            return f"go on with: lit_biqa fit --run {shlex.quote(str(run.path))} --ckpt_path last"
+        return "the same command begins again"
+
     def _clean_up(self) -> None:
         """After an error, leave neither a folder without a run nor processes that wait for this."""
         trainer: Trainer | None = getattr(self, "trainer", None)
@@ -236,7 +275,7 @@ class CLI(LightningCLI):
         run: RunFolder | None = getattr(self, "run_folder", None)
         if run is not None and is_first_process():
             fitting = trainer is not None and trainer.state.fn == "fit" and not trainer.global_step
-            run.discard_if_bare(fitting)
+            run.discard_if_bare(fitting, locked=self.lock is not None)
 
 
 def family(base: type) -> list[type]:

@@ -56,6 +56,21 @@ def merge_arguments(args: Sequence[str]) -> tuple[list[Path], list[str]]:
     return files, [*rest[:1], *config, *rest[1:]]
 
 
+def with_own_settings(args: Sequence[str]) -> list[str]:
+    """Arguments that name a run folder and no settings get those that lie in the folder.
+
+    A fit takes them only where it goes on with a checkpoint.
+    """
+    given = list(args)
+    files, rest = split_arguments(given)
+    named = dict(each.removeprefix("--").split("=", 1) for each in rest if "=" in each)
+    own = Path(named.get("run", "")).expanduser() / "config.yaml"
+    begins = rest[:1] == ["fit"] and "ckpt_path" not in named
+    if files or "run" not in named or "model" in named or begins or not own.is_file():
+        return given
+    return [*given[:1], "--config", str(own), *given[1:]]
+
+
 def read(file: Path) -> Settings:
     """Read one configuration file."""
     if not file.is_file():

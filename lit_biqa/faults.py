@@ -17,8 +17,10 @@ from pathlib import Path
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
+from lit_biqa import stops
 from lit_biqa.compat.jsonargparse import classes_in, one_line
 from lit_biqa.run_folder import is_first_process
+from lit_biqa.stops import Stopped
 from lit_biqa.types import InputError, TrainingError
 
 #: Set to 1 to see the traceback of any error.
@@ -29,19 +31,20 @@ def guard(command: Callable[[], object]) -> int:
     """Run a command and say in one line what went wrong.
 
     Returns:
-        0, or 2 for bad input, 1 for a failing machine, 130 where it was interrupted.
+        0, or 2 for bad input, 1 for a failing machine, 128 and its number where a signal ended it:
+        143 for SIGTERM, 130 for SIGINT, 138 for SIGUSR1.
 
     Raises:
         BaseException: whatever is a fault of the program, or anything with LIT_BIQA_TRACEBACK=1.
     """
     try:
-        command()
-    except SystemExit as stop:
-        # Lightning turns an interrupt into an exit.
-        if not isinstance(stop.__context__, KeyboardInterrupt):
-            raise
-        return _say("interrupted; resume the fit with --run FOLDER --ckpt_path last", 130)
-    except KeyboardInterrupt:
+        with stops.heard():
+            command()
+    except Stopped as stop:
+        if is_first_process():
+            print(f"{stop}: {stop.advice or 'the same command begins again'}", file=sys.stderr)
+        return stop.status
+    except KeyboardInterrupt:  # raised by a library, or where no signal could be listened to
         return _say("interrupted", 130)
     except Exception as error:
         message = explain(error)

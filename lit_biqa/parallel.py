@@ -41,6 +41,20 @@ def silent_for() -> float:
     return time.monotonic() - _progress
 
 
+def highest(number: int, device: torch.device) -> int:
+    """The largest of the ranks' numbers, on every rank.
+
+    Args:
+        number: of this rank.
+        device: on which ranks talk to each other.
+    """
+    if world()[1] == 1:
+        return number
+    found = torch.tensor(number, device=device)
+    dist.all_reduce(found, dist.ReduceOp.MAX)
+    return int(found)
+
+
 class GlobalBatchSampler:
     """Batches drawn over all processes, so that results do not depend on how many there are.
 

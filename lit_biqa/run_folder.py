@@ -16,7 +16,9 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from lit_biqa import run_lock
 from lit_biqa.archives import check_archive, refuse_folder
 from lit_biqa.types import InputError
 
@@ -55,20 +57,31 @@ class RunFolder:
         """Latest state of the training, to resume from."""
         return self.checkpoints / "last.ckpt"
 
-    def refuse_if_used(self) -> None:
+    def refuse_if_used(self, settings: str) -> None:
         """Keep a new fit from mixing its results with those of another.
 
+        A fit of the same settings that was killed before it saved anything is begun anew.
+
+        Args:
+            settings: of the new fit, as ``config.yaml`` would hold them.
+
         Raises:
-            InputError: if a run has written here.
+            InputError: if another run has written here.
         """
-        used = [p for p in (self.config, self.best, self.last) if p.exists()]
-        if used:
-            again = (
-                f"resume it with --run {self.path} --ckpt_path last, " if self.last.exists() else ""
-            )
+        if self.last.exists():
             raise InputError(
-                f"the run folder {self.path} is used (it holds {used[0].name}): "
-                f"{again}or name another folder with --run."
+                f"the run folder {self.path} is used (it holds last.ckpt): go on with "
+                f"--run {self.path} --ckpt_path last, or name another folder with --run."
+            )
+        if self.best.exists():
+            raise InputError(
+                f"the run folder {self.path} is used (it holds best.ckpt): name another folder "
+                f"with --run."
+            )
+        if self.config.exists() and self.config.read_text(encoding="utf-8") != settings:
+            raise InputError(
+                f"the run folder {self.path} is used (its config.yaml holds other settings): name "
+                f"another folder with --run, or repeat the command that made it."
             )
 
     def prepare(self) -> None:
@@ -87,14 +100,16 @@ class RunFolder:
                 "Make room or rights there, or name another with --run."
             ) from error
 
-    def discard_if_bare(self, fitting: bool = False) -> None:
+    def discard_if_bare(self, fitting: bool = False, locked: bool = False) -> None:
         """Remove the folder of a run that failed before it began, so that none needs sweeping.
 
         Args:
             fitting: whether a fit that took no step has just saved its settings there.
+            locked: whether the lock that lies there is held by who asks.
         """
         files = list(self.path.iterdir()) if self.path.is_dir() else []
         begun = [file for file in files if not file.name.startswith("events.out.tfevents.")]
+        begun = [file for file in begun if not (locked and file.name == run_lock.NAME)]
         if all(fitting and file == self.config for file in begun):
             shutil.rmtree(self.path, ignore_errors=True)
 
@@ -166,6 +181,13 @@ def choose(named: RunFolder | None, configs: Sequence[Path], nodes: int) -> RunF
     return run
 
 
+def is_global_zero() -> bool:
+    """Whether this is the first process of all machines, as far as launchers tell."""
+    ranks = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")
+    names = (*ranks, "OMPI_COMM_WORLD_RANK", "PMI_RANK")
+    return all(os.environ.get(name) in (None, "", "0") for name in names)
+
+
 def is_first_process() -> bool:
     """Whether this is the process of the first device of its machine."""
     return os.environ.get("LOCAL_RANK", "0") == "0"
@@ -197,7 +219,7 @@ def _claim(parent: Path, stem: str) -> Path:
     raise InputError(f"no free folder name for {stem} under {parent}: name one with --run.")
 
 
-def check_checkpoint(path: Path, resume: bool) -> None:
+def check_checkpoint(path: Path, resume: bool) -> dict[str, Any]:
     """Refuse what is no checkpoint of ours, before anything heavy is built.
 
     Only the outline of the file is read; nothing in it is executed.
@@ -205,6 +227,9 @@ def check_checkpoint(path: Path, resume: bool) -> None:
     Args:
         path: of the checkpoint.
         resume: whether it must hold the state of the training beside the weights.
+
+    Returns:
+        What it holds, tensors mapped from the disk.
 
     Raises:
         InputError: if the file is damaged, a folder or no file, holds other objects than tensors
@@ -232,3 +257,27 @@ def check_checkpoint(path: Path, resume: bool) -> None:
         raise InputError(f"{path} is no checkpoint of a run: it holds no `state_dict`.")
     if resume and "optimizer_states" not in content:
         raise InputError(f"{path} holds weights only: resume with --ckpt_path last.")
+    return content
+
+
+def check_ends(path: Path, content: Mapping[str, Any], trainer: Any) -> None:
+    """Refuse to go on with a fit that has gone further than it is to go.
+
+    Args:
+        path: of the checkpoint.
+        content: what it holds.
+        trainer: the Trainer's settings.
+
+    Raises:
+        InputError: naming the setting.
+    """
+    loops = content.get("loops", {}).get("fit_loop", {})
+    epochs = loops.get("epoch_progress", {}).get("current", {}).get("processed", 0)
+    reached = {"max_epochs": epochs, "max_steps": content.get("global_step", 0)}
+    for name, done in reached.items():
+        limit = getattr(trainer, name)
+        if limit is not None and 0 <= limit < done:
+            raise InputError(
+                f"{path} has reached {done} {name.removeprefix('max_')}, and trainer.{name} is "
+                f"{limit}: set it to at least {done}, or name another checkpoint."
+            )

@@ -28,6 +28,11 @@ settings.load_profile("short")
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How much is tried of what chance decides."""
+    parser.addoption("--stops", type=int, default=0, help="random stops of each method's fits")
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Folder of real images, texts and goldens; the test is skipped where it is absent."""

@@ -9,11 +9,13 @@ from __future__ import annotations
 import csv
 import multiprocessing
 import os
+import shlex
 import signal
 import socket
+import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerProcess
@@ -119,12 +121,16 @@ class Run:
 
     def wait(self) -> int:
         """The status that the processes end with: that of the first that failed, or 0."""
+        return next((code for code in self.codes() if code), 0)
+
+    def codes(self) -> list[int | None]:
+        """Wait, and tell the status of each process."""
         for process in self.processes:
             process.join(LIMIT)
         codes = [process.exitcode for process in self.processes]
         self.kill()
         assert None not in codes, f"still running after {LIMIT:.0f} s:\n{self.printed}"
-        return next((code for code in codes if code), 0)
+        return codes
 
     def succeed(self) -> None:
         """Wait, and fail with what was printed unless all went well."""
@@ -173,6 +179,8 @@ def _command(args: list[str], log: Path, environment: dict[str, str]) -> None:
     from lit_biqa.__main__ import main
 
     os.setsid()
+    # A shell that starts tests in its background has them ignore interrupts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # As in a plain command: workers are forked, not started through another server.
     multiprocessing.set_start_method("fork", force=True)
     with log.open("ab", buffering=0) as file:
@@ -233,6 +241,52 @@ class Stall(Callback):
         """Sleep longer than any test."""
         if trainer.global_step == self.step and trainer.global_rank == self.rank:
             time.sleep(10 * LIMIT)
+
+
+class Send(Callback):
+    """Sends a signal at a chosen moment, as a launcher, a cluster or a person would.
+
+    Args:
+        moment: hook at which it happens, such as ``train_batch_end``.
+        step: optimizer steps after which it happens.
+        number: of the signal.
+        rank: the process that gets it.
+        group: whether its workers get it too.
+    """
+
+    def __init__(self, moment: str, step: int, number: int, rank: int, group: bool) -> None:
+        self.step, self.number, self.rank, self.group = step, number, rank, group
+        self.sent = False
+        setattr(self, f"on_{moment}", self._strike)
+
+    def _strike(self, trainer: Trainer, *_: Any) -> None:
+        if trainer.global_step < self.step or self.sent or trainer.global_rank != self.rank:
+            return
+        self.sent = True
+        target = -os.getpgid(0) if self.group else os.getpid()
+        # From outside: workers tell by the sender whether they are to end.
+        command = ["kill", f"-{self.number}", "--", str(target)]
+        subprocess.run(command, check=True, start_new_session=True)
+
+
+def stopped(
+    args: Sequence[object], log: Path, stop: Mapping[str, object], ranks: int = 1
+) -> list[str]:
+    """Run a command that a signal ends, see `Send`.
+
+    Returns:
+        The words of the command that it says to go on with.
+    """
+    send = [f"--trainer.callbacks.{name}={value}" for name, value in stop.items()]
+    process = start([*args, "--trainer.callbacks=runs.Send", *send], log, ranks)
+    codes = process.codes()
+    number = signal.Signals(int(str(stop["number"])))
+    assert codes == [128 + number] * ranks, process.printed
+    assert "Traceback" not in process.printed, process.printed
+    said = [line for line in process.printed.splitlines() if line.startswith("stopped by ")]
+    head, _, command = said[-1].partition(": go on with: lit_biqa ")
+    assert head == f"stopped by {number.name}", process.printed
+    return shlex.split(command)
 
 
 def killed(args: Sequence[object], log: Path, moment: str, step: int, ranks: int = 1) -> None:

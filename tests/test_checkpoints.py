@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import math
+from copy import deepcopy
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from lit_biqa.checkpoints import RunCheckpoint, WholeCheckpointIO, explaining_misfit
+from lit_biqa.compat.lightning import unwind
 from lit_biqa.files import whole
 from lit_biqa.types import InputError
 
@@ -57,6 +59,8 @@ class FakeTrainer:
 
     sanity_checking = fast_dev_run = should_stop = False
     num_training_batches = 8
+    accumulate_grad_batches = 1
+    validating = False
     state = SimpleNamespace(fn="fit")
     strategy = SimpleNamespace(reduce_boolean_decision=bool)
 
@@ -108,18 +112,42 @@ def test_a_resumed_run_knows_the_best_before() -> None:
     assert trainer.should_stop
 
 
-def test_the_last_state_is_written_once_a_step_and_not_between_an_epoch_and_its_validation() -> (
-    None
-):
+def test_the_last_state_is_written_once_a_step_when_it_is_known_what_follows() -> None:
     trainer: Any = FakeTrainer(Path("run"))
-    callback = RunCheckpoint(every_n_steps=2)
-    # Two batches make a step; the epoch ends after the eighth.
+    trainer.accumulate_grad_batches = 2
+    callback, module = RunCheckpoint(every_n_steps=2), SimpleNamespace(device=torch.device("cpu"))
+    # Two batches make a step; the epoch ends after the eighth, and a validation follows.
     for batch in range(8):
+        callback.on_train_batch_start(trainer, trainer, None, batch)
         trainer.global_step = (batch + 1) // 2
-        callback.on_train_batch_end(trainer, trainer, None, None, batch)
+        callback.on_train_batch_end(trainer, module, None, None, batch)  # type: ignore[arg-type]
     assert trainer.saved == ["last.ckpt whole@2"]
-    callback.on_train_epoch_end(trainer, trainer)
+    callback.on_validation_start(trainer, trainer)
     assert trainer.saved[1:] == ["last.ckpt whole@4"]
+    callback.on_train_epoch_end(trainer, module)  # type: ignore[arg-type]
+    assert trainer.saved[2:] == ["last.ckpt whole@4"]
+
+
+def counted(ready: int, started: int, processed: int, completed: int) -> dict[str, Any]:
+    one = {"ready": ready, "started": started, "processed": processed, "completed": completed}
+    return {"current": dict(one), "total": dict(one), "is_last_batch": True}
+
+
+def test_what_is_cut_short_counts_as_not_begun() -> None:
+    loops = {
+        "epoch_progress": counted(2, 2, 1, 1),
+        "epoch_loop.batch_progress": counted(5, 4, 4, 4),
+        "epoch_loop.val_loop.batch_progress": counted(3, 3, 2, 2),
+    }
+    validation = deepcopy(loops)
+    unwind(loops, validating=False)
+    assert loops["epoch_loop.batch_progress"]["current"] == counted(4, 4, 4, 4)["current"]
+    assert not loops["epoch_loop.batch_progress"]["is_last_batch"]
+    assert loops["epoch_progress"]["total"]["processed"] == 1
+    # A validation that is to be begun again has its first batch under way.
+    unwind(validation, validating=True)
+    assert validation["epoch_loop.val_loop.batch_progress"]["total"] == counted(1, 1, 0, 0)["total"]
+    assert validation["epoch_loop.batch_progress"] == counted(5, 4, 4, 4)
 
 
 def test_a_run_that_was_stopped_does_not_train_on_when_resumed() -> None:

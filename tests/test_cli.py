@@ -304,7 +304,8 @@ def test_a_wrong_setting_is_found_in_its_file(capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ("fit --config a.yaml --run out", "is used (it holds config.yaml)"),
+        ("fit --config a.yaml --run out", "is used (it holds last.ckpt): go on with"),
+        ("fit --config a.yaml --run out --trainer.max_epochs 1 --ckpt_path last", "has reached 2"),
         ("fit --config a.yaml --run out --ckpt_path best", "resume with --ckpt_path last"),
         ("test --config a.yaml --run out --model dummy_method.Wide", "2 of another shape"),
     ],
@@ -331,19 +332,60 @@ def start(arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def test_an_interrupted_fit_ends_with_a_hint_and_can_go_on() -> None:
-    process = start("fit --config a.yaml --run out --trainer.max_epochs 100000")
-    deadline = time.monotonic() + 120
-    while not Path("out/checkpoints/last.ckpt").exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
+def test_an_interrupted_fit_says_how_to_go_on_and_does(folder: Path) -> None:
+    process = start("fit --config a.yaml --run 'my run' --trainer.max_epochs 100000")
     try:
+        wait_for(Path("my run/checkpoints/last.ckpt"), process)
+        process.send_signal(signal.SIGINT)
         _, error = process.communicate(timeout=60)
     finally:
         process.kill()
     assert process.returncode == 130, error
-    assert "error: interrupted; resume" in error
-    assert run("fit --config a.yaml --run out --ckpt_path last --trainer.max_steps 2") == 0
+    command = f"fit --run '{folder}/my run' --ckpt_path last"
+    assert f"stopped by SIGINT: go on with: lit_biqa {command}" in error
+    reached = load("my run")["global_step"]
+    assert run(f"{command} --trainer.max_steps {reached + 1}") == 0
+    assert load("my run")["global_step"] == reached + 1
+
+
+def test_a_fit_killed_before_it_saved_is_begun_anew(out: Path) -> None:
+    settings = (out / "config.yaml").read_text()
+    for file in (out / "checkpoints").iterdir():
+        file.unlink()
+    (out / ".lock").write_text("process 1 on a machine that is off\n")
+    assert run("fit --config a.yaml --run out") == 0
+    assert (out / "config.yaml").read_text() == settings
+    assert not (out / ".lock").exists()
+
+
+def test_one_fit_at_a_time_in_a_folder(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    process = start("fit --config a.yaml --run busy --trainer.max_epochs 100000")
+    try:
+        wait_for(Path("busy/checkpoints/last.ckpt"), process)
+        for command in ("fit --config a.yaml --run busy", "fit --run busy --ckpt_path last"):
+            assert run(command) == 2
+            assert f"a fit is running in {Path('busy').absolute()} (process {process.pid} on" in (
+                capsys.readouterr().err
+            )
+    finally:
+        process.kill()
+        process.communicate()
+    # A process that is no more holds nothing.
+    steps = load("busy")["global_step"]
+    assert run(f"fit --run busy --ckpt_path last --trainer.max_steps {steps}") == 0
+
+
+def test_a_run_folder_brings_its_settings(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("test --run out") == 0
+    assert run("fit --run out --ckpt_path last") == 0
+    assert run("fit --run out") == 2
+    assert "required: fit.model" in capsys.readouterr().err
+
+
+def wait_for(file: Path, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while not file.exists() and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.05)
 
 
 def test_two_processes_share_one_unnamed_folder_and_end_as_one_does(

@@ -20,13 +20,6 @@ def failing(error: BaseException) -> Callable[[], None]:
     return command
 
 
-def interrupted_as_lightning_does() -> None:
-    try:
-        raise KeyboardInterrupt
-    except KeyboardInterrupt:
-        raise SystemExit(1)  # noqa: B904
-
-
 WORKER = (
     "Caught InputError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):"
     "\n  File ...\nlit_biqa.types.InputError: a.png is cut short\n"
@@ -58,11 +51,6 @@ def test_one_line_and_a_status(
     assert captured.err.startswith(message)
     assert captured.err.count("\n") == 1
     assert captured.out == ""
-
-
-def test_an_interrupted_fit_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
-    assert faults.guard(interrupted_as_lightning_does) == 130
-    assert "--ckpt_path last" in capsys.readouterr().err
 
 
 def test_other_exits_and_faults_of_the_program_pass(monkeypatch: pytest.MonkeyPatch) -> None:

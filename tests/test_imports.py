@@ -20,7 +20,7 @@ limits compat scale
 json_text
 parallel files digests
 seals archives head_settings
-progress bootstrap hyperparameters
+progress bootstrap hyperparameters stops
 text objectives metrics
 conditions
 report
@@ -33,7 +33,8 @@ analysis
 scorer_header
 callbacks scorer
 methods
-run_folder config_files
+run_lock slurm config_files
+run_folder
 checkpoints faults
 cli
 tools

@@ -6,12 +6,14 @@ import pickle
 import re
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from lit_biqa import run_folder
-from lit_biqa.run_folder import RunFolder, check_checkpoint, choose, find_weights
+from lit_biqa.run_folder import RunFolder, check_checkpoint, check_ends, choose, find_weights
+from lit_biqa.run_lock import RunLock
 from lit_biqa.types import InputError
 
 
@@ -77,15 +79,21 @@ def test_a_folder_that_cannot_be_written_to_is_found_at_once(tmp_path: Path) -> 
         choose(RunFolder(tmp_path / "file"), [], 1)
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "checkpoints/best.ckpt", "checkpoints/last.ckpt"])
-def test_a_used_folder_is_refused(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["best.ckpt", "last.ckpt"])
+def test_a_folder_with_a_checkpoint_is_refused(tmp_path: Path, name: str) -> None:
+    run = finished(tmp_path / "run", name)
+    with pytest.raises(InputError, match=rf"holds {name}\): .*name another folder with --run"):
+        run.refuse_if_used("")
+
+
+def test_a_fit_that_saved_nothing_is_begun_anew_by_the_same_settings(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     (tmp_path / "notes.txt").touch()
-    run.refuse_if_used()
-    run.checkpoints.mkdir()
-    (tmp_path / name).touch()
-    with pytest.raises(InputError, match=f"holds {Path(name).name}"):
-        run.refuse_if_used()
+    run.refuse_if_used("a: 1")
+    run.config.write_text("a: 1")
+    run.refuse_if_used("a: 1")
+    with pytest.raises(InputError, match=r"its config.yaml holds other settings\): name another"):
+        run.refuse_if_used("a: 2")
 
 
 def test_only_a_folder_without_a_run_is_discarded(tmp_path: Path) -> None:
@@ -173,6 +181,22 @@ def test_a_fit_that_took_no_step_leaves_nothing(tmp_path: Path) -> None:
     assert started.config.exists()
     started.discard_if_bare(fitting=True)
     assert not started.path.exists()
+    with RunLock(tmp_path):
+        tmp = RunFolder(tmp_path)
+        tmp.discard_if_bare(fitting=True)
+        assert tmp_path.exists(), "a fit that runs there is about to begin"
     resumed = finished(tmp_path / "resumed", "last.ckpt")
     resumed.discard_if_bare(fitting=True)
     assert resumed.last.exists()
+
+
+def test_a_run_is_not_resumed_beyond_its_end(tmp_path: Path) -> None:
+    progress = {"current": {"processed": 3}}
+    content = {"global_step": 12, "loops": {"fit_loop": {"epoch_progress": progress}}}
+    for epochs, steps in ((3, 12), (-1, -1), (None, 20)):
+        limits = SimpleNamespace(max_epochs=epochs, max_steps=steps)
+        check_ends(tmp_path, content, limits)
+    with pytest.raises(InputError, match=r"has reached 3 epochs, and trainer.max_epochs is 2: "):
+        check_ends(tmp_path, content, SimpleNamespace(max_epochs=2, max_steps=-1))
+    with pytest.raises(InputError, match=r"has reached 12 steps, and trainer.max_steps is 5: "):
+        check_ends(tmp_path, content, SimpleNamespace(max_epochs=3, max_steps=5))

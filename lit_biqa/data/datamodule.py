@@ -10,7 +10,7 @@ import torch
 from lightning.fabric.utilities.apply_func import move_data_to_device
 from lightning.pytorch import LightningDataModule
 
-from lit_biqa import limits
+from lit_biqa import limits, stops
 from lit_biqa.data.dataset import (
     BlindReader,
     EvaluateReader,
@@ -266,6 +266,7 @@ class BIQADataModule(LightningDataModule):
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
+            worker_init_fn=stops.outlive_signals,
         )
 
 

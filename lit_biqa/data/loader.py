@@ -8,7 +8,8 @@ from typing import Any
 from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader
 
-from lit_biqa.compat.lightning import batches_completed
+from lit_biqa import stops
+from lit_biqa.compat.lightning import batches_completed, batches_of_epoch
 from lit_biqa.parallel import GlobalBatchSampler
 from lit_biqa.types import InputError
 
@@ -44,6 +45,8 @@ class ResumingSampler(GlobalBatchSampler):
         if self.trainer is not None:
             completed = batches_completed(self.trainer)
             epoch_length = min(len(self), self.trainer.num_training_batches)
+            if batches_of_epoch(self.trainer) >= epoch_length:
+                return  # Of the epoch that a run goes on with, the end alone was left to do.
             self.epoch, self.skip = divmod(completed, int(epoch_length))
         self.skip, given = divmod(self.skip, self.repeats)
         for batch in super().__iter__():
@@ -61,7 +64,9 @@ class BatchLoader(DataLoader[Any]):
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         try:
-            yield from super().__iter__()
+            with stops.held_back():
+                batches = super().__iter__()
+            yield from batches
         except InputError as error:
             raise InputError(str(error).strip().rpartition("InputError: ")[2]) from error
 

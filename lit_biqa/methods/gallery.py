@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from lit_biqa import stops
 from lit_biqa.data.embeddings import EmbeddingRow, Embeddings, Role, write_embeddings
 from lit_biqa.data.loader import BatchLoader
 from lit_biqa.parallel import alive, gather_rows
@@ -59,6 +60,7 @@ class Gallery:
             moved = self.method.trainer.strategy.batch_to_device(batch)
             with self.method.trainer.precision_plugin.forward_context():
                 found += pairs(moved, self.method.embed(moved), role)
+            stops.check(self.method.device)
         self.method.train(training)
         return _together(found)
 

@@ -1,0 +1,38 @@
+"""Jobs that Slurm puts back into its queue before their time is up."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+
+log = logging.getLogger(__name__)
+
+
+def began_again() -> bool:
+    """Whether this job ran before and was put back into the queue."""
+    return os.environ.get("SLURM_RESTART_COUNT", "0") not in ("", "0")
+
+
+def requeue(number: int) -> None:
+    """Put a batch job that was asked to end by SIGUSR1 back into the queue, as Lightning does.
+
+    Lightning's own action saves wherever the signal meets the program, within a step too. Here all
+    that a later start needs has been written before.
+
+    Args:
+        number: of the signal.
+    """
+    job = os.environ.get("SLURM_JOB_ID")
+    interactive = os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive")
+    if job is None or interactive or number != getattr(signal, "SIGUSR1", None):
+        return
+    if array := os.environ.get("SLURM_ARRAY_JOB_ID"):
+        job = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}"
+    try:
+        subprocess.run(["scontrol", "requeue", job], check=True, capture_output=True, text=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        log.warning("job %s was not put back into the queue: %s", job, error)
+    else:
+        log.info("job %s is back in the queue", job)
