@@ -109,8 +109,8 @@ def assert_equal_runs(run: Path, whole: Path) -> None:
     for tag in ("train/loss", "val/srcc"):
         # What was trained is logged too: a stop cuts no step short.
         assert runs.logged(run, tag) == runs.logged(whole, tag), tag
-    for file in ("test/results.csv", "test/predictions.csv"):
-        assert (run / file).read_bytes() == (whole / file).read_bytes(), file
+    for name in ("results.csv", "predictions.csv"):
+        assert (run / "test" / name).read_bytes() == (whole / "test" / name).read_bytes(), name
     assert not list(run.rglob(".*"))
 
 
