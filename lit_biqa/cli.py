@@ -35,6 +35,7 @@ from lit_biqa.checkpoints import (
     read_state,
     refuse_sharded,
 )
+from lit_biqa.class_paths import check_parsed
 from lit_biqa.compat import lightning as inside
 from lit_biqa.compat.jsonargparse import allow_subclasses
 from lit_biqa.config_files import merge_arguments, with_own_settings
@@ -53,11 +54,20 @@ from lit_biqa.run_folder import (
     is_global_zero,
 )
 from lit_biqa.run_lock import RunLock
+from lit_biqa.setting_values import check_values
 from lit_biqa.stops import Stopped
 from lit_biqa.types import InputError
 
 # Rewards are dataclasses, of which the parser would let settings choose no other.
 allow_subclasses(Reward)
+
+# The classes whose settings stand under a name of their own.
+GROUPS = {
+    "trainer": Trainer,
+    "data": BIQADataModule,
+    "report": CorrelationReport,
+    "checkpoint": RunCheckpoint,
+}
 
 
 class CLI(LightningCLI):
@@ -147,6 +157,8 @@ class CLI(LightningCLI):
                 f"a class that the settings name cannot be imported: {error}"
             ) from error
         settings = self.config[self.config.subcommand]
+        check_parsed(settings)
+        check_values(settings, GROUPS)
         named = RunFolder(Path(settings.run).expanduser().absolute()) if settings.run else None
         wanted, settings.run, settings.ckpt_path = settings.ckpt_path, None, None
         fitting = self.config.subcommand == "fit"
@@ -191,7 +203,7 @@ class CLI(LightningCLI):
             super().instantiate_classes()
         except InputError:
             raise
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             # The parser wraps what constructors say, an InputError too.
             raise InputError(faults.explain_setting(str(error), self._names(), ())) from error
 

@@ -14,9 +14,25 @@ from typing import Any
 
 import yaml
 
+from lit_biqa import limits, yaml_text
+from lit_biqa.class_paths import check_module, refuse_standard_library
+from lit_biqa.compat.jsonargparse import get_loader, set_loader
 from lit_biqa.types import InputError
 
 Settings = dict[str, Any]
+
+_load = get_loader("yaml")
+
+
+def _load_measured(text: str) -> Any:
+    yaml_text.measure(text, "a setting")
+    loaded = _load(text)
+    refuse_standard_library(loaded)
+    return loaded
+
+
+# What the parser reads by itself: values of the command line, and files that they name.
+set_loader("yaml", _load_measured, (yaml.YAMLError,))
 
 
 def split_arguments(args: Sequence[str]) -> tuple[list[Path], list[str]]:
@@ -43,14 +59,11 @@ def merge_arguments(args: Sequence[str]) -> tuple[list[Path], list[str]]:
     """The configuration files, and arguments that hold their merged settings in one piece.
 
     Raises:
-        InputError: if a file is absent or is no YAML mapping.
+        InputError: if a file is absent or is no YAML mapping, or if anything is above a limit or
+            names a class that no setting takes.
     """
     files, rest = split_arguments(args)
-    settings: Settings = {}
-    for file in files:
-        settings = merge(settings, read(file))
-    for argument in rest:
-        forget_other_class(settings, *argument.removeprefix("--").split("=", 1))
+    settings = merge_files(files, rest)
     # Subcommand first, then the files, so that every setting after them wins.
     config = [f"--config={yaml.safe_dump(settings, sort_keys=False)}"] if files else []
     return files, [*rest[:1], *config, *rest[1:]]
@@ -71,20 +84,56 @@ def with_own_settings(args: Sequence[str]) -> list[str]:
     return [*given[:1], "--config", str(own), *given[1:]]
 
 
+def merge_files(files: Sequence[Path], arguments: Sequence[str]) -> Settings:
+    """Settings of the files, without those of classes that the arguments replace.
+
+    Args:
+        files: the later ones win.
+        arguments: as ``--key=value``.
+
+    Raises:
+        InputError: as `merge_arguments`.
+    """
+    settings: Settings = {}
+    for file in files:
+        settings = merge(settings, read(file))
+    for argument in arguments:
+        key, _, value = argument.removeprefix("--").partition("=")
+        if key.rpartition(".")[2] == "class_path":
+            check_module(value, key)
+        forget_other_class(settings, key, value if "=" in argument else None)
+    return settings
+
+
 def read(file: Path) -> Settings:
-    """Read one configuration file."""
+    """Read one configuration file.
+
+    Raises:
+        InputError: as `merge_arguments`.
+    """
     if not file.is_file():
         beside = [str(path) for path in sorted(file.parent.glob("*.yaml"))]
         near = difflib.get_close_matches(str(file), beside, 2) or beside[:5]
         hint = f" Nearest: {', '.join(near)}." if near else ""
         raise InputError(f"there is no configuration file {file}.{hint}")
-    try:
-        settings = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(settings, dict):
+    settings = yaml_text.parse(_text(file), str(file))
+    if settings is None:
+        return {}
+    if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):
         raise InputError(f"{file} holds no settings: it must be a mapping of names to values.")
+    refuse_standard_library(settings)
     return settings
+
+
+def _text(file: Path) -> str:
+    with file.open("rb") as opened:
+        content = opened.read(limits.YAML_BYTES + 1)
+    if len(content) > limits.YAML_BYTES:
+        raise InputError(f"{file} is larger than the {limits.YAML_BYTES:,} bytes that are read.")
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file} is not YAML: it is no text in UTF-8.") from error
 
 
 def merge(old: Settings, new: Settings) -> Settings:

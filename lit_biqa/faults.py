@@ -53,7 +53,7 @@ def guard(command: Callable[[], object]) -> int:
         if not is_first_process():
             # Where every process meets the same error, the first speaks and ends the others.
             time.sleep(5)
-        return _say(message, 2 if isinstance(error, ValueError) else 1)
+        return _say(message, 2 if isinstance(error, (ValueError, MisconfigurationException)) else 1)
     return 0
 
 

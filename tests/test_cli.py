@@ -267,7 +267,7 @@ ERRORS = {
     "fit --config a.yaml --model.widht 3": "Nearest names: width",
     "fit --config a.yaml --model RALLI": "no class 'RALLI'. Nearest names: RALI",
     "fit --config a.yaml --model nothing.Here": "nothing",
-    "fit --config a.yaml --model pathlib.Path": "not correspond to a subclass",
+    "fit --config a.yaml --model torch.nn.Linear": "not correspond to a subclass",
     "fit --config a.yaml --model.width three": "width: expected int. Got value: three",
     "fit --config a.yaml --model PortableScorer --model.path x": "nothing to train",
     "fit --config a.yaml --data.train '[koniq]'": "koniq10k",

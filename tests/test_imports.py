@@ -33,7 +33,8 @@ analysis
 scorer_header
 callbacks scorer
 methods
-run_lock slurm config_files
+class_paths yaml_text
+run_lock slurm config_files setting_values
 run_folder
 checkpoints faults
 cli

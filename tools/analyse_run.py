@@ -20,8 +20,9 @@ from lightning.pytorch.cli import LightningArgumentParser
 from lit_biqa.analysis.answers import suits
 from lit_biqa.backbones.vision_language import VisionLanguageModel
 from lit_biqa.checkpoints import explaining_misfit, read_state
+from lit_biqa.class_paths import check_parsed
 from lit_biqa.compat.jsonargparse import ArgumentError
-from lit_biqa.config_files import Settings, forget_other_class, merge, read, split_arguments
+from lit_biqa.config_files import merge_files, split_arguments
 from lit_biqa.data.datamodule import BIQADataModule
 from lit_biqa.data.loader import BatchLoader
 from lit_biqa.faults import explain_setting
@@ -30,6 +31,7 @@ from lit_biqa.methods.evaluation import Evaluator
 from lit_biqa.readouts.base import Readout
 from lit_biqa.readouts.levels import GeneratedWord, WordReadout
 from lit_biqa.run_folder import RunFolder, check_checkpoint, find_weights
+from lit_biqa.setting_values import check_values
 from lit_biqa.types import InputError, Sample
 
 
@@ -110,11 +112,7 @@ def instantiate(arguments: Sequence[str]) -> tuple[ChatMethod, BIQADataModule, s
         InputError: if the settings are wrong, or the method has no model that speaks.
     """
     files, rest = split_arguments(arguments)
-    settings: Settings = {}
-    for file in files:
-        settings = merge(settings, read(file))
-    for argument in rest:
-        forget_other_class(settings, *argument.removeprefix("--").split("=", 1))
+    settings = merge_files(files, rest)
     parser = LightningArgumentParser(exit_on_error=False)
     parser.add_argument("--config", action="config")
     parser.add_lightning_class_args(Evaluator, "model", subclass_mode=True)
@@ -122,6 +120,8 @@ def instantiate(arguments: Sequence[str]) -> tuple[ChatMethod, BIQADataModule, s
     kept = {name: settings[name] for name in ("model", "data") if name in settings}
     try:
         config = parser.parse_args([f"--config={yaml.safe_dump(kept)}", *rest])
+        check_parsed(config)
+        check_values(config, {"data": BIQADataModule})
         made = parser.instantiate_classes(config)
     except InputError:
         raise

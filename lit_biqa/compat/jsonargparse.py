@@ -4,11 +4,25 @@ from __future__ import annotations
 
 import re
 
-from jsonargparse import ArgumentError, set_parsing_settings
+from jsonargparse import (
+    ArgumentError,
+    Namespace,
+    get_loader,
+    set_loader,
+    set_parsing_settings,
+)
 
 from lit_biqa.compat.versions import check
 
-__all__ = ["ArgumentError", "allow_subclasses", "classes_in", "one_line"]
+__all__ = [
+    "ArgumentError",
+    "Namespace",
+    "allow_subclasses",
+    "classes_in",
+    "get_loader",
+    "one_line",
+    "set_loader",
+]
 
 check("jsonargparse")
 

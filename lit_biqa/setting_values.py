@@ -1,0 +1,87 @@
+"""Values that the parser lets through though no setting can have them: null, NaN and infinity."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import math
+import types
+from collections.abc import Iterator, Mapping
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from lit_biqa.class_paths import imported, walk
+from lit_biqa.compat.jsonargparse import Namespace
+from lit_biqa.types import InputError
+
+
+def check_values(settings: Namespace, groups: Mapping[str, type]) -> None:
+    """Refuse null where a setting is no option, and numbers that are not finite.
+
+    Args:
+        settings: parsed, and checked by `lit_biqa.class_paths.check_parsed`.
+        groups: the classes whose settings stand under a name of their own, as ``trainer``.
+
+    Raises:
+        InputError: naming the setting.
+    """
+    for key, value in walk(settings):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InputError(f"{key}: {value} is no number that a setting can have")
+    for name, group in groups.items():
+        if settings.get(name) is None:
+            raise InputError(f"{name} is null: give settings of it, or leave it out")
+        _check_arguments(settings[name], group, name)
+    for name in settings.keys() - groups.keys():
+        _check_nested(settings[name], None, name)
+
+
+def _check_arguments(given: Namespace, kind: type, key: str) -> None:
+    known = dict(_parameters(kind))
+    for name, value in vars(given).items():
+        hint, default = known.get(name, (Any, None))
+        if value is None and default is not None and not _admits_none(hint):
+            raise InputError(f"{key}.{name} is null, which is no value of it: {_said(default)}")
+        _check_nested(value, hint, f"{key}.{name}")
+
+
+def _said(default: object) -> str:
+    if default is inspect.Parameter.empty:
+        return "it must be given"
+    return (
+        f"its default is {default!r}" if isinstance(default, (int, float, str)) else "leave it out"
+    )
+
+
+def _check_nested(value: object, hint: object, key: str) -> None:
+    """Look into classes, lists of them, and settings that are a dataclass."""
+    if isinstance(value, list):
+        for i, each in enumerate(value):
+            _check_nested(each, None, f"{key}.{i}")
+    elif isinstance(value, Namespace) and isinstance(value.get("class_path"), str):
+        arguments = value.get("init_args")
+        if isinstance(arguments, Namespace):
+            _check_arguments(arguments, imported(value["class_path"], key), key)
+    elif isinstance(value, Namespace):
+        for kind in (hint, *get_args(hint)):
+            if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+                _check_arguments(value, kind, key)
+
+
+def _parameters(kind: type) -> Iterator[tuple[str, tuple[object, object]]]:
+    """Type and default of what a class and those it is derived from are made of, nearest last."""
+    for base in reversed(kind.__mro__):
+        if "__init__" not in vars(base) or base is object:
+            continue
+        try:
+            hints = get_type_hints(base.__init__)  # type: ignore[misc]
+            parameters = inspect.signature(base.__init__).parameters  # type: ignore[misc]
+        except (NameError, TypeError, ValueError):
+            continue  # of a library whose annotations cannot be resolved
+        for name, parameter in parameters.items():
+            yield name, (hints.get(name, Any), parameter.default)
+
+
+def _admits_none(hint: object) -> bool:
+    if get_origin(hint) in (Union, types.UnionType):
+        return any(_admits_none(each) for each in get_args(hint))
+    return hint in (None, type(None), Any, object)
