@@ -22,6 +22,9 @@ TOWER_LAYERS = 256
 #: Any other whole number that describes an image tower. CLIP's widest layer has 8,192.
 TOWER_WIDTH = 32_768
 
+#: Words of a text tower's vocabulary. SigLIP 2 has 256,000.
+VOCABULARY = 1_000_000
+
 #: Side of a tower's input, in pixels. The largest in use is 1,024.
 TOWER_SIDE = 4_096
 

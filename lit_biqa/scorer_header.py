@@ -22,6 +22,7 @@ _MOST = {
     "layers": limits.TOWER_LAYERS,
     "size": limits.TOWER_SIDE,
     "image_size": limits.TOWER_SIDE,
+    "vocab_size": limits.VOCABULARY,
 }
 
 

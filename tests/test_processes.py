@@ -77,6 +77,8 @@ def assert_close(ours: list[dict[str, str]], theirs: list[dict[str, str]]) -> No
     for one, other in zip(ours, theirs, strict=True):
         assert one.keys() == other.keys()
         for column, value in one.items():
+            if column == "weights":  # a digest, equal where all bits are
+                continue
             if column in WORDS:
                 assert value == other[column]
             else:
@@ -155,11 +157,11 @@ def test_what_is_not_finite_on_one_rank_ends_or_skips_the_step_on_all(
 
 def test_processes_that_wait_for_each_other_end_with_step_and_rank(folder: Path) -> None:
     args = ["fit", "--config", folder / "fit.yaml", "--run", folder / "stall"]
-    args += ["--trainer.devices=2", "--trainer.strategy=ddp", "--watchdog.timeout=15"]
+    args += ["--trainer.devices=2", "--trainer.strategy=ddp", "--watchdog.timeout=30"]
     args += ["--trainer.callbacks=runs.Stall", "--trainer.callbacks.step=7"]
     run = runs.start([*args, "--trainer.callbacks.rank=1"], folder / "stall.log", ranks=2)
     assert run.wait() == 1, run.printed
-    assert "of 2 has made no progress for 15 s in step 8 (train)" in run.printed
+    assert "of 2 has made no progress for 30 s in step 8 (train)" in run.printed
     assert runs.state(folder / "stall" / "checkpoints" / "last.ckpt")["global_step"] == 5
 
 

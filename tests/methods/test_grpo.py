@@ -374,7 +374,8 @@ def test_settings_out_of_range_are_refused() -> None:
 @pytest.mark.parametrize("completed", [0, 1, 4, 7])
 def test_batches_are_repeated_and_resumed_within_repeats(completed: int) -> None:
     def trainer(done: int) -> Any:
-        progress = SimpleNamespace(total=SimpleNamespace(completed=done))
+        counts = {"total": SimpleNamespace(completed=done), "current": SimpleNamespace(ready=0)}
+        progress = SimpleNamespace(**counts)
         loop = SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=progress))
         return SimpleNamespace(fit_loop=loop, num_training_batches=6)
 

@@ -173,4 +173,4 @@ def test_results_part_leaks_and_tell_the_gap() -> None:
     text, gap = results["own", "text"], results["own", "image - text"]
     assert gap.plcc == pytest.approx(1 - text.plcc)
     assert gap.srcc == pytest.approx(1 - text.srcc)
-    assert ("mean", "image - text") in results
+    assert not [name for name, _ in results if name == "mean"]  # of one data set there is none
