@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import Namespace
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -37,7 +36,7 @@ from lit_biqa.checkpoints import (
 )
 from lit_biqa.class_paths import check_parsed
 from lit_biqa.compat import lightning as inside
-from lit_biqa.compat.jsonargparse import allow_subclasses
+from lit_biqa.compat.jsonargparse import Namespace, allow_subclasses
 from lit_biqa.config_files import merge_arguments, with_own_settings
 from lit_biqa.data.datamodule import BIQADataModule
 from lit_biqa.methods import external, grpo, portable, rali, sft  # noqa: F401
