@@ -31,8 +31,10 @@ def check_values(settings: Namespace, groups: Mapping[str, type]) -> None:
         if settings.get(name) is None:
             raise InputError(f"{name} is null: give settings of it, or leave it out")
         _check_arguments(settings[name], group, name)
-    for name in settings.keys() - groups.keys():
-        _check_nested(settings[name], None, name)
+    # Its own keys() are those of the leaves.
+    for name, value in vars(settings).items():
+        if name not in groups:
+            _check_nested(value, None, name)
 
 
 def _check_arguments(given: Namespace, kind: type, key: str) -> None:
