@@ -41,6 +41,14 @@ def refuse_special(path: Path) -> None:
         raise InputError(f"{path} is {kind}, not a file: name a regular file.")
 
 
+def as_utf8(text: str) -> str:
+    r"""A text as a file in UTF-8 can hold it: what it cannot hold stands there as ``\udcff``.
+
+    Names of files are bytes, and Python reads one that is not UTF-8 as letters that no file takes.
+    """
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """A sibling to write to, which takes the place of ``path`` once it lies on the disk entire.

@@ -199,10 +199,15 @@ class _Lines:
 def write_csv(path: Path, columns: Sequence[str], lines: Sequence[Sequence[object]]) -> None:
     """Write a CSV file whole or not at all; floats have six decimals.
 
+    What UTF-8 cannot hold is written as by `lit_biqa.files.as_utf8`.
+
     Raises:
         InputError: if it cannot be written.
     """
-    with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+    with (
+        replacing(path) as part,
+        part.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
+    ):
         writer = csv.writer(_Lines(file), lineterminator="\r\n")
         writer.writerow(columns)
         writer.writerows([number(v) if isinstance(v, float) else v for v in line] for line in lines)

@@ -15,6 +15,7 @@ from dataclasses import astuple, fields, replace
 from pathlib import Path
 
 from lit_biqa.conditions import parts
+from lit_biqa.files import as_utf8
 from lit_biqa.metrics import Correlations
 from lit_biqa.report import (
     ROW_COLUMNS,
@@ -113,11 +114,14 @@ def _as_written(line: Result) -> Result:
 
 
 def cells_of(row: Prediction, weights: str, **more: str) -> dict[str, str]:
-    """A row as the cells of `predictions.csv`: `ROW_COLUMNS`, whatever else it carries, weights."""
+    """A row as the cells of `predictions.csv`: `ROW_COLUMNS`, whatever else it carries, weights.
+
+    They are as the file will hold them, so that the same row is found there again.
+    """
     names = (*ROW_COLUMNS, *(f.name for f in fields(row) if f.name not in ROW_COLUMNS))
     values = {name: getattr(row, name) for name in names}
     cells = {name: "" if value is None else number(value) for name, value in values.items()}
-    return cells | more | {WEIGHTS: weights}
+    return {name: as_utf8(cell) for name, cell in (cells | more | {WEIGHTS: weights}).items()}
 
 
 def by_test(cells: Cells) -> Hashable:

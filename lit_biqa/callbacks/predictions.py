@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,10 @@ def _file(trainer: pl.Trainer) -> Path:
 
 
 def _places(trainer: pl.Trainer) -> dict[tuple[str, str, int], str]:
-    """Where each image lies, by data set, split and index."""
+    """Where each image lies, by data set, split and index; a link that leads in a circle is there.
+
+    `Path.resolve` would fail at such a link, for the sake of which no other score may be lost.
+    """
     data: BIQADataModule | None = getattr(trainer, "datamodule", None)
     samples = data.samples.get("predict", []) if data is not None else []
-    return {(s.dataset, s.split, s.index): str(s.path.resolve()) for s in samples if s.path}
+    return {(s.dataset, s.split, s.index): os.path.realpath(s.path) for s in samples if s.path}

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from lit_biqa.data.readers.entry import Entry, Label
 from lit_biqa.data.readers.tables import Row, csv_rows, first_line
+from lit_biqa.files import as_utf8
 from lit_biqa.types import InputError
 
 
@@ -26,7 +27,7 @@ def entry(path: Path) -> Entry:
     if not path.is_file():
         raise InputError(f"{path} does not exist. Give the path of a CSV with columns image,mos.")
     return Entry(
-        name=path.stem,
+        name=as_utf8(path.stem),
         title=str(path),
         source=f"the folders that {path} names",
         folders=(".",),
