@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from lit_biqa.backbones.towers import build_tower
 from lit_biqa.backbones.transforms import CentreCrop, Frame
 from lit_biqa.data.images import ImageLike, open_image
-from lit_biqa.files import replacing
+from lit_biqa.files import refuse_special, replacing
 from lit_biqa.prototypes import PrototypeHead
+from lit_biqa.recipes import how_made
 from lit_biqa.scorer_header import check_shapes, read_header
 from lit_biqa.seals import check_notes, seal_notes
 from lit_biqa.types import InputError
@@ -119,8 +120,9 @@ def load_scorer(path: str | Path, device: str | torch.device = "cpu") -> Scorer:
     from safetensors import safe_open
 
     path = Path(path)
+    refuse_special(path)
     if not path.is_file():
-        raise InputError(f"{path}: no such scorer; a fit of RALI writes scorer.safetensors")
+        raise InputError(f"{path}: no such scorer of RALI; {how_made(path)}")
     try:
         with safe_open(path, framework="pt") as file:
             notes = file.metadata() or {}

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
 import runs
 import torch
 from conftest import REPOSITORY
+
+from lit_biqa.recipes import how_made
 
 CONFIGS = REPOSITORY / "configs"
 OVERLAYS = sorted(CONFIGS.glob("trainer/*.yaml"))
@@ -55,6 +58,17 @@ def test_every_configuration_is_among_these_tests() -> None:
     known = {"rali": rali, "trainer": trainer, "sft": sft, "backbone": backbone, "grpo": grpo}
     expected = {f"{folder}/{name}.yaml" for folder, names in known.items() for name in names}
     assert files == expected | {"quickstart.yaml"}
+
+
+def test_weights_that_recipes_start_from_are_made_by_recipes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    texts = [file.read_text() for file in CONFIGS.rglob("*.yaml")]
+    starts = {path for text in texts for path in re.findall("pretrained: (runs/.*)", text)}
+    assert "runs/tiny_describe/weights" in starts
+    for path in map(Path, starts):
+        assert f"/{path.parent.name}.yaml --run {path.parent}" in how_made(path)
 
 
 def test_quickstart(tmp_path: Path) -> None:

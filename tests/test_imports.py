@@ -18,7 +18,7 @@ _torchvision
 types
 limits compat scale
 json_text
-parallel files digests
+parallel files digests recipes
 seals archives head_settings
 progress bootstrap hyperparameters stops
 text objectives metrics

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,11 +18,30 @@ from torch import Tensor, nn
 from lit_biqa.backbones.tuning import Tuning
 from lit_biqa.digests import digest_of_file
 from lit_biqa.files import draft
+from lit_biqa.recipes import how_made
 from lit_biqa.types import InputError
 
 _BASE = ".base_layer"
 DIGESTS = "digests.json"  # of the files of weights in a folder
 _LISTED = 5  # names of faulty weights in an error, before they are only counted
+# What is read from the hub, by its rules for names; all else is a path.
+_HUB_NAME = re.compile(r"(?!runs/)[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+
+
+def check_there(source: str) -> None:
+    """See that a checkpoint named by a path is there: of an absent one transformers says a riddle.
+
+    Args:
+        source: its folder, or a name that transformers can resolve.
+
+    Raises:
+        InputError: naming the path, and what makes it.
+    """
+    if Path(source).exists() or _HUB_NAME.fullmatch(source):
+        return
+    if Path(source).expanduser().exists():
+        raise InputError(f"{source}: write the path out, as {Path(source).expanduser()}.")
+    raise InputError(f"{source} does not exist: {how_made(Path(source))}")
 
 
 @contextmanager
@@ -31,9 +51,13 @@ def reading(source: str, what: str) -> Iterator[None]:
     Args:
         source: a checkpoint's folder or name.
         what: is read of it, in words.
+
+    Raises:
+        InputError: if it is not there, or is broken.
     """
     from safetensors import SafetensorError
 
+    check_there(source)
     try:
         yield
     except InputError:

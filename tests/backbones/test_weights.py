@@ -14,13 +14,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import Qwen2_5_VLForConditionalGeneration
 
+from lit_biqa.backbones.auto_chat import AutoChat
 from lit_biqa.backbones.mplug_owl2 import MplugOwl2ForConditionalGeneration
 from lit_biqa.backbones.owl2 import MplugOwl2
 from lit_biqa.backbones.qwen_vl import QwenVL
 from lit_biqa.backbones.tiny_chat import TinyMplugOwl2, TinyQwenVL
 from lit_biqa.backbones.tuning import Tuning
 from lit_biqa.backbones.vision_language import VisionLanguageModel
-from lit_biqa.backbones.weights import DIGESTS, state_of
+from lit_biqa.backbones.weights import DIGESTS, check_there, state_of
 from lit_biqa.types import InputError
 
 both = pytest.mark.parametrize("family", FAMILIES)
@@ -271,3 +272,43 @@ def test_a_folder_is_replaced_whole_or_not_at_all(family: Any, tmp_path: Path) -
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cannot be written"):
         model.save(tmp_path / "file" / "weights", state_of(model))
+
+
+@pytest.mark.parametrize("kind", [MplugOwl2, QwenVL, AutoChat])
+def test_weights_of_a_run_to_come_name_the_recipe_that_makes_them(
+    kind: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    recipe = tmp_path / "configs" / "sft" / "first.yaml"
+    recipe.parent.mkdir(parents=True)
+    recipe.write_text("optimizer: {}")
+    (tmp_path / "configs" / "first.yaml").write_text("trains: nothing")
+    with pytest.raises(InputError) as caught:
+        kind("runs/first/weights").prepare()
+    assert str(caught.value) == (
+        "runs/first/weights does not exist: a fit writes it; run first: lit_biqa fit "
+        "--config configs/sft/first.yaml --run runs/first"
+    )
+
+
+@pytest.mark.parametrize(
+    "path", ["runs/own", "./own", "../own/weights", "/own/weights", "~/own", "own/run/weights"]
+)
+def test_an_absent_path_is_not_taken_for_a_name(path: str) -> None:
+    with pytest.raises(InputError, match=f"^{path} does not exist: a fit writes it"):
+        check_there(path)
+
+
+def test_a_path_from_home_is_to_be_written_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "weights").mkdir()
+    with pytest.raises(InputError, match=f"as {tmp_path}/weights"):
+        check_there("~/weights")
+
+
+def test_names_are_left_to_who_resolves_them(tmp_path: Path) -> None:
+    for name in ("gpt2", "Qwen/Qwen2.5-VL-7B-Instruct", "MAGAer13/mplug-owl2-llama2-7b"):
+        check_there(name)
+    check_there(str(tmp_path))
