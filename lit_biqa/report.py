@@ -20,7 +20,7 @@ from lit_biqa.types import InputError, Prediction
 if TYPE_CHECKING:
     from rich.table import Table
 
-MEAN = "mean"
+MEAN, _NO_SPLIT = "mean", "-"
 _GAP = f"{IMAGE} - "
 METRICS = tuple(field.name for field in fields(Correlations))
 FORMER_COLUMNS = ("dataset", "split", "condition", *METRICS)
@@ -49,9 +49,14 @@ class Result:
     weights: str = UNKNOWN
 
     @property
+    def is_mean(self) -> bool:
+        """Whether it is a mean: a data set may be called so too, but has a split."""
+        return (self.dataset, self.split) == (MEAN, _NO_SPLIT)
+
+    @property
     def is_derived(self) -> bool:
         """Whether it follows from other lines: a mean, or a gap between image and text."""
-        return (self.dataset, self.split) == (MEAN, "-") or _gap_to(self.condition) is not None
+        return self.is_mean or _gap_to(self.condition) is not None
 
 
 def identity(row: Prediction) -> tuple[str, str, str, int]:
@@ -130,7 +135,7 @@ def means(lines: Sequence[Result]) -> list[Result]:
     for line in lines:
         found.setdefault(line.condition, []).append(line)
     return [
-        Result(MEAN, "-", condition, mean([r.correlations for r in each]), each[0].weights)
+        Result(MEAN, _NO_SPLIT, condition, mean([r.correlations for r in each]), each[0].weights)
         for condition, each in sorted(found.items())
     ]
 
@@ -161,15 +166,17 @@ def labels(results: Sequence[Result]) -> list[str]:
 
     The data set's name; the split follows where a set was tested on several, the condition where
     it is not ``image``, the weights where they are others than those of the first line:
-    ``agiqa3k``, ``koniq10k/official``, ``agiqa3k/text``, ``agiqa3k/3fa9c1d2e4b5``.
+    ``agiqa3k``, ``koniq10k/official``, ``agiqa3k/text``, ``agiqa3k/3fa9c1d2e4b5``. The mean is
+    ``mean`` always; a data set called so bears its split beside it.
     """
     splits: dict[str, set[str]] = {}
     for result in results:
         splits.setdefault(result.dataset, set()).add(result.split)
+    several = {dataset for dataset, found in splits.items() if len(found) > 1}
     return [
         "/".join(
             [result.dataset]
-            + [result.split.replace("@", "-")] * (len(splits[result.dataset]) > 1)
+            + [result.split.replace("@", "-")] * (result.dataset in several and not result.is_mean)
             + [result.condition] * (result.condition != "image")
             + [result.weights] * (result.weights != results[0].weights)
         )
@@ -269,7 +276,7 @@ def table(results: Sequence[Result], title: str = "Test") -> str:
         grid.add_column(name, justify="right", no_wrap=True)
     for i, r in enumerate(results):
         f = r.correlations
-        last = i + 1 < len(results) and r.dataset != MEAN and results[i + 1].dataset == MEAN
+        last = i + 1 < len(results) and not r.is_mean and results[i + 1].is_mean
         cells = (
             *(r.dataset, r.split, *[r.condition] * conditions, str(f.n), str(f.failures)),
             *(f"{f.plcc:.4f}", f"{f.plcc_low:.3f}..{f.plcc_high:.3f}"),
@@ -281,9 +288,9 @@ def table(results: Sequence[Result], title: str = "Test") -> str:
 
 
 def _note(results: Sequence[Result]) -> list[str]:
-    if all(result.dataset != MEAN for result in results):
+    if not any(result.is_mean for result in results):
         return []
-    sizes = [(r.correlations.n, r.dataset) for r in results if r.dataset != MEAN]
+    sizes = [(r.correlations.n, r.dataset) for r in results if not r.is_mean]
     (fewest, small), (most, large) = min(sizes), max(sizes)
     if fewest == most:
         return [f"mean: every data set counts the same; each has {most} images"]

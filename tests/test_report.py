@@ -15,7 +15,7 @@ from lit_biqa import report
 from lit_biqa.files import replacing
 from lit_biqa.metrics import Correlations
 from lit_biqa.report import Result
-from lit_biqa.store import identity
+from lit_biqa.store import identity, merged
 from lit_biqa.types import InputError, Prediction
 
 
@@ -154,6 +154,25 @@ def test_the_table_says_how_many_images_the_mean_is_over() -> None:
     same = report.evaluate(predictions("csiq", 9) + predictions("spaq", 9), bootstrap=0)
     assert "each has 9 images" in report.table(same)
     assert "mean" not in report.table(report.evaluate(predictions("csiq", 20), bootstrap=0))
+
+
+def test_a_data_set_may_be_called_mean() -> None:
+    alone = report.evaluate(predictions("mean", 20), bootstrap=0)
+    assert [(r.dataset, r.is_mean, r.is_derived) for r in alone] == [("mean", False, False)]
+    assert "counts the same" not in report.table(alone)
+    results = report.evaluate(predictions("mean", 20) + predictions("spaq", 30), bootstrap=0)
+    assert [(r.dataset, r.is_mean, r.correlations.n) for r in results] == [
+        ("mean", False, 20),
+        ("spaq", False, 30),
+        ("mean", True, 50),
+    ]
+    assert "mean with 20 images as much as spaq with 30" in report.table(results)
+    assert report.labels(results) == ["mean/official-0a", "spaq", "mean"]
+    added = merged(merged([], alone), results[1:2])
+    assert [identity(r) for r in added] == [identity(r) for r in results]
+    own = Result("mean", "all@1", "text", Correlations(3, 0))
+    spoken = [own, replace(own, split="-")]
+    assert report.labels([*results, *spoken])[3:] == ["mean/all-1/text", "mean/text"]
 
 
 def test_table_shows_every_line_and_condition_only_where_it_tells() -> None:

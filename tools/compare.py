@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lit_biqa.hyperparameters import Setting, read_hyperparameters
-from lit_biqa.report import MEAN, UNKNOWN, Result, labels, read_results, rendered, write_csv
+from lit_biqa.report import UNKNOWN, Result, labels, read_results, rendered, write_csv
 from lit_biqa.types import InputError
 
 Key = tuple[str, str, str]
@@ -81,7 +81,7 @@ def columns(runs: Sequence[Run]) -> dict[Key, str]:
     """
     found = {key: result for run in runs for key, result in run.results.items()}
     same = all(run.results.keys() == runs[0].results.keys() for run in runs)
-    shown = {key: result for key, result in found.items() if same or key[0] != MEAN}
+    shown = {key: result for key, result in found.items() if same or not result.is_mean}
     # Whose weights a score is of stands in its line, not in the name of its column.
     unnamed = [replace(result, weights=UNKNOWN) for result in shown.values()]
     return dict(zip(shown, labels(unnamed), strict=True))

@@ -90,11 +90,11 @@ class CorrelationReport(pl.Callback):
         alone = trainer.state.fn == "validate"
         rows = gather_rows(self._rows, report.identity)
         results = report.evaluate(rows, self.bootstrap if alone else 0, self.seed)
-        measured = [result for result in results if result.dataset != report.MEAN]
+        measured = [result for result in results if not result.is_mean]
         # One set has no mean in a table, but what is monitored has one name always.
         logged = [*measured, *report.means(measured)]
         for label, result in zip(report.labels(logged), logged, strict=True):
-            mean = result.dataset == report.MEAN
+            mean = result.is_mean
             tag = f"val{label.removeprefix(report.MEAN)}" if mean else f"val/{label}"
             for name in ("plcc", "srcc"):
                 # Equal on every rank already; without sync_dist Lightning would doubt it.

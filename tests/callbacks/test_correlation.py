@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,34 @@ def test_validate_prints_the_table(tmp_path: Path, capsys: pytest.CaptureFixture
     printed = capsys.readouterr().out
     assert "Validation" in printed and "PLCC" in printed and "csiq" in printed
     assert not (tmp_path / "test").exists()
+
+
+class CalledMean(Tiny):
+    """Tells the rows of one set as those of one that is called ``mean``."""
+
+    def row(self, i: int, condition: str) -> Prediction:
+        row = super().row(i, condition)
+        return replace(row, dataset="mean") if row.dataset == "csiq" else row
+
+
+def test_a_data_set_called_mean_counts_as_any_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monitored = []
+    for model in (Tiny(), CalledMean()):
+        run = trainer(tmp_path / type(model).__name__, CorrelationReport(0), ResourceMeter())
+        run.validate(model, loader(), verbose=False)
+        monitored.append({k: float(v) for k, v in run.callback_metrics.items()})
+        run.test(model, loader(), verbose=False)
+        assert (tmp_path / type(model).__name__ / "test/spaq.png").exists()
+    usual, called = monitored
+    assert {k: v for k, v in called.items() if "all" not in k} == {
+        k: v for k, v in usual.items() if "csiq" not in k
+    }
+    assert called["val/mean/all-1/srcc"] == usual["val/csiq/srcc"]
+    assert (tmp_path / "CalledMean/test/mean-all-1.png").exists()
+    (line,) = lines(tmp_path / "CalledMean/test/costs.csv")
+    assert line["datasets"] == "mean/all@1, spaq/all@1"
 
 
 def test_one_table_is_printed_and_results_are_kept(

@@ -83,6 +83,9 @@ def test_other_splits_are_other_columns_and_no_mean_spans_them(
     assert "koniq10k/official-1" in text and "koniq10k/paper3015-2" in text
     assert "mean" not in text
     assert "seed_everything" in text
+    own = result("mean", 0.5, "all@9")  # a data set that is called so
+    called = [*compare.read(run(tmp_path / "own", 0, "0.07", own)), *compare.read(two)]
+    assert list(compare.columns(called).values()) == ["mean", "koniq10k"]
     mixed = compare.columns([*compare.read(one), *compare.read(one)])
     assert list(mixed.values()) == ["koniq10k", "mean"]
 
