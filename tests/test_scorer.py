@@ -265,7 +265,7 @@ def test_foreign_and_broken_files_are_refused(path: Path, tmp_path: Path) -> Non
         with pytest.raises(InputError, match=r"foreign\.safetensors: broken scorer"):
             load_scorer(foreign)
     for absent in (tmp_path / "absent.safetensors", tmp_path):
-        with pytest.raises(InputError, match="no such scorer|is a folder"):
+        with pytest.raises(InputError, match=r"no such scorer|is a folder"):
             load_scorer(absent)
 
 

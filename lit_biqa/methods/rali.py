@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -21,15 +23,18 @@ from lit_biqa.objectives.alignment import contrastive_loss
 from lit_biqa.parallel import everyone
 from lit_biqa.prototypes import PrototypeHead
 from lit_biqa.scorer import load_scorer, write_scorer
-from lit_biqa.types import Batch, InputError
+from lit_biqa.types import Batch, InputError, Sample
+
+log = logging.getLogger(__name__)
 
 
 class RALI(Method):
     """Reasoning-Aligned Lightweight IQA (*Reasoning as Representation*, section 4).
 
-    Each epoch aligns images with reasoning texts. Before each validation the training images are
-    embedded once and the head is fitted to them, so that every checkpoint is a whole scorer and
-    the run can stop where held-out correlation is best. A fit of no epochs (``max_epochs: 0``)
+    Each epoch aligns images with reasoning texts; one without a text takes part in the head alone.
+    Before each validation the training images are embedded once and the head is fitted to them, so
+    that every checkpoint is a whole scorer and the run can stop where held-out correlation is best.
+    A fit of no epochs (``max_epochs: 0``)
     fits the head to the encoder as it is: table 4's "no alignment". With cached embeddings
     (``data.embeddings``) no image is opened and no encoder is loaded.
 
@@ -76,7 +81,7 @@ class RALI(Method):
 
         Raises:
             InputError: if the head does not suit the number of training images, an image has no
-                MOS or no text to be aligned with, or a refit lacks its scorer.
+                MOS, none has a text to be aligned with, or a refit lacks its scorer.
         """
         self.data.use_transforms(self.encoder.train_transform, self.encoder.eval_transform)
         if stage != "fit":
@@ -95,13 +100,20 @@ class RALI(Method):
                     "came from with model.scorer, and set trainer.max_epochs to 0."
                 )
             self._check_base_scorer(self.base_scorer)
-        elif self.trainer.max_epochs != 0 and not all(sample.texts for sample in samples):
-            bare = [sample.name for sample in samples if not sample.texts]
+        elif self.trainer.max_epochs != 0:
+            self._check_texts(samples)
+
+    def _check_texts(self, samples: Sequence[Sample]) -> None:
+        """Tell how many images have no text: the head is fitted to them, nothing is aligned."""
+        bare = [sample.name for sample in samples if not sample.texts]
+        some = f"{len(bare)} of {len(samples)} training images have no text ({', '.join(bare[:3])})"
+        if len(bare) == len(samples):
             raise InputError(
-                f"{len(bare)} of {len(samples)} training images have no text to be aligned with "
-                f"({', '.join(bare[:3])}): name files of texts in data.texts, or skip alignment "
-                f"with trainer.max_epochs=0."
+                f"{some}: there is nothing to align with. Name files of texts in data.texts, or "
+                f"skip alignment with trainer.max_epochs=0."
             )
+        if bare:
+            log.warning("%s: the head alone is fitted to them", some)
 
     def _check_base_scorer(self, path: str) -> None:
         if self.trainer.max_epochs != 0:

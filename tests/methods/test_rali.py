@@ -127,6 +127,24 @@ def test_a_scorer_predicts_on_a_folder_and_marks_what_it_cannot_read(fit: Path) 
     assert "5.png" in found["5.png"]["status"]
 
 
+def test_images_without_a_text_are_counted_and_take_part_in_the_head(fit: Path) -> None:
+    data, run = fit.parent / "data", fit.parent / "some-bare"
+    bare = {f"train-{number}.png" for number in range(16) if number % 4}
+    lines = (data / "train.csv").read_text().splitlines()
+    cut = [f"{line.rsplit(',', 1)[0]}," if line.split(",")[0] in bare else line for line in lines]
+    (data / "some.csv").write_text("\n".join(cut))
+    command = ["fit", "--config", fit.parent / "fit.yaml", "--run", run]
+    command += [f"--data.train=[{data}/some.csv]", "--trainer.max_epochs=1"]
+    started = runs.start(command, run.with_suffix(".log"))
+    started.succeed()
+    assert started.printed.count("12 of 37 training images have no text") == 1
+    trained = read_embeddings(run / "embeddings.safetensors")
+    assert bare <= {trained.rows[row].name for row in trained.of_role("train")}
+    assert len(trained.of_role("train")) == 37
+    # 47 rows less those 12, each of them an image's only one, in whole batches of 8.
+    assert len(runs.logged(run, "train/loss")) == 4
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
