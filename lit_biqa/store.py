@@ -15,7 +15,7 @@ from dataclasses import astuple, fields, replace
 from pathlib import Path
 
 from lit_biqa.conditions import parts
-from lit_biqa.files import as_utf8
+from lit_biqa.files import as_utf8, refuse_special
 from lit_biqa.metrics import Correlations
 from lit_biqa.report import (
     ROW_COLUMNS,
@@ -157,6 +157,15 @@ def read_predictions(path: Path) -> list[dict[str, str]]:
     return [{WEIGHTS: UNKNOWN} | row for row in _read(path, (*ROW_COLUMNS, "index"))]
 
 
+def read_costs(path: Path) -> list[dict[str, str]]:
+    """Lines of a `costs.csv` as cells.
+
+    Raises:
+        InputError: if it has other columns or is damaged.
+    """
+    return _read(path, ("what",))
+
+
 def merge_costs(
     path: Path, columns: Sequence[str], fresh: Sequence[Cells], same: Callable[[Cells], Hashable]
 ) -> None:
@@ -165,7 +174,7 @@ def merge_costs(
     Raises:
         InputError: if what is there cannot be read, or it cannot be written.
     """
-    before = _read(path, columns[:1]) if path.exists() else []
+    before = read_costs(path) if path.exists() else []
     _merge(path, columns, before, fresh, same, lambda line: ())
 
 
@@ -194,6 +203,7 @@ def _place(row: Cells) -> tuple[str | int, ...]:
 
 
 def _read(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    refuse_special(path)
     limit = csv.field_size_limit(_LONGEST_CELL)
     try:
         with path.open(newline="", encoding="utf-8") as file:

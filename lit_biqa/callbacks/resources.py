@@ -54,6 +54,15 @@ class ResourceMeter(pl.Callback):
         self._batches = 0
         self._read_in: dict[str, list[float]] = defaultdict(list)
 
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Look at what costs are to be added to, before weights are read.
+
+        Raises:
+            InputError: if it cannot be read.
+        """
+        if stage in ("fit", "test") and _file(trainer, stage).exists():
+            store.read_costs(_file(trainer, stage))
+
     def _start(self) -> None:
         self._since = time.monotonic()
 
@@ -117,10 +126,9 @@ class ResourceMeter(pl.Callback):
         hours = self._all_seconds / max(epochs, 1e-9) / 3600
         if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             line = _line("train", self._all_images, self._all_seconds, memory, hours)
-            folder = Path(trainer.default_root_dir)
-            with store.locked(folder):
+            with store.locked(_file(trainer, "fit").parent):
                 # Each part of a fit that was resumed is a line of its own.
-                store.merge_costs(folder / "costs.csv", COSTS, [line], id)
+                store.merge_costs(_file(trainer, "fit"), COSTS, [line], id)
         totals = {
             "epochs": str(self._epochs),
             "images": str(self._all_images),
@@ -185,10 +193,15 @@ class ResourceMeter(pl.Callback):
             "datasets": ", ".join(sets),
             "weights": tested.weights if tested else report.UNKNOWN,
         }
-        folder = Path(trainer.default_root_dir) / "test"
-        with store.locked(folder):
+        path = _file(trainer, "test")
+        with store.locked(path.parent):
             fresh = [line | which for line in lines]
-            store.merge_costs(folder / "costs.csv", TEST_COSTS, fresh, _test)
+            store.merge_costs(path, TEST_COSTS, fresh, _test)
+
+
+def _file(trainer: pl.Trainer, stage: str) -> Path:
+    folder = Path(trainer.default_root_dir)
+    return (folder / "test" if stage == "test" else folder) / "costs.csv"
 
 
 def _test(line: store.Cells) -> tuple[str, str]:

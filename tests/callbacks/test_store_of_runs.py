@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,6 +31,13 @@ class OnSet(Tiny):
     def rows(self, batch: Batch) -> list[Prediction]:
         rows = [row for row in super().rows(batch) if row.dataset == self.dataset]
         return [replace(row, split=self.split) for row in rows]
+
+
+class Never(Tiny):
+    """Reads no weights."""
+
+    def configure_model(self) -> None:
+        raise AssertionError("weights are read")
 
 
 def measure(folder: Path, model: Tiny) -> None:
@@ -123,20 +131,29 @@ def test_predictions_of_other_weights_stand_beside_and_the_same_are_replaced(
     assert "15 rows of other images or weights stay in predictions.csv" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ["results.csv", "predictions.csv"])
+@pytest.mark.parametrize("name", ["results.csv", "predictions.csv", "costs.csv"])
 def test_a_store_that_cannot_be_read_stops_a_test_before_it_begins(
     tmp_path: Path, name: str
 ) -> None:
     (tmp_path / "test").mkdir()
     (tmp_path / "test" / name).write_text("cut off")
-
-    class Never(Tiny):
-        def configure_model(self) -> None:
-            raise AssertionError("weights are read")
-
     with pytest.raises(InputError, match=name):
         measure(tmp_path, Never())
     assert [path.name for path in (tmp_path / "test").iterdir()] == [name]
+
+
+@pytest.mark.parametrize("content", [b"", b"cut off", b"what,images\nfit\n", b"\xff\xfe", None])
+def test_costs_that_cannot_be_added_to_stop_a_fit_before_it_begins(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    costs = tmp_path / "costs.csv"
+    if content is None:
+        os.mkfifo(costs)  # who opened it would wait for ever
+    else:
+        costs.write_bytes(content)
+    with pytest.raises(InputError, match=r"costs\.csv"):
+        trainer(tmp_path, ResourceMeter()).fit(Never(), loader(), loader())
+    assert list(tmp_path.iterdir()) == [costs]
 
 
 def test_weights_are_told_by_their_bits_alone() -> None:
