@@ -126,8 +126,13 @@ class CorrelationReport(pl.Callback):
         with store.locked(folder):
             store.merge_predictions(folder / PREDICTIONS, cells, store.by_test)
             before, after = store.merge_results(folder / RESULTS, self.results)
-            rename(folder, before, after)
-            save(folder, after, figures)
+            try:
+                rename(folder, before, after)
+                save(folder, after, figures)
+            except InputError as error:
+                raise InputError(
+                    f"{error} {folder / RESULTS} and {PREDICTIONS} hold this test already."
+                ) from error
         self._log(trainer, figures)
 
     def _figures(self, all_rows: list[Prediction]) -> Figures:

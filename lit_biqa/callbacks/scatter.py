@@ -54,7 +54,8 @@ def scatter(rows: Sequence[Prediction], result: Result) -> Figure:
     axes.grid(alpha=0.25)
     axes.set_axisbelow(True)
     axes.legend(loc="upper left", frameon=True, framealpha=0.9)
-    axes.set_title(_title(result), fontsize="medium")
+    # A name may hold two signs of the dollar, between which no formula stands.
+    axes.set_title(_title(result), fontsize="medium", parse_math=False)
     return figure
 
 
@@ -90,7 +91,7 @@ def rename(folder: Path, before: Sequence[Result], after: Sequence[Result]) -> N
     """
     now = _files(folder, after)
     for line, old in _files(folder, before).items():
-        if line in now and old != now[line] and old.exists():
+        if line in now and old != now[line] and old.is_file():
             with replacing(now[line]) as part:
                 part.write_bytes(old.read_bytes())
             old.unlink()

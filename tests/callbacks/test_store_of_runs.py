@@ -95,6 +95,29 @@ def test_a_scatter_goes_by_the_name_of_its_line_and_is_drawn_anew_with_its_rows(
     assert (tmp_path / "test" / "csiq-all-1.png").read_bytes() != drawn
 
 
+def test_a_scatter_that_cannot_be_written_hides_no_results(tmp_path: Path) -> None:
+    for name in ("csiq.png", "csiq-all-1.png"):  # the one to be written, and a name to come
+        (tmp_path / name / "test" / name).mkdir(parents=True)
+        with pytest.raises(InputError, match=rf"{name} cannot be written") as raised:
+            for split in ("all@1", "half@2"):
+                measure(tmp_path / name, OnSet("csiq", split))
+        assert "results.csv and predictions.csv hold this test already" in str(raised.value)
+        held = read_results(tmp_path / name / "test" / "results.csv")
+        rows = lines(tmp_path / name / "test" / "predictions.csv")
+        assert {r.split for r in held} == {row["split"] for row in rows}
+        assert {r.correlations.n for r in held} == {15}
+        assert list((tmp_path / name / "test" / name).iterdir()) == []
+
+
+def test_a_name_with_signs_of_the_dollar_is_no_formula(tmp_path: Path) -> None:
+    class Named(Tiny):
+        def rows(self, batch: Batch) -> list[Prediction]:
+            return [replace(row, dataset=r"$\frac$") for row in super().rows(batch)]
+
+    measure(tmp_path, Named())
+    assert figures(tmp_path) == {r"$\frac$.png"}
+
+
 def test_events_of_a_fit_and_of_every_test_remain(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
