@@ -27,7 +27,6 @@ from lit_biqa.callbacks import (
     Watchdog,
 )
 from lit_biqa.checkpoints import (
-    RunCheckpoint,
     SaveConfig,
     WholeCheckpointIO,
     explaining_misfit,
@@ -42,7 +41,9 @@ from lit_biqa.data.datamodule import BIQADataModule
 from lit_biqa.methods import external, grpo, portable, rali, sft  # noqa: F401
 from lit_biqa.methods.base import Method
 from lit_biqa.methods.evaluation import Evaluator
+from lit_biqa.methods.optimizer import refuse_changed
 from lit_biqa.rewards import Reward
+from lit_biqa.run_checkpoint import RunCheckpoint
 from lit_biqa.run_folder import (
     RunFolder,
     check_checkpoint,
@@ -234,7 +235,14 @@ class CLI(LightningCLI):
         return trainer
 
     def fit(self, model: Method, datamodule: BIQADataModule) -> None:
-        """Train, from the start or from where a run was cut off."""
+        """Train, from the start or from where a run was cut off.
+
+        Raises:
+            InputError: if the optimizer is not that of the run that was cut off.
+        """
+        if self.weights is not None:
+            content = check_checkpoint(self.weights, resume=True)
+            refuse_changed(self.weights, content, model.make_optimizer)
         with explaining_misfit(model, self.weights):
             self.trainer.fit(model, None, None, datamodule, self.weights, weights_only=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -19,10 +20,14 @@ def brightness(image: Image.Image, _: random.Random | torch.Generator | None = N
 
 
 class Dummy(Method):
-    """Learns to read the MOS from an image's brightness."""
+    """Learns to read the MOS from an image's brightness, with SGD where there is momentum."""
 
-    def __init__(self, width: int = 1, lr: float = 0.1) -> None:
-        super().__init__(lambda p: torch.optim.Adam(p, lr), 0.0, "none")
+    def __init__(self, width: int = 1, lr: float = 0.1, momentum: float = 0.0) -> None:
+        def optimizer(p: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
+            sgd = momentum and torch.optim.SGD(p, lr, momentum)
+            return sgd or torch.optim.Adam(p, lr)
+
+        super().__init__(optimizer, 0.0, "none")
         self.width = width
 
     def setup(self, stage: str) -> None:
@@ -53,3 +58,12 @@ class Wide(Dummy):
 
     def __init__(self, width: int = 3) -> None:
         super().__init__(width)
+
+
+class Fixed(Dummy):
+    """Trains its slope alone."""
+
+    def load(self) -> None:
+        super().load()
+        assert self.layer.bias is not None
+        self.layer.bias.requires_grad_(False)

@@ -301,6 +301,9 @@ def test_a_wrong_setting_is_found_in_its_file(capsys: pytest.CaptureFixture[str]
     assert "(in b.yaml). Nearest names: trainer.max_epochs" in capsys.readouterr().err
 
 
+RESUME = "fit --config a.yaml --run out --trainer.max_epochs 3 --ckpt_path last"
+
+
 @pytest.mark.parametrize(
     ("command", "message"),
     [
@@ -308,6 +311,9 @@ def test_a_wrong_setting_is_found_in_its_file(capsys: pytest.CaptureFixture[str]
         ("fit --config a.yaml --run out --trainer.max_epochs 1 --ckpt_path last", "has reached 2"),
         ("fit --config a.yaml --run out --ckpt_path best", "resume with --ckpt_path last"),
         ("test --config a.yaml --run out --model dummy_method.Wide", "2 of another shape"),
+        (f"{RESUME} --model.lr 0.2", "has lr=0.2, and"),
+        (f"{RESUME} --model.momentum 0.9", "state of another optimizer than SGD"),
+        (f"{RESUME} --model dummy_method.Fixed", "of an optimizer of other weights"),
     ],
 )
 def test_a_used_folder_loses_nothing(

@@ -36,7 +36,7 @@ methods
 class_paths yaml_text
 run_lock slurm config_files setting_values
 run_folder
-checkpoints faults
+checkpoints run_checkpoint faults
 cli
 tools
 """

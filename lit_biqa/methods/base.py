@@ -19,6 +19,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from lit_biqa.compat.lightning import allow_unused, forget_optimizers
 from lit_biqa.methods.evaluation import Evaluator
 from lit_biqa.methods.finite import OnNonfinite, Watch
+from lit_biqa.methods.optimizer import made_on_trial
 from lit_biqa.parallel import gradient_norm
 from lit_biqa.types import Batch, InputError
 
@@ -53,6 +54,9 @@ class Method(Evaluator):
 
     Attributes:
         in_bar: parts of the loss that the progress bar shows beside it.
+
+    Raises:
+        InputError: if the optimizer refuses its settings, or ``warmup`` is no share.
     """
 
     in_bar: tuple[str, ...] = ()
@@ -65,6 +69,9 @@ class Method(Evaluator):
         on_nonfinite: OnNonfinite = "stop",
     ) -> None:
         super().__init__()
+        if not 0 <= warmup <= 1:
+            raise InputError(f"model.warmup is {warmup}: give a share of the steps, 0 to 1.")
+        made_on_trial(optimizer)
         self.make_optimizer, self.warmup, self.decay = optimizer, warmup, decay
         self.watch = Watch(on_nonfinite)
 
