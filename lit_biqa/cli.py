@@ -260,7 +260,8 @@ class CLI(LightningCLI):
             assert isinstance(self.model, Method)
             self.model.ship(run.path, read_state(self.weights))
         self.trainer.strategy.barrier()
-        if self.datamodule.samples["test"]:
+        # Who limits the test of a fit to no batch wants none.
+        if self.datamodule.samples["test"] and self.trainer.limit_test_batches:
             self.test(self.model, self.datamodule)
 
     def validate(self, model: Evaluator, datamodule: BIQADataModule) -> None:

@@ -206,6 +206,12 @@ def test_a_fit_of_no_epochs_still_ships_and_tests() -> None:
     assert Path("out/test/results.csv").exists()
 
 
+def test_a_fit_that_limits_its_test_to_no_batch_is_not_tested() -> None:
+    short = "--trainer.max_epochs 1 --trainer.limit_test_batches 0"
+    assert run(f"fit --config a.yaml --run out {short}") == 0
+    assert Path("out/shipped.txt").exists() and not Path("out/test").exists()
+
+
 def test_unnamed_runs_lie_under_runs(folder: Path) -> None:
     assert run("fit --config a.yaml --trainer.max_epochs 1 --data.test null") == 0
     (made,) = (folder / "runs").iterdir()
@@ -282,6 +288,12 @@ ERRORS = {
     "test --config a.yaml --ckpt_path a.yaml": "is no checkpoint",
     "test --config a.yaml --ckpt_path none --data.test null": "data.test",
     "predict --config a.yaml --ckpt_path none": "data.predict",
+    "validate --config a.yaml --ckpt_path none --trainer.limit_val_batches 0": "limit_val_batches",
+    "test --config a.yaml --ckpt_path none --trainer.limit_test_batches 0": "is 0, so nothing",
+    "test --config a.yaml --ckpt_path none --trainer.limit_test_batches 0.0": "is 0, so nothing",
+    "test --config a.yaml --ckpt_path none --trainer.limit_test_batches 0.001": "limit_test_batche",
+    "predict --config a.yaml --ckpt_path none --data.predict 0.png "
+    "--trainer.limit_predict_batches 0": "limit_predict_batches is 0",
 }
 
 

@@ -9,6 +9,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from lit_biqa import report, store
+from lit_biqa.callbacks.batches import refuse_none
 from lit_biqa.callbacks.scatter import Figures, rename, save, scatter
 from lit_biqa.callbacks.tensorboard import log_test, name_of_test
 from lit_biqa.callbacks.weights import weights_of
@@ -57,8 +58,10 @@ class CorrelationReport(pl.Callback):
         """Look at what a test is to be added to, before weights are read.
 
         Raises:
-            InputError: if it cannot be read.
+            InputError: if it cannot be read, or no batch is to be measured.
         """
+        if stage in ("validate", "test"):
+            refuse_none(trainer, stage)
         folder = _folder(trainer)
         if stage == "test" and (folder / RESULTS).exists():
             report.read_results(folder / RESULTS)

@@ -9,6 +9,7 @@ from typing import Any
 import lightning.pytorch as pl
 
 from lit_biqa import report, store
+from lit_biqa.callbacks.batches import refuse_none
 from lit_biqa.callbacks.weights import weights_of
 from lit_biqa.data.datamodule import BIQADataModule
 from lit_biqa.parallel import gather_rows
@@ -32,8 +33,10 @@ class PredictionWriter(pl.Callback):
         """Look at what rows are to be added to, before weights are read.
 
         Raises:
-            InputError: if it cannot be read.
+            InputError: if it cannot be read, or no batch is to be scored.
         """
+        if stage == "predict":
+            refuse_none(trainer, stage)
         if stage == "predict" and _file(trainer).exists():
             store.read_predictions(_file(trainer))
 
