@@ -13,6 +13,7 @@ from lit_biqa.types import InputError
 
 _MARK = b"lit_biqa-1:"
 _LENGTH = len(_MARK) + 64  # of the comment
+_ENDING = 22  # bytes of the zip format's own end record, which stands before the comment
 _CHUNK = 2**22  # bytes; smaller pieces are digested at once
 
 _known: dict[Path, tuple[int, int, int]] = {}  # files that this process wrote or has checked
@@ -89,8 +90,7 @@ def check_archive(path: Path) -> None:
         return
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END) - _LENGTH
-        file.seek(max(size, 0))
-        if size < 2 or file.read(len(_MARK)) != _MARK:
+        if size < _ENDING or not _is_ours(file, size):
             return
         file.seek(0)
         digest = _digest(file, size - 2)
@@ -100,6 +100,16 @@ def check_archive(path: Path) -> None:
                 f"Copy it again, or take another checkpoint of the run."
             )
     note_written(path)
+
+
+def _is_ours(file: IO[bytes], size: int) -> bool:
+    """Whether an archive of so many bytes has our comment, or one as long, of which the mark broke.
+
+    torch writes no comment.
+    """
+    file.seek(size - _ENDING)
+    ending = file.read(_ENDING + len(_MARK))
+    return ending.endswith(_MARK) or ending.startswith(b"PK\5\6")
 
 
 def _digest(file: IO[bytes], count: int) -> str:

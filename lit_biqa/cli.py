@@ -168,7 +168,8 @@ class CLI(LightningCLI):
         folder = choose(named, files, settings.trainer.num_nodes)
         if fitting and is_global_zero():
             self.lock = RunLock(folder.path)
-            if wanted is None:
+            if self.weights is None or self.weights.parent != folder.checkpoints:
+                # It begins anew, or from the weights of another run.
                 folder.refuse_if_used(self._parser("fit").dump(settings, skip_none=False))
         self.run_folder = folder
 

@@ -92,6 +92,15 @@ def test_a_flipped_bit_is_told(path: Path) -> None:
     assert told >= 0.99 * FLIPS
 
 
+def test_a_broken_mark_hides_no_damage(path: Path) -> None:
+    whole = bytearray(path.read_bytes())
+    for place in (-70, len(whole) // 2):
+        whole[place] ^= 1
+    path.write_bytes(whole)
+    with pytest.raises(InputError, match="damaged"):
+        read(path)
+
+
 def test_a_file_of_others_or_of_before_is_read(tmp_path: Path) -> None:
     torch.save(content(), tmp_path / "theirs.ckpt")
     assert read(tmp_path / "theirs.ckpt")["loops"] == {"fit_loop": {"epoch": {"total": 3}}}

@@ -320,6 +320,8 @@ RESUME = "fit --config a.yaml --run out --trainer.max_epochs 3 --ckpt_path last"
     ("command", "message"),
     [
         ("fit --config a.yaml --run out", "is used (it holds last.ckpt): go on with"),
+        ("fit --config a.yaml --run out --ckpt_path none", "is used (it holds last.ckpt)"),
+        ("fit --config a.yaml --run out --ckpt_path other.ckpt", "is used (it holds last.ckpt)"),
         ("fit --config a.yaml --run out --trainer.max_epochs 1 --ckpt_path last", "has reached 2"),
         ("fit --config a.yaml --run out --ckpt_path best", "resume with --ckpt_path last"),
         ("test --config a.yaml --run out --model dummy_method.Wide", "2 of another shape"),
@@ -331,6 +333,7 @@ RESUME = "fit --config a.yaml --run out --trainer.max_epochs 3 --ckpt_path last"
 def test_a_used_folder_loses_nothing(
     out: Path, capsys: pytest.CaptureFixture[str], command: str, message: str
 ) -> None:
+    shutil.copy(out / "checkpoints" / "last.ckpt", "other.ckpt")
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     assert run(command) == 2
     assert message in capsys.readouterr().err
