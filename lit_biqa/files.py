@@ -49,6 +49,12 @@ def as_utf8(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def find(name: str, root: Path) -> Path:
+    """What a setting names, relative to the working directory or else to ``root``."""
+    path = Path(name)
+    return path if path.exists() else root / path
+
+
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """A sibling to write to, which takes the place of ``path`` once it lies on the disk entire.

@@ -100,7 +100,7 @@ def test_tiny_recipes(folder: Path, shared: Path) -> None:
     short += ["--data.eval_batch_size=2", "--trainer.limit_val_batches=1"]
     said = "{class_path: lit_biqa.readouts.ratings.Rated, init_args: {sampling: {budget: 4}}}"
     short += [f"{INIT}readouts=[{said}]"]
-    words = f"{INIT}backbone.init_args.texts=['{shared}/data/texts/case_study_v11.json']"
+    words = f"{INIT}backbone.init_args.texts=['texts/case_study_v11.json']"
     small = [words, f"{INIT}backbone.init_args.width=32", f"{INIT}backbone.init_args.layers=1"]
 
     def run(recipe: str, *more: str) -> Path:

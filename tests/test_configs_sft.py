@@ -124,7 +124,8 @@ def test_overlays_of_another_backbone(folder: Path, overlay: str) -> None:
 
 def test_tiny_recipes(folder: Path, shared: Path) -> None:
     """On the real images and texts, by one or two steps of each."""
-    words = f"{BACKBONE}texts=['{shared}/data/texts/case_study_v11.json']"
+    # Found under the data's root, as all that they read.
+    words = f"{BACKBONE}texts=['texts/case_study_v11.json']"
     limits = ["--trainer.max_steps=1", "--trainer.limit_test_batches=1", "--data.num_workers=0"]
     limits += [f"--data.root={shared}/data", "--report.bootstrap=0", "--data.eval_batch_size=2"]
     limits += ["--data.batch_size=2"]

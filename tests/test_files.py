@@ -106,6 +106,21 @@ def test_what_a_living_process_writes_is_left_alone(living: Path) -> None:
     assert set(living.iterdir()) == {*theirs, living / "x"}
 
 
+def test_words_are_looked_for_here_and_under_the_root_of_the_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, here = tmp_path / "data", tmp_path / "here"
+    for folder in (root, here):
+        folder.mkdir()
+        (folder / "both.txt").write_text(f"words of {folder.name}")
+    (root / "words.json").write_text('["only there"]')
+    monkeypatch.chdir(here)
+    assert words_of(["both.txt"], root)[-1] == "words of here"
+    assert words_of(["words.json"], root)[-1] == "only there"
+    with pytest.raises(InputError, match=r"data/absent\.txt: no such file .* data\.root"):
+        words_of(["absent.txt"], root)
+
+
 def test_what_is_no_file_is_named(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with socket.socket(socket.AF_UNIX) as server:

@@ -92,6 +92,7 @@ def prepare(
     if at_once is not None:
         readout.at_once = at_once
     model = method.backbone
+    model.root = data.root
     model.prepare()
     readout.check(model)
     data.use_transforms(None, model.image_transform if readout.sees_image else None)

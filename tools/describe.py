@@ -109,6 +109,7 @@ def describe(given: argparse.Namespace, settings: Sequence[str]) -> None:
     weights = find_weights(folder, given.ckpt_path)
     if weights is not None:
         check_checkpoint(weights, resume=False)
+    method.backbone.root = data.root
     method.backbone.prepare()
     data.use_transforms(None, method.backbone.image_transform)
     data.prepare_data()

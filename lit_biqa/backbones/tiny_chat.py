@@ -13,7 +13,7 @@ from torch import nn
 from lit_biqa.backbones.owl2 import MplugOwl2
 from lit_biqa.backbones.qwen_vl import QwenVL
 from lit_biqa.backbones.tuning import Tuning
-from lit_biqa.files import refuse_special
+from lit_biqa.files import find, refuse_special
 from lit_biqa.text.levels import LEVELS
 from lit_biqa.text.prompts import QUALITY_OPENING
 from lit_biqa.types import InputError
@@ -50,8 +50,8 @@ class TinyMplugOwl2(MplugOwl2):
     """mPLUG-Owl2 at a size that a CPU trains.
 
     Args:
-        texts: files whose text the tokenizer learns its words from, JSON or plain; the words of
-            prompts where there are none.
+        texts: files whose text the tokenizer learns its words from, JSON or plain, relative to the
+            working directory or to ``data.root``; the words of prompts where there are none.
         vocabulary: tokens, at most.
         width: of every part, a multiple of 16.
         layers: of the decoder.
@@ -88,7 +88,7 @@ class TinyMplugOwl2(MplugOwl2):
     def _make(self) -> tuple[MplugOwl2ForConditionalGeneration, MplugOwl2Processor]:
         from lit_biqa.backbones.mplug_owl2 import tiny_mplug_owl2
 
-        words = words_of(self.texts)
+        words = words_of(self.texts, self.root)
         return tiny_mplug_owl2(
             self.seed, words, self.vocabulary, self.width, self.layers, self.image_size
         )
@@ -137,7 +137,7 @@ class TinyQwenVL(QwenVL):
             return
         from transformers import Qwen2VLImageProcessorPil
 
-        self.tokenizer = byte_level_tokenizer(words_of(self.texts), self.vocabulary)
+        self.tokenizer = byte_level_tokenizer(words_of(self.texts, self.root), self.vocabulary)
         size = {"shortest_edge": self.min_pixels, "longest_edge": self.max_pixels}
         self.image_processor = Qwen2VLImageProcessorPil(size=size)
         self._settle()
@@ -225,19 +225,28 @@ def byte_level_tokenizer(texts: Sequence[str], vocabulary: int) -> Any:
     return tokenizer
 
 
-def words_of(files: Sequence[str]) -> Sequence[str]:
+def words_of(files: Sequence[str], root: Path = Path()) -> Sequence[str]:
     """Prompts, and every string in the files.
 
+    Args:
+        files: JSON or plain text, relative to the working directory or to ``root``.
+        root: of the data.
+
     Raises:
-        InputError: if a file cannot be read.
+        InputError: if a file cannot be found or read.
     """
     # Said often, so that the words of prompts and levels become tokens before any others.
     found = [*TEXTS, *(f"{QUALITY_OPENING} {level}." for level in LEVELS)] * 100
-    for file in map(Path, files):
+    for file in (find(name, root) for name in files):
         try:
             refuse_special(file)
             content = file.read_text(encoding="utf-8")
             found += _strings(json.loads(content)) if file.suffix == ".json" else [content]
+        except FileNotFoundError as error:
+            raise InputError(
+                f"{file}: no such file to learn words from: mend the backbone's `texts`, or name "
+                "the folder of the data with data.root"
+            ) from error
         except (OSError, ValueError) as error:
             raise InputError(f"{file}: no text to learn words from: {error}") from error
     return found

@@ -46,8 +46,10 @@ class VisionLanguageModel(Sharded, ABC):
         model: of transformers, with its head; there after :meth:`load`.
         context: positions that the decoder can take, known after :meth:`prepare`.
         end: tokens that end an answer; the first is the one that is learned.
+        root: where files that settings name may lie, beside the working directory; of the data.
     """
 
+    root: Path = Path()
     context: int
     end: tuple[int, ...]
 

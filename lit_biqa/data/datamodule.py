@@ -29,6 +29,7 @@ from lit_biqa.data.parts import hold_out, is_dataset, to_predict, warn_of_overla
 from lit_biqa.data.sources import Sources
 from lit_biqa.data.synthetic import SyntheticSettings
 from lit_biqa.data.texts import DEFAULT_FIELDS, attach_to_parts, cleaned
+from lit_biqa.files import find
 from lit_biqa.parallel import GlobalBatchSampler
 from lit_biqa.types import Batch, InputError, Sample
 
@@ -197,7 +198,7 @@ class BIQADataModule(LightningDataModule):
         return samples
 
     def _with_texts(self, found: dict[str, list[Sample]]) -> dict[str, list[Sample]]:
-        files = [self._find_file(file) for file in self.texts]
+        files = [find(file, self.root) for file in self.texts]
         joined = attach_to_parts(found, files, self.text_fields, self.texts_per_image)
         return {part: cleaned(s) for part, s in joined.items()} if self.clean else joined
 
@@ -207,10 +208,6 @@ class BIQADataModule(LightningDataModule):
         named = [spec for spec in self.predict if is_dataset(spec)]
         others = [item for item in self.predict if not is_dataset(item)]
         return [*to_predict(others), *(s for spec in named for s in self._load(spec, "test"))]
-
-    def _find_file(self, name: str) -> Path:
-        path = Path(name)
-        return path if path.is_file() else self.root / path
 
     def transfer_batch_to_device(
         self, batch: Batch, device: torch.device, dataloader_idx: int

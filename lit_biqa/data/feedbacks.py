@@ -15,6 +15,7 @@ from lit_biqa.data.catalog import CONVERSATIONS, Missing
 from lit_biqa.data.conversations import Conversation, read_conversations
 from lit_biqa.data.readers.entry import digest
 from lit_biqa.data.splits import Split
+from lit_biqa.files import find
 from lit_biqa.parallel import world
 from lit_biqa.text.conclusions import Feedback, coverage, decompose
 from lit_biqa.text.levels import score_of
@@ -85,8 +86,8 @@ class ConversationSet:
 
     def __init__(self, settings: ConversationSettings, root: Path) -> None:
         self.settings = settings
-        self.file = _place(settings.file, root)
-        self.images = _place(settings.images, root) if settings.images else root
+        self.file = find(settings.file, root)
+        self.images = find(settings.images, root) if settings.images else root
         rows: Sequence[Conversation]
         rows = read_conversations(self.file, on_bad_record=settings.on_bad_record).rows
         if settings.asked:
@@ -165,10 +166,6 @@ def apart(sample: Sample, found: Feedback) -> Sample:
     end = found.conclusion
     end = end and f"{end[0].upper()}{end[1:]}".rstrip(" .!?") + "."
     return replace(sample, texts=(found.description,), conclusions=(end,), mos=mos)
-
-
-def _place(name: str, root: Path) -> Path:
-    return Path(name) if Path(name).exists() else root / name
 
 
 def _asked(rows: Sequence[Conversation], pattern: str, file: Path) -> list[Conversation]:

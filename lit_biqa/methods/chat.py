@@ -89,6 +89,7 @@ class ChatMethod(Method):
             InputError: for a readout that cannot work with the backbone, or a test, be it that at
                 the end of a fit, in which nothing would be read.
         """
+        self.backbone.root = self.data.root
         self.backbone.prepare()
         for readout in self.readouts:
             readout.check(self.backbone)
