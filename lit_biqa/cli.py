@@ -164,7 +164,7 @@ class CLI(LightningCLI):
         fitting = self.config.subcommand == "fit"
         if fitting and wanted is None and named and named.last.exists() and slurm.began_again():
             wanted = "last"
-        self.weights = self._find_weights(named, wanted, settings)
+        self.weights = self._find_weights(named, wanted, settings, files)
         folder = choose(named, files, settings.trainer.num_nodes)
         if fitting and is_global_zero():
             self.lock = RunLock(folder.path)
@@ -174,7 +174,7 @@ class CLI(LightningCLI):
         self.run_folder = folder
 
     def _find_weights(
-        self, run: RunFolder | None, wanted: str | None, settings: Namespace
+        self, run: RunFolder | None, wanted: str | None, settings: Namespace, files: list[Path]
     ) -> Path | None:
         fitting, model = self.config.subcommand == "fit", settings.model.class_path
         trains = model.rpartition(".")[2] in (cls.__name__ for cls in family(Method))
@@ -182,7 +182,7 @@ class CLI(LightningCLI):
             raise InputError(f"{model} has nothing to train: it is for validate, test and predict.")
         if wanted is None and (fitting or not trains):
             return None
-        weights = find_weights(run, wanted)
+        weights = find_weights(run, wanted, files)
         if weights is not None:
             content = check_checkpoint(weights, resume=fitting)
             if fitting:

@@ -17,6 +17,7 @@ import yaml
 from lit_biqa import limits, yaml_text
 from lit_biqa.class_paths import check_module, refuse_standard_library
 from lit_biqa.compat.jsonargparse import get_loader, set_loader
+from lit_biqa.files import refuse_special
 from lit_biqa.types import InputError
 
 Settings = dict[str, Any]
@@ -59,8 +60,8 @@ def merge_arguments(args: Sequence[str]) -> tuple[list[Path], list[str]]:
     """The configuration files, and arguments that hold their merged settings in one piece.
 
     Raises:
-        InputError: if a file is absent or is no YAML mapping, or if anything is above a limit or
-            names a class that no setting takes.
+        InputError: if a file is absent, no regular file or no YAML mapping, or if anything is above
+            a limit or names a class that no setting takes.
     """
     files, rest = split_arguments(args)
     settings = merge_files(files, rest)
@@ -73,13 +74,24 @@ def with_own_settings(args: Sequence[str]) -> list[str]:
     """Arguments that name a run folder and no settings get those that lie in the folder.
 
     A fit takes them only where it goes on with a checkpoint.
+
+    Raises:
+        InputError: if there is no such folder.
     """
     given = list(args)
     files, rest = split_arguments(given)
     named = dict(each.removeprefix("--").split("=", 1) for each in rest if "=" in each)
     own = Path(named.get("run", "")).expanduser() / "config.yaml"
     begins = rest[:1] == ["fit"] and "ckpt_path" not in named
-    if files or "run" not in named or "model" in named or begins or not own.is_file():
+    modelled = any(name.split(".")[0] == "model" for name in named)
+    if files or "run" not in named or modelled or begins or {"--help", "-h"} & set(rest):
+        return given
+    if not own.parent.exists():
+        raise InputError(
+            f"the run folder {named['run']} does not exist: name that of a fit with --run, or a "
+            "configuration file with --config."
+        )
+    if not own.is_file():
         return given
     return [*given[:1], "--config", str(own), *given[1:]]
 
@@ -111,6 +123,7 @@ def read(file: Path) -> Settings:
     Raises:
         InputError: as `merge_arguments`.
     """
+    refuse_special(file)
     if not file.is_file():
         beside = [str(path) for path in sorted(file.parent.glob("*.yaml"))]
         near = difflib.get_close_matches(str(file), beside, 2) or beside[:5]

@@ -114,13 +114,16 @@ class RunFolder:
             shutil.rmtree(self.path, ignore_errors=True)
 
 
-def find_weights(run: RunFolder | None, wanted: str | None) -> Path | None:
+def find_weights(
+    run: RunFolder | None, wanted: str | None, configs: Sequence[Path] = ()
+) -> Path | None:
     """The checkpoint to start from.
 
     Args:
         run: the run folder that was named, if any.
         wanted: ``best``, ``last``, ``none`` or a path; ``None`` takes the best of the run folder,
             or its last where it was never validated.
+        configs: configuration files, as given; weights beside them may be the ones meant.
 
     Returns:
         An existing file, or ``None`` for the model as its settings make it.
@@ -136,6 +139,7 @@ def find_weights(run: RunFolder | None, wanted: str | None) -> Path | None:
         raise InputError(
             "which weights? Name the folder of a finished fit with --run, a checkpoint with "
             "--ckpt_path, or --ckpt_path none for the model as its settings make it."
+            + _beside(configs)
         )
     else:
         candidates = {"best": [run.best], "last": [run.last]}.get(str(wanted), [run.best, run.last])
@@ -143,10 +147,20 @@ def find_weights(run: RunFolder | None, wanted: str | None) -> Path | None:
         if path.exists():
             refuse_folder(path)
             return path.absolute()
+    absent = wanted in (None, "best", "last") and run is not None and not run.path.exists()
     raise InputError(
-        f"no checkpoint at {candidates[0]}: name the folder of a finished fit with --run, "
+        f"no checkpoint at {candidates[0]}{' (the run folder does not exist)' * absent}: "
+        "name the folder of a finished fit with --run, "
         "a file with --ckpt_path, or --ckpt_path none for the model as its settings make it."
+        + _beside(configs)
     )
+
+
+def _beside(configs: Sequence[Path]) -> str:
+    """A hint at weights in the folder of a run whose settings were named."""
+    runs = [RunFolder(config.parent) for config in configs if config.name == "config.yaml"]
+    found = [path for run in runs for path in (run.best, run.last) if path.is_file()]
+    return f" Beside the configuration lies --ckpt_path {found[0]}." if found else ""
 
 
 def choose(named: RunFolder | None, configs: Sequence[Path], nodes: int) -> RunFolder:

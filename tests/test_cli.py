@@ -284,7 +284,10 @@ ERRORS = {
     "fit --config a.yaml --ckpt_path last --run none": "last.ckpt",
     "predict --model PortableScorer --model.path x.safetensors": "x.safetensors: no such scorer",
     "test --config a.yaml": "which weights?",
-    "test --config a.yaml --run none": "best.ckpt",
+    "test --config a.yaml --run none": "best.ckpt (the run folder does not exist)",
+    "test --run nothere": "the run folder nothere does not exist",
+    "predict --run nothere --data.predict x": "the run folder nothere does not exist",
+    "fit --run nothere --ckpt_path last": "the run folder nothere does not exist",
     "test --config a.yaml --ckpt_path a.yaml": "is no checkpoint",
     "test --config a.yaml --ckpt_path none --data.test null": "data.test",
     "predict --config a.yaml --ckpt_path none": "data.predict",
@@ -328,6 +331,8 @@ RESUME = "fit --config a.yaml --run out --trainer.max_epochs 3 --ckpt_path last"
         (f"{RESUME} --model.lr 0.2", "has lr=0.2, and"),
         (f"{RESUME} --model.momentum 0.9", "state of another optimizer than SGD"),
         (f"{RESUME} --model dummy_method.Fixed", "of an optimizer of other weights"),
+        ("predict --config out/config.yaml --run new", "--ckpt_path out/checkpoints/best.ckpt"),
+        ("predict --config out/config.yaml", "--ckpt_path out/checkpoints/best.ckpt"),
     ],
 )
 def test_a_used_folder_loses_nothing(

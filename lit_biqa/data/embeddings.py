@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Generator, Tensor
 
-from lit_biqa.files import replacing
+from lit_biqa.files import refuse_special, replacing
 from lit_biqa.json_text import parse_json
 from lit_biqa.seals import check_notes, seal_notes
 from lit_biqa.types import InputError, Sample
@@ -97,6 +97,7 @@ def read_embeddings(path: Path) -> Embeddings:
     """
     from safetensors import SafetensorError, safe_open
 
+    refuse_special(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file of embeddings; {_REMEDY}, or mend data.embeddings")
     try:

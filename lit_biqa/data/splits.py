@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lit_biqa.data.readers.entry import Entry, Label
 from lit_biqa.data.readers.tables import read_text
+from lit_biqa.files import refuse_special
 from lit_biqa.json_text import parse_json
 from lit_biqa.types import InputError, Sample
 
@@ -111,6 +112,7 @@ def _listed(entry: Entry, labels: list[Label], part: str, folder: Path) -> list[
     if part not in entry.lists:
         raise _no_part("qalign", part, entry.lists)
     path = folder / entry.lists[part]
+    refuse_special(path)
     if not path.is_file():
         here = [name for name, file in entry.lists.items() if (folder / file).is_file()]
         possible = f" With what is there, part {' and '.join(here)} can be read." if here else ""

@@ -16,6 +16,7 @@ from lit_biqa.data.names import Key, Mention, join
 from lit_biqa.data.readers.tables import csv_rows
 from lit_biqa.data.texts import json_items
 from lit_biqa.digests import digest_of_plain
+from lit_biqa.files import refuse_special
 from lit_biqa.methods.evaluation import Evaluator
 from lit_biqa.types import Batch, InputError, Prediction, Sample
 
@@ -156,6 +157,7 @@ def read_table(
         InputError: if the file is absent or broken, holds no record, or lacks one of the columns.
     """
     columns = [*keys, *values]
+    refuse_special(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file of predictions; check model.path")
     if path.suffix.lower() == ".csv":

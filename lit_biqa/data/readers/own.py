@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lit_biqa.data.readers.entry import Entry, Label
 from lit_biqa.data.readers.tables import Row, csv_rows, first_line
-from lit_biqa.files import as_utf8
+from lit_biqa.files import as_utf8, refuse_special
 from lit_biqa.types import InputError
 
 
@@ -22,8 +22,9 @@ def entry(path: Path) -> Entry:
     """A catalogue entry for the CSV at ``path``; its data set is called by the file's stem.
 
     Raises:
-        InputError: if the file is absent.
+        InputError: if the file is absent, or no file.
     """
+    refuse_special(path)
     if not path.is_file():
         raise InputError(f"{path} does not exist. Give the path of a CSV with columns image,mos.")
     return Entry(
