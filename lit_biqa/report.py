@@ -1,24 +1,20 @@
-"""What a test finds: a line for each data set and condition, their means, its table and files."""
+"""What a test finds: a line for each data set and condition, their means, and its files."""
 
 from __future__ import annotations
 
 import csv
-import io
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
 from lit_biqa.conditions import IMAGE, by_leak, gap
 from lit_biqa.files import refuse_special, replacing
 from lit_biqa.metrics import Correlations, correlate, mean
 from lit_biqa.types import InputError, Prediction
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 MEAN, _NO_SPLIT = "mean", "-"
 _GAP = f"{IMAGE} - "
@@ -259,61 +255,3 @@ def _result(dataset: str, split: str, condition: str, n: str, failures: str, *re
     count = len(METRICS) - 2
     figures = Correlations(int(n), int(failures), *(float(value) for value in rest[:count]))
     return Result(dataset, split, condition, figures, *rest[count:])
-
-
-def table(results: Sequence[Result], title: str = "Test") -> str:
-    """The results as a table to print: intervals beside PLCC and SRCC, means below a rule.
-
-    Where there is a mean, a note says that it counts the smallest set as much as the largest.
-    """
-    from rich.table import Table
-
-    conditions = any(result.condition != "image" for result in results)
-    grid = Table(title=title, title_justify="left")
-    for name in ("data set", "split", *["condition"] * conditions):
-        grid.add_column(name)
-    for name in ("n", "failures", "PLCC", "[95%]", "SRCC", "[95%]", "KRCC", "RMSE", "PLCC fitted"):
-        grid.add_column(name, justify="right", no_wrap=True)
-    for i, r in enumerate(results):
-        f = r.correlations
-        last = i + 1 < len(results) and not r.is_mean and results[i + 1].is_mean
-        cells = (
-            *(r.dataset, r.split, *[r.condition] * conditions, str(f.n), str(f.failures)),
-            *(f"{f.plcc:.4f}", f"{f.plcc_low:.3f}..{f.plcc_high:.3f}"),
-            *(f"{f.srcc:.4f}", f"{f.srcc_low:.3f}..{f.srcc_high:.3f}"),
-            *(f"{f.krcc:.4f}", f"{f.rmse:.4f}", f"{f.plcc_fitted:.4f}"),
-        )
-        grid.add_row(*cells, end_section=last)
-    return "\n".join([rendered(grid), *_note(results)])
-
-
-def _note(results: Sequence[Result]) -> list[str]:
-    if not any(result.is_mean for result in results):
-        return []
-    sizes = [(r.correlations.n, r.dataset) for r in results if not r.is_mean]
-    (fewest, small), (most, large) = min(sizes), max(sizes)
-    if fewest == most:
-        return [f"mean: every data set counts the same; each has {most} images"]
-    return [
-        f"mean: every data set counts the same, {small} with {fewest} images as much as "
-        f"{large} with {most}; n is that of all images"
-    ]
-
-
-def pairs(title: str, lines: Mapping[str, str]) -> str:
-    """A table of names and values to print."""
-    from rich.table import Table
-
-    grid = Table(title=title, title_justify="left", show_header=False)
-    for name, value in lines.items():
-        grid.add_row(name, value)
-    return rendered(grid)
-
-
-def rendered(grid: Table) -> str:
-    """A rich table as plain text, as wide as it needs to be."""
-    from rich.console import Console
-
-    text = io.StringIO()
-    Console(file=text, width=1000, markup=False, emoji=False).print(grid)
-    return "\n".join(line.rstrip() for line in text.getvalue().splitlines())

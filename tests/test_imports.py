@@ -24,7 +24,7 @@ progress bootstrap hyperparameters stops
 text objectives metrics
 conditions
 report
-store
+store tables
 data backbones prototypes rewards
 rollout tasks
 paradigms

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lit_biqa import report
+from lit_biqa import report, tables
 from lit_biqa.files import replacing
 from lit_biqa.metrics import Correlations
 from lit_biqa.report import Result
@@ -147,26 +147,26 @@ def test_a_folder_that_is_a_file_is_a_clear_error(tmp_path: Path) -> None:
 
 def test_the_table_says_how_many_images_the_mean_is_over() -> None:
     rows = predictions("csiq", 6) + predictions("spaq", 655)
-    text = report.table(report.evaluate(rows, bootstrap=0))
+    text = tables.table(report.evaluate(rows, bootstrap=0))
     assert "every data set counts the same, csiq with 6 images as much as spaq with 655" in text
     (mean,) = [line for line in text.splitlines() if line.startswith("│ mean")]
     assert mean.split("│")[3].strip() == "661"
     same = report.evaluate(predictions("csiq", 9) + predictions("spaq", 9), bootstrap=0)
-    assert "each has 9 images" in report.table(same)
-    assert "mean" not in report.table(report.evaluate(predictions("csiq", 20), bootstrap=0))
+    assert "each has 9 images" in tables.table(same)
+    assert "mean" not in tables.table(report.evaluate(predictions("csiq", 20), bootstrap=0))
 
 
 def test_a_data_set_may_be_called_mean() -> None:
     alone = report.evaluate(predictions("mean", 20), bootstrap=0)
     assert [(r.dataset, r.is_mean, r.is_derived) for r in alone] == [("mean", False, False)]
-    assert "counts the same" not in report.table(alone)
+    assert "counts the same" not in tables.table(alone)
     results = report.evaluate(predictions("mean", 20) + predictions("spaq", 30), bootstrap=0)
     assert [(r.dataset, r.is_mean, r.correlations.n) for r in results] == [
         ("mean", False, 20),
         ("spaq", False, 30),
         ("mean", True, 50),
     ]
-    assert "mean with 20 images as much as spaq with 30" in report.table(results)
+    assert "mean with 20 images as much as spaq with 30" in tables.table(results)
     assert report.labels(results) == ["mean/official-0a", "spaq", "mean"]
     added = merged(merged([], alone), results[1:2])
     assert [identity(r) for r in added] == [identity(r) for r in results]
@@ -177,18 +177,18 @@ def test_a_data_set_may_be_called_mean() -> None:
 
 def test_table_shows_every_line_and_condition_only_where_it_tells() -> None:
     rows = predictions("csiq", 20) + predictions("[own] set", 12)
-    text = report.table(report.evaluate(rows, bootstrap=20), "Test")
+    text = tables.table(report.evaluate(rows, bootstrap=20), "Test")
     for word in ("csiq", "[own] set", "mean", "PLCC", "SRCC", "KRCC", "RMSE", "[95%]", "failures"):
         assert word in text
     assert "condition" not in text
     spoken = report.evaluate(predictions("csiq", 20, "text"), bootstrap=0)
-    assert "condition" in report.table(spoken)
-    assert "nan..nan" in report.table(spoken)
+    assert "condition" in tables.table(spoken)
+    assert "nan..nan" in tables.table(spoken)
 
 
 def test_a_wide_table_is_not_cut() -> None:
     rows = predictions("a" * 150, 20, "from the caption, masked")
-    lines = report.table(report.evaluate(rows, bootstrap=0)).splitlines()
+    lines = tables.table(report.evaluate(rows, bootstrap=0)).splitlines()
     assert "a" * 150 in "".join(lines)
     assert "…" not in "".join(lines)
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from analyse_run import Studied, prepare
 
-from lit_biqa import report
+from lit_biqa import tables
 from lit_biqa.analysis import figures
 from lit_biqa.analysis.accuracy import FIVE, THREE, accuracy, write_accuracy
 from lit_biqa.analysis.answers import Asked, ask_sessions
@@ -166,7 +166,7 @@ def _study(given: argparse.Namespace, settings: Sequence[str]) -> None:
     given.name = f"{run} ({condition})"
     with studied.autocast():
         lines = STUDIES[given.study](given, studied, out)
-    print(report.pairs(f"{given.study} of {given.name}", lines))
+    print(tables.pairs(f"{given.study} of {given.name}", lines))
     print(f"written to {out}")
 
 

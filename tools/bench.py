@@ -19,7 +19,8 @@ from pathlib import Path
 from bench_rows import COLUMNS, Row, drawn, machine
 
 from lit_biqa.progress import track
-from lit_biqa.report import rendered, write_csv
+from lit_biqa.report import write_csv
+from lit_biqa.tables import rendered
 from lit_biqa.types import InputError
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from lit_biqa import report, store
+from lit_biqa import report, store, tables
 from lit_biqa.callbacks.batches import refuse_none
 from lit_biqa.callbacks.scatter import Figures, rename, save, scatter
 from lit_biqa.callbacks.tensorboard import log_test, name_of_test
@@ -104,7 +104,7 @@ class CorrelationReport(pl.Callback):
                 value = getattr(result.correlations, name)
                 pl_module.log(f"{tag}/{name}", value, prog_bar=mean, sync_dist=True)
         if alone:
-            pl_module.print(report.table(results, "Validation"))
+            pl_module.print(tables.table(results, "Validation"))
 
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Print the table, then write the files: a full disk loses no figure.
@@ -122,7 +122,7 @@ class CorrelationReport(pl.Callback):
         if not trainer.is_global_zero:
             return
         self.results = report.evaluate(rows, self.bootstrap, self.seed, self.weights)
-        pl_module.print(report.table(self.results, "Test"))
+        pl_module.print(tables.table(self.results, "Test"))
         folder = _folder(trainer)
         figures = self._figures(rows)
         cells = [store.cells_of(row, self.weights) for row in rows]

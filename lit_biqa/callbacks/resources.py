@@ -12,7 +12,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
-from lit_biqa import report, store
+from lit_biqa import report, store, tables
 from lit_biqa.callbacks.correlation import CorrelationReport
 from lit_biqa.parallel import gather_rows, world
 from lit_biqa.progress import clock
@@ -137,7 +137,7 @@ class ResourceMeter(pl.Callback):
             "an epoch": f"{hours:.2f} h",
             "peak memory": f"{memory:.2f} GiB",
         }
-        pl_module.print(report.pairs("Fit", totals | logged))
+        pl_module.print(tables.pairs("Fit", totals | logged))
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""

@@ -13,7 +13,7 @@ from lightning.pytorch.cli import OptimizerCallable
 from PIL import Image
 from torch import Tensor
 
-from lit_biqa import report
+from lit_biqa import tables
 from lit_biqa.backbones.transforms import Evaluate
 from lit_biqa.backbones.tuning import counted
 from lit_biqa.backbones.vision_language import VisionLanguageModel
@@ -121,7 +121,7 @@ class ChatMethod(Method):
 
     def on_fit_start(self) -> None:
         """Say what is trained and what memory it takes, before it is."""
-        self.print(report.pairs("Model", counted(self.backbone)))
+        self.print(tables.pairs("Model", counted(self.backbone)))
 
     def question(self, batch: Batch, row: int) -> Chat:
         """What the model is asked to write about the image of a row; its MOS is not in it.
