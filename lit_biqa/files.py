@@ -55,6 +55,16 @@ def find(name: str, root: Path) -> Path:
     return path if path.exists() else root / path
 
 
+def refuse_bytes(path: Path) -> None:
+    """Refuse a folder for results whose name is not UTF-8: some libraries cannot write there.
+
+    Raises:
+        InputError: naming it.
+    """
+    if (name := as_utf8(str(path))) != str(path):
+        raise InputError(f"{name} has a name that is not UTF-8: choose another --run folder.")
+
+
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """A sibling to write to, which takes the place of ``path`` once it lies on the disk entire.

@@ -20,6 +20,7 @@ from typing import Any
 
 from lit_biqa import run_lock
 from lit_biqa.archives import check_archive, refuse_folder
+from lit_biqa.files import refuse_bytes
 from lit_biqa.types import InputError
 
 # Processes that Lightning starts for the other devices are told the folder of the first.
@@ -88,8 +89,9 @@ class RunFolder:
         """Make the folder and make sure that it can be written to, before hours are spent.
 
         Raises:
-            InputError: if it cannot, because of a full disk or a lack of rights.
+            InputError: if it cannot, because of a full disk, a lack of rights or its name.
         """
+        refuse_bytes(self.path)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.path) as file:

@@ -41,7 +41,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(command: str, *more: str) -> int:
-    return main([*command.split(), "--config", "a.yaml", "--ckpt_path", "none", *more])
+    subcommand, *rest = command.split()
+    return main([subcommand, "--config", "a.yaml", "--ckpt_path", "none", *rest, *more])
 
 
 def lines(path: str) -> list[dict[str, str]]:
@@ -69,6 +70,17 @@ def test_a_link_in_a_circle_and_a_name_of_bytes_are_rows_as_others_are(folder: P
     assert rows[ESCAPED]["path"] == str(folder.resolve() / "photos" / ESCAPED)
     assert "circle.png" in rows["circle.png"]["status"]
     assert "no such file" in rows[r"dangling\udcff.png"]["status"]
+
+
+def test_a_run_folder_of_bytes_is_refused_before_anything_is_written(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = set(folder.iterdir())
+    out = os.fsdecode(b"out\xff")
+    assert run("predict --data.predict [photos] --run", out) == 2
+    (error,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("error: ")]
+    assert r"out\udcff has a name that is not UTF-8: choose another --run folder" in error
+    assert set(folder.iterdir()) == before
 
 
 def test_a_data_set_is_called_by_a_name_that_every_file_of_results_takes(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,13 +97,11 @@ class CorrelationReport(pl.Callback):
         measured = [result for result in results if not result.is_mean]
         # One set has no mean in a table, but what is monitored has one name always.
         logged = [*measured, *report.means(measured)]
-        for label, result in zip(report.labels(logged), logged, strict=True):
-            mean = result.is_mean
-            tag = f"val{label.removeprefix(report.MEAN)}" if mean else f"val/{label}"
+        for tag, result in zip(_monitored(logged), logged, strict=True):
             for name in ("plcc", "srcc"):
                 # Equal on every rank already; without sync_dist Lightning would doubt it.
                 value = getattr(result.correlations, name)
-                pl_module.log(f"{tag}/{name}", value, prog_bar=mean, sync_dist=True)
+                pl_module.log(f"{tag}/{name}", value, prog_bar=result.is_mean, sync_dist=True)
         if alone:
             pl_module.print(tables.table(results, "Validation"))
 
@@ -161,6 +160,22 @@ class CorrelationReport(pl.Callback):
             settings = read_hyperparameters(run) if (run / "config.yaml").exists() else {}
             folder = _folder(trainer) / name_of_test(self.results)
             log_test(folder, settings, metrics, shown, trainer.global_step)
+
+
+def _monitored(results: Sequence[report.Result]) -> list[str]:
+    """Tags of what a validation logs: ``val`` or ``val/<condition>`` for means.
+
+    A data set's is ``val/<label>``, and says ``image`` where the set is called as a condition is.
+    """
+    tags = [
+        f"val{label.removeprefix(report.MEAN)}" if result.is_mean else f"val/{label}"
+        for label, result in zip(report.labels(results), results, strict=True)
+    ]
+    means = {tag for tag, result in zip(tags, results, strict=True) if result.is_mean}
+    return [
+        tag if result.is_mean or tag not in means else f"{tag}/{result.condition}"
+        for tag, result in zip(tags, results, strict=True)
+    ]
 
 
 def _folder(trainer: pl.Trainer) -> Path:

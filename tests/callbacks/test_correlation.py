@@ -80,6 +80,25 @@ def test_a_data_set_called_mean_counts_as_any_other(
     assert line["datasets"] == "mean/all@1, spaq/all@1"
 
 
+def test_a_data_set_called_as_a_condition_is_told_from_the_mean(tmp_path: Path) -> None:
+    class CalledText(Tiny):
+        def row(self, i: int, condition: str) -> Prediction:
+            row = super().row(i, condition)
+            return replace(row, dataset="text") if row.dataset == "csiq" else row
+
+    found = []
+    for model in (Tiny(conditions=("image", "text")), CalledText(conditions=("image", "text"))):
+        run = trainer(tmp_path, CorrelationReport(0))
+        run.validate(model, loader(), verbose=False)
+        found.append({k: float(v) for k, v in run.callback_metrics.items()})
+    usual, called = found
+    assert len(usual) == len(called)
+    for name in ("val/srcc", "val/text/srcc", "val/spaq/srcc", "val/spaq/text/srcc"):
+        assert called[name] == usual[name]
+    assert called["val/text/image/srcc"] == usual["val/csiq/srcc"]
+    assert called["val/text/text/srcc"] == usual["val/csiq/text/srcc"]
+
+
 def test_one_table_is_printed_and_results_are_kept(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
