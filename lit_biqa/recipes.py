@@ -19,5 +19,5 @@ def how_made(path: Path) -> str:
     for recipe in named:
         if "optimizer:" in recipe.read_text(encoding="utf-8"):  # others train nothing
             command = ["lit_biqa", "fit", "--config", recipe.as_posix(), "--run", str(run)]
-            return f"a fit writes it; run first: {shlex.join(command)}"
+            return f"a fit writes it; run {shlex.join(command)} first"
     return "a fit writes it; run the recipe that makes it first, or name another path"

@@ -286,8 +286,8 @@ def test_weights_of_a_run_to_come_name_the_recipe_that_makes_them(
     with pytest.raises(InputError) as caught:
         kind("runs/first/weights").prepare()
     assert str(caught.value) == (
-        "runs/first/weights does not exist: a fit writes it; run first: lit_biqa fit "
-        "--config configs/sft/first.yaml --run runs/first"
+        "runs/first/weights does not exist: a fit writes it; run lit_biqa fit "
+        "--config configs/sft/first.yaml --run runs/first first"
     )
 
 
