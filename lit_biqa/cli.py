@@ -54,7 +54,7 @@ from lit_biqa.run_folder import (
     is_global_zero,
 )
 from lit_biqa.run_lock import RunLock
-from lit_biqa.setting_values import check_values
+from lit_biqa.setting_values import check_ranges, check_values
 from lit_biqa.stops import Stopped
 from lit_biqa.types import InputError
 
@@ -159,6 +159,7 @@ class CLI(LightningCLI):
         settings = self.config[self.config.subcommand]
         check_parsed(settings)
         check_values(settings, GROUPS)
+        check_ranges(settings)
         named = RunFolder(Path(settings.run).expanduser().absolute()) if settings.run else None
         wanted, settings.run, settings.ckpt_path = settings.ckpt_path, None, None
         fitting = self.config.subcommand == "fit"

@@ -85,6 +85,9 @@ def explain(error: Exception) -> str | None:
         )
     if isinstance(error, MisconfigurationException):
         return text
+    if isinstance(error, ValueError) and "`val_check_interval`" in text:
+        # What Lightning finds wrong once it knows how long an epoch is.
+        return f"trainer.val_check_interval: {text.strip()}"
     return None
 
 

@@ -13,7 +13,7 @@ from lit_biqa import slurm, stops
 from lit_biqa.compat.lightning import recount_steps, unwind
 from lit_biqa.run_folder import RunFolder
 from lit_biqa.stops import Stopped
-from lit_biqa.types import InputError
+from lit_biqa.types import InputError, check_range
 
 
 class RunCheckpoint(Checkpoint):
@@ -28,6 +28,9 @@ class RunCheckpoint(Checkpoint):
         mode: whether more or less of it is better.
         patience: validations without a new best after which the fit ends; ``null`` never ends it.
         every_n_steps: also write the last after so many optimizer steps.
+
+    Raises:
+        InputError: for numbers below 1.
     """
 
     def __init__(
@@ -37,6 +40,8 @@ class RunCheckpoint(Checkpoint):
         patience: int | None = None,
         every_n_steps: int | None = None,
     ) -> None:
+        check_range("checkpoint.patience", patience, 1)
+        check_range("checkpoint.every_n_steps", every_n_steps, 1)
         self.monitor, self.mode = monitor, mode
         self.patience, self.every_n_steps = patience, every_n_steps
         self.best: float | None = None

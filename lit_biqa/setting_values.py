@@ -1,4 +1,7 @@
-"""Values that the parser lets through though no setting can have them: null, NaN and infinity."""
+"""Values that the parser lets through though no setting can have them.
+
+Null, NaN and infinity anywhere, and numbers out of range where Lightning does not look itself.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,23 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from lit_biqa.class_paths import imported, walk
 from lit_biqa.compat.jsonargparse import Namespace
-from lit_biqa.types import InputError
+from lit_biqa.types import InputError, check_range
+
+#: The least that settings of the Trainer may be.
+_LEAST = {
+    "accumulate_grad_batches": 1,
+    "check_val_every_n_epoch": 1,
+    "gradient_clip_val": 0,
+    "log_every_n_steps": 0,
+    "max_epochs": -1,
+    "max_steps": -1,
+    "min_epochs": 0,
+    "min_steps": 0,
+    "num_nodes": 1,
+    "num_sanity_val_steps": -1,
+    "reload_dataloaders_every_n_epochs": 0,
+}
+_LARGEST_SEED = 2**32 - 1  # that NumPy takes
 
 
 def check_values(settings: Namespace, groups: Mapping[str, type]) -> None:
@@ -35,6 +54,27 @@ def check_values(settings: Namespace, groups: Mapping[str, type]) -> None:
     for name, value in vars(settings).items():
         if name not in groups:
             _check_nested(value, None, name)
+
+
+def check_ranges(settings: Namespace) -> None:
+    """Refuse numbers that Lightning divides or counts by, or hands on, without a look at them.
+
+    Args:
+        settings: parsed.
+
+    Raises:
+        InputError: naming the setting.
+    """
+    for name, least in _LEAST.items():
+        check_range(f"trainer.{name}", settings.trainer.get(name), least)
+    check_range("seed_everything", settings.get("seed_everything"), 0, _LARGEST_SEED)
+    interval = settings.trainer.get("val_check_interval")
+    share = isinstance(interval, float) and not 0 < interval <= 1
+    if share or (isinstance(interval, int) and interval < 1):
+        raise InputError(
+            f"trainer.val_check_interval is {interval}: give batches, 1 or more, or a share of the "
+            "epoch, above 0.0 and up to 1.0"
+        )
 
 
 def _check_arguments(given: Namespace, kind: type, key: str) -> None:

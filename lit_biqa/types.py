@@ -236,3 +236,21 @@ def nearest(name: str, known: Iterable[str]) -> str:
     if close:
         return f". Did you mean {' or '.join(close)}?"
     return f". Known: {', '.join(names)}."
+
+
+def check_range(name: str, value: float | None, least: float, most: float | None = None) -> None:
+    """Refuse a number that a setting cannot have; ``None`` passes.
+
+    Args:
+        name: of the setting.
+        value: that it was given.
+        least: that it may be.
+        most: likewise; ``None`` sets no bound.
+
+    Raises:
+        InputError: naming the setting and its range.
+    """
+    if value is None or (least <= value and (most is None or value <= most)):
+        return
+    end = "or more" if most is None else f"to {most:,}"
+    raise InputError(f"{name} is {value}: give {least:,} {end}")

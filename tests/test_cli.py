@@ -266,6 +266,7 @@ def test_trainer_overlays_say_all_that_they_set(
         assert sizes["data_parallel_size"] * sizes["tensor_parallel_size"] == said["devices"]
 
 
+TINY = "--model RALI --model.encoder TinyClip --model.optimizer torch.optim.AdamW"
 ERRORS = {
     "fit": "required: fit.model. Give a configuration file",
     "fit --config b.yaml": "no configuration file b.yaml. Nearest: a.yaml",
@@ -280,6 +281,15 @@ ERRORS = {
     "fit --config a.yaml --data.train '[koniq10k]'": "koniq10k",
     "fit --config a.yaml --checkpoint.monitor val/scc": "there are val/",
     "fit --config a.yaml --trainer.strategy dpp": "dpp",
+    "fit --config a.yaml --trainer.val_check_interval 0": "interval is 0: give batches",
+    "fit --config a.yaml --trainer.val_check_interval 100": "number of the training batches (3)",
+    "fit --config a.yaml --seed_everything -1": "seed_everything is -1: give 0 to 4,294,967,295",
+    "fit --config a.yaml --report.bootstrap -1": "report.bootstrap is -1: give 0 or more",
+    "fit --config a.yaml --checkpoint.every_n_steps -2": "every_n_steps is -2: give 1 or more",
+    "fit --config a.yaml --model.lr -1": "model.optimizer refuses its settings",
+    "fit --config a.yaml --watchdog null": "watchdog: 'null' is no settings of it: give some, or",
+    f"fit --config a.yaml {TINY} --model.optimizer.lr null": "RALI: optimizer: lr: expected float.",
+    f"fit --config a.yaml {TINY} --model.optimizer.lr 1 --model.warmup 3": "model.warmup is 3.0",
     "fit --config a.yaml --run a.yaml": "cannot write to the run folder",
     "fit --config a.yaml --ckpt_path last --run none": "last.ckpt",
     "predict --model PortableScorer --model.path x.safetensors": "x.safetensors: no such scorer",

@@ -1,4 +1,4 @@
-"""Null, NaN and infinity are refused where no setting can have them."""
+"""Null, NaN, infinity and numbers out of range are refused where no setting can have them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import math
 import pytest
 from lightning.pytorch import Trainer
 
+from lit_biqa.callbacks import CorrelationReport
 from lit_biqa.compat.jsonargparse import Namespace
 from lit_biqa.data.datamodule import BIQADataModule
-from lit_biqa.setting_values import check_values
+from lit_biqa.run_checkpoint import RunCheckpoint
+from lit_biqa.setting_values import check_ranges, check_values
 from lit_biqa.types import InputError
 
 GROUPS = {"trainer": Trainer, "data": BIQADataModule}
@@ -58,3 +60,40 @@ def test_no_group_is_null(name: str) -> None:
     made[name] = None
     with pytest.raises(InputError, match=f"{name} is null"):
         check_values(made, GROUPS)
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad"),
+    [
+        ("trainer.accumulate_grad_batches", [1, 8], [0, -1]),
+        ("trainer.check_val_every_n_epoch", [None, 1], [0, -1]),
+        ("trainer.gradient_clip_val", [None, 0, 0.5], [-1, -0.5]),
+        ("trainer.log_every_n_steps", [None, 0, 1], [-1]),
+        ("trainer.max_epochs", [None, -1, 0], [-2]),
+        ("trainer.val_check_interval", [None, 1, 1.0, 0.25, 7, "00:01:00:00"], [0, 0.0, -1, 1.5]),
+        ("seed_everything", [True, False, 0, 2**32 - 1], [-1, 2**32, 99999999999999999999]),
+    ],
+)
+def test_numbers_that_lightning_counts_by_have_a_range(
+    name: str, good: list[object], bad: list[object]
+) -> None:
+    for value in good:
+        check_ranges(settings(**{name: value}))
+    for value in bad:
+        with pytest.raises(InputError, match=f"^{name} is {value}: give "):
+            check_ranges(settings(**{name: value}))
+
+
+@pytest.mark.parametrize(
+    ("kind", "group", "bad"),
+    [
+        (CorrelationReport, "report", {"bootstrap": -1, "seed": -1}),
+        (RunCheckpoint, "checkpoint", {"patience": 0, "every_n_steps": -2}),
+        (BIQADataModule, "data", {"batch_size": 0, "eval_batch_size": 0, "num_workers": -1}),
+        (BIQADataModule, "data", {"texts_per_image": 0, "max_pixels": 0, "seed": -1}),
+    ],
+)
+def test_our_own_numbers_have_a_range(kind: type, group: str, bad: dict[str, int]) -> None:
+    for name, value in bad.items():
+        with pytest.raises(InputError, match=f"^{group}.{name} is {value}: give "):
+            kind(**{name: value})

@@ -16,7 +16,7 @@ from lit_biqa.callbacks.tensorboard import log_test, name_of_test
 from lit_biqa.callbacks.weights import weights_of
 from lit_biqa.hyperparameters import read_hyperparameters
 from lit_biqa.parallel import gather_rows
-from lit_biqa.types import InputError, Prediction
+from lit_biqa.types import InputError, Prediction, check_range
 
 RESULTS, PREDICTIONS = "results.csv", "predictions.csv"
 
@@ -47,9 +47,14 @@ class CorrelationReport(pl.Callback):
     Attributes:
         results: lines of the last test, on rank zero.
         weights: short digest of the weights of the last test.
+
+    Raises:
+        InputError: for negative numbers.
     """
 
     def __init__(self, bootstrap: int = 1000, seed: int = 0) -> None:
+        check_range("report.bootstrap", bootstrap, 0)
+        check_range("report.seed", seed, 0)
         self.bootstrap, self.seed = bootstrap, seed
         self.results: list[report.Result] = []
         self.weights = report.UNKNOWN

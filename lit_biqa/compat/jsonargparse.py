@@ -36,6 +36,12 @@ _PLAINER = {
     r"Problem with given class_path '([^']+)':": r"\1:",
     r"Expected a dot import path string: (\S+)": r"there is no class '\1'",
     r"Expected a <class '(\w+)'>": r"expected \1",
+    r"(expected \w+) there is no class '([^']*)'": r"\1. Got value: \2",
+    r"Expected a typing\.Literal\[([^]]*)\]": r"expected one of \1",
+    r"Type typing\.Callable\[.*?\] expects a function or a callable class: ": "",
+    r"(\S+): Unable to load config '([^']*)'(?: \1: Unable to load config \"[^\"]*\")?": (
+        r"\1: '\2' is no settings of it: give some, or leave it out"
+    ),
 }
 
 

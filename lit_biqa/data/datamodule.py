@@ -31,7 +31,7 @@ from lit_biqa.data.synthetic import SyntheticSettings
 from lit_biqa.data.texts import DEFAULT_FIELDS, attach_to_parts, cleaned
 from lit_biqa.files import find
 from lit_biqa.parallel import GlobalBatchSampler
-from lit_biqa.types import Batch, InputError, Sample
+from lit_biqa.types import Batch, InputError, Sample, check_range
 
 Part = Literal["train", "val", "test"]
 
@@ -79,6 +79,9 @@ class BIQADataModule(LightningDataModule):
         max_pixels: width times height that an image may have; a larger one counts as one that
             cannot be read, and is not decoded.
         group_by_length: train on batches of texts of like length, so that less is padded.
+
+    Raises:
+        InputError: for numbers out of range.
     """
 
     def __init__(
@@ -107,6 +110,12 @@ class BIQADataModule(LightningDataModule):
         max_pixels: int = limits.IMAGE_PIXELS,
     ) -> None:
         super().__init__()
+        for name, value in {"batch_size": batch_size, "eval_batch_size": eval_batch_size}.items():
+            check_range(f"data.{name}", value, 1)
+        check_range("data.num_workers", num_workers, 0)
+        check_range("data.seed", seed, 0)
+        check_range("data.texts_per_image", texts_per_image, 1)
+        check_range("data.max_pixels", max_pixels, 1)
         self.root, self.missing = Path(root), missing
         synthetic = synthetic or SyntheticSettings()
         self.sources = Sources(self.root, missing, synthetic, conversations, labels)

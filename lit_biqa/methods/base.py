@@ -21,7 +21,7 @@ from lit_biqa.methods.evaluation import Evaluator
 from lit_biqa.methods.finite import OnNonfinite, Watch
 from lit_biqa.methods.optimizer import made_on_trial
 from lit_biqa.parallel import gradient_norm
-from lit_biqa.types import Batch, InputError
+from lit_biqa.types import Batch, InputError, check_range
 
 Decay = Literal["none", "linear", "cosine"]
 
@@ -69,8 +69,7 @@ class Method(Evaluator):
         on_nonfinite: OnNonfinite = "stop",
     ) -> None:
         super().__init__()
-        if not 0 <= warmup <= 1:
-            raise InputError(f"model.warmup is {warmup}: give a share of the steps, 0 to 1.")
+        check_range("model.warmup", warmup, 0, 1)
         made_on_trial(optimizer)
         self.make_optimizer, self.warmup, self.decay = optimizer, warmup, decay
         self.watch = Watch(on_nonfinite)

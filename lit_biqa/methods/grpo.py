@@ -44,6 +44,7 @@ from lit_biqa.types import (
     Sample,
     TextPrediction,
     TrainingError,
+    check_range,
 )
 
 log = logging.getLogger(__name__)
@@ -132,6 +133,7 @@ class GRPO(ChatMethod):
                 f"iterations={iterations}, rows_at_once={rows_at_once}, table_every={table_every}, "
                 f"beta={beta}, clip={clip}: give at least 1, 1, 1, 0 and more than 0"
             )
+        check_range("model.prompts_at_once", prompts_at_once, 1)
         if not sampling.temperature:
             raise InputError("sampling.temperature=0 says the same thing always: give more than 0")
         self.paradigm, self.sampling = paradigm, sampling
