@@ -13,11 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lit_biqa import limits
 from lit_biqa.backbones.base import ImageTextEncoder
 from lit_biqa.backbones.texts import embed_long
 from lit_biqa.backbones.transforms import CLIP_MEAN, CLIP_STD, CentreCrop, Frame, RandomCrop
 from lit_biqa.files import refuse_special
-from lit_biqa.types import InputError, nearest
+from lit_biqa.types import InputError, check_range, nearest
 
 FOLDER = "local-dir:"
 
@@ -39,8 +40,8 @@ class OpenClip(ImageTextEncoder):
             need; 0 scales as at test and moves along the longer side only.
 
     Raises:
-        InputError: if there is no such architecture, folder, tag or file, or the weights need
-            another architecture.
+        InputError: if there is no such architecture, folder, tag or file, the weights need
+            another architecture, or images would become too large.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class OpenClip(ImageTextEncoder):
         _check_weights(model, pretrained, self.config)
         self.dim = int(self.config["embed_dim"])
         self.frame = _frame(model, pretrained, self.config)
+        check_range("encoder.crop_margin", crop_margin, 0, limits.TOWER_SIDE / self.frame.size - 1)
         self.train_transform = RandomCrop(replace(self.frame, margin=crop_margin))
         self.eval_transform = CentreCrop(self.frame)
         self.clip: Any = None

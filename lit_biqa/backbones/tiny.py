@@ -10,8 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lit_biqa import limits
 from lit_biqa.backbones.base import ImageTextEncoder
 from lit_biqa.backbones.transforms import CentreCrop, Frame, RandomCrop
+from lit_biqa.types import InputError, check_range
 
 
 class TinyClip(ImageTextEncoder):
@@ -29,6 +31,9 @@ class TinyClip(ImageTextEncoder):
         context: tokens of a text that are read; longer texts are cut.
         temperature: of the contrastive softmax at the start; it is trained.
         seed: of the weights.
+
+    Raises:
+        InputError: for numbers out of range.
     """
 
     def __init__(
@@ -42,6 +47,15 @@ class TinyClip(ImageTextEncoder):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        check_range("encoder.dim", dim, 1, limits.TOWER_WIDTH)
+        check_range("encoder.width", width, 8, limits.TOWER_WIDTH)
+        if width % 8:
+            raise InputError(f"encoder.width is {width}: give a multiple of 8")
+        check_range("encoder.size", size, 1, limits.TOWER_SIDE)
+        check_range("encoder.crop", crop, 1 / size, 1)
+        check_range("encoder.context", context, 3, limits.TOWER_WIDTH)
+        if not temperature > 0:
+            raise InputError(f"encoder.temperature is {temperature}: give more than 0")
         self.dim, self.width, self.seed = dim, width, seed
         self.context, self.temperature = context, temperature
         self.frame = Frame(size)

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from lit_biqa import limits
 from lit_biqa.backbones.owl2 import MplugOwl2
 from lit_biqa.backbones.qwen_vl import QwenVL
 from lit_biqa.backbones.tuning import Tuning
 from lit_biqa.files import find, refuse_special
 from lit_biqa.text.levels import LEVELS
 from lit_biqa.text.prompts import QUALITY_OPENING
-from lit_biqa.types import InputError
+from lit_biqa.types import InputError, check_range
 
 if TYPE_CHECKING:
     from lit_biqa.backbones.mplug_owl2 import MplugOwl2ForConditionalGeneration, MplugOwl2Processor
@@ -59,6 +60,9 @@ class TinyMplugOwl2(MplugOwl2):
         seed: of the weights.
         tuning: what is trained, and how.
         context: positions that a chat and its answer may take.
+
+    Raises:
+        InputError: for numbers out of range.
     """
 
     def __init__(
@@ -73,6 +77,10 @@ class TinyMplugOwl2(MplugOwl2):
         context: int = 1024,
     ) -> None:
         _refuse_qlora(tuning)
+        _check_size(vocabulary, width, layers, multiple=16)
+        check_range("backbone.image_size", image_size, 14, limits.TOWER_SIDE)
+        if image_size % 14:
+            raise InputError(f"backbone.image_size is {image_size}: give a multiple of 14")
         super().__init__("a tiny mPLUG-Owl2", tuning, context=context)
         self.texts, self.vocabulary, self.seed = texts, vocabulary, seed
         self.width, self.layers, self.image_size = width, layers, image_size
@@ -111,6 +119,9 @@ class TinyQwenVL(QwenVL):
         min_pixels: see `QwenVL`.
         max_pixels: likewise.
         context: positions that a chat and its answer may take.
+
+    Raises:
+        InputError: for numbers out of range.
     """
 
     def __init__(
@@ -127,6 +138,8 @@ class TinyQwenVL(QwenVL):
         context: int = 2048,
     ) -> None:
         _refuse_qlora(tuning)
+        _check_size(vocabulary, width, layers, multiple=32)
+        check_range("backbone.heads", heads, 2, width // 8)
         super().__init__("a tiny Qwen2.5-VL", tuning, min_pixels, max_pixels, context)
         self.texts, self.vocabulary, self.seed = texts, vocabulary, seed
         self.width, self.layers, self.heads = width, layers, heads
@@ -190,6 +203,15 @@ class TinyQwenVL(QwenVL):
             "fullatt_block_indexes": [1],
             "window_size": 56,
         }
+
+
+def _check_size(vocabulary: int, width: int, layers: int, multiple: int) -> None:
+    """Refuse sizes that no such model has, before memory is taken for it."""
+    check_range("backbone.vocabulary", vocabulary, 1, limits.VOCABULARY)
+    check_range("backbone.layers", layers, 1, limits.TOWER_LAYERS)
+    check_range("backbone.width", width, multiple, limits.TOWER_WIDTH)
+    if width % multiple:
+        raise InputError(f"backbone.width is {width}: give a multiple of {multiple}")
 
 
 def byte_level_tokenizer(texts: Sequence[str], vocabulary: int) -> Any:

@@ -283,3 +283,9 @@ def test_blocks_to_be_sharded_are_those_of_both_towers() -> None:
     vit, convnext = loaded("nano-sig"), loaded("nano-convnext")
     assert len(vit.blocks()) == len(vit.clip.visual.trunk.blocks) + text
     assert len(convnext.blocks()) == len(convnext.clip.visual.trunk.stages) + text
+
+
+@pytest.mark.parametrize("margin", [-0.5, 1e6])
+def test_a_margin_that_makes_no_pixels_or_too_many_is_refused(margin: float) -> None:
+    with pytest.raises(InputError, match=r"^encoder.crop_margin is .*: give 0 to 127"):
+        OpenClip("nano", None, crop_margin=margin)

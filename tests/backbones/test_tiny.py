@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from lit_biqa.backbones.tiny import TinyClip
+from lit_biqa.backbones.tiny_chat import TinyMplugOwl2, TinyQwenVL
 from lit_biqa.backbones.towers import build_tower
 from lit_biqa.types import InputError
 
@@ -96,3 +98,41 @@ def test_the_tower_is_rebuilt_from_its_settings() -> None:
     assert torch.equal(tower.eval()(pixels()), encoder.embed_images(pixels()))
     with pytest.raises(InputError, match=r"unknown kind of image tower 'torch\.load'"):
         build_tower({**settings, "kind": "torch.load"})
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"dim": -1},
+        {"dim": 10**6},
+        {"width": 0},
+        {"width": 12},
+        {"width": 10**6},
+        {"size": 0},
+        {"size": 10**6},
+        {"crop": 0.0},
+        {"crop": -0.5},
+        {"crop": 1.5},
+        {"context": 0},
+        {"temperature": 0.0},
+    ],
+)
+def test_what_no_tower_can_have_is_refused_before_memory_is_taken(wrong: dict[str, Any]) -> None:
+    ((name, value),) = wrong.items()
+    with pytest.raises(InputError, match=f"^encoder.{name} is {value}: give "):
+        TinyClip(**wrong)
+
+
+@pytest.mark.parametrize("kind", [TinyMplugOwl2, TinyQwenVL])
+@pytest.mark.parametrize(
+    "wrong", [{"width": -32}, {"width": 72}, {"width": 10**6}, {"layers": 0}, {"layers": 10**6}]
+)
+def test_nor_can_a_tiny_chat_model_have_it(kind: type, wrong: dict[str, int]) -> None:
+    ((name, value),) = wrong.items()
+    with pytest.raises(InputError, match=f"^backbone.{name} is {value}: give "):
+        kind(**wrong)
+    with pytest.raises(InputError, match="vocabulary is 10000000: give 1 to 1,000,000"):
+        kind(vocabulary=10**7)
+    if kind is TinyMplugOwl2:
+        with pytest.raises(InputError, match=r"^backbone.image_size is 57: give a multiple of 14"):
+            kind(image_size=57)

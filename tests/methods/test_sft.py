@@ -308,7 +308,8 @@ def test_two_ranks_do_what_one_does(alone: tuple[Path, dict[str, Any]], strategy
 def test_what_cannot_be_learned_is_said_before_weights_load(tmp_path: Path) -> None:
     made = settings(tmp_path, "Converse", "qwen_vl")
     made["data"]["test"] = []
-    made["model"]["init_args"]["backbone"]["init_args"]["layers"] = -1
+    # Of which no decoder can be made.
+    made["model"]["init_args"]["backbone"]["init_args"]["heads"] = 3
     file = runs.write_settings(tmp_path / "bad.yaml", made)
     run = runs.start(["fit", "--config", file, "--run", tmp_path / "run"], tmp_path / "log")
     assert run.wait() == 2
@@ -319,7 +320,7 @@ def test_what_cannot_be_learned_is_said_before_weights_load(tmp_path: Path) -> N
 def test_a_text_longer_than_the_context_is_said_before_weights_load(tmp_path: Path) -> None:
     made = settings(tmp_path, "Describe", "qwen_vl")
     made["data"]["test"] = []
-    made["model"]["init_args"]["backbone"]["init_args"] |= {"layers": -1, "context": 8}
+    made["model"]["init_args"]["backbone"]["init_args"] |= {"heads": 3, "context": 8}
     file = runs.write_settings(tmp_path / "bad.yaml", made)
     run = runs.start(["fit", "--config", file, "--run", tmp_path / "run"], tmp_path / "log")
     assert run.wait() == 2
