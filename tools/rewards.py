@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lit_biqa.files import replacing
-from lit_biqa.tables import pairs
 from lit_biqa.store import read_predictions
+from lit_biqa.tables import pairs
 from lit_biqa.types import InputError
 
 Key = tuple[str, str, str, str]
