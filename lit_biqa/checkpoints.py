@@ -159,4 +159,4 @@ class SaveConfig(SaveConfigCallback):
     def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Write the settings, on rank zero."""
         with whole(RunFolder(Path(trainer.default_root_dir)).config) as part:
-            part.write_text(self.parser.dump(self.config, skip_none=False))
+            part.write_text(self.parser.dump(self.config, skip_unset=False))

@@ -171,7 +171,7 @@ class CLI(LightningCLI):
             self.lock = RunLock(folder.path)
             if self.weights is None or self.weights.parent != folder.checkpoints:
                 # It begins anew, or from the weights of another run.
-                folder.refuse_if_used(self._parser("fit").dump(settings, skip_none=False))
+                folder.refuse_if_used(self._parser("fit").dump(settings, skip_unset=False))
         self.run_folder = folder
 
     def _find_weights(

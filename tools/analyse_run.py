@@ -123,7 +123,7 @@ def instantiate(arguments: Sequence[str]) -> tuple[ChatMethod, BIQADataModule, s
         config = parser.parse_args([f"--config={yaml.safe_dump(kept)}", *rest])
         check_parsed(config)
         check_values(config, {"data": BIQADataModule})
-        made = parser.instantiate_classes(config)
+        made = parser.instantiate(config)
     except InputError:
         raise
     except (ArgumentError, ValueError) as error:

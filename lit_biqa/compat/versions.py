@@ -9,7 +9,7 @@ from lit_biqa.types import InputError
 
 # The first and the last minor release that the tests have passed with, as setup.cfg allows them.
 CHECKED = {
-    "jsonargparse": ((4, 49), (4, 53)),
+    "jsonargparse": ((4, 50), (4, 53)),
     "lightning": ((2, 6), (2, 6)),
     "peft": ((0, 18), (0, 21)),
     "transformers": ((5, 23), (5, 24)),
