@@ -42,6 +42,7 @@ from lit_biqa.methods import external, grpo, portable, rali, sft  # noqa: F401
 from lit_biqa.methods.base import Method
 from lit_biqa.methods.evaluation import Evaluator
 from lit_biqa.methods.optimizer import refuse_changed
+from lit_biqa.parallel import leave_group
 from lit_biqa.rewards import Reward
 from lit_biqa.run_checkpoint import RunCheckpoint
 from lit_biqa.run_folder import (
@@ -323,4 +324,7 @@ def main(args: Sequence[str] | None = None) -> int:
         The status for the process to end with.
     """
     inside.quieten()
-    return faults.guard(lambda: CLI(sys.argv[1:] if args is None else args))
+    try:
+        return faults.guard(lambda: CLI(sys.argv[1:] if args is None else args))
+    finally:
+        leave_group()

@@ -27,6 +27,7 @@ from scipy import stats
 from torch.multiprocessing.spawn import start_processes
 
 from lit_biqa.callbacks import CorrelationReport, PredictionWriter, ResourceMeter
+from lit_biqa.parallel import leave_group
 
 
 def run_everything(folder: Path) -> None:
@@ -55,6 +56,7 @@ def one_of_two(rank: int, folder: Path, port: int) -> None:
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0"}
     os.environ |= {"WORLD_SIZE": "2", "LOCAL_RANK": str(rank)}
     run_everything(folder)
+    leave_group()
 
 
 @pytest.fixture(scope="module")
