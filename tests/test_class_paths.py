@@ -161,7 +161,7 @@ def test_a_function_is_named_and_not_called(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_what_is_of_another_kind_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    value = {"class_path": "own_program.touch"}
+    value = {"class_path": "own_program.touch", "init_args": {"path": "marker"}}
     line = refused(["fit", f"--config={RALI}", f"--model.optimizer={json.dumps(value)}"], capsys)
     assert "model.init_args.optimizer.class_path: own_program.touch is not called" in line
 
