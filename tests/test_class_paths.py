@@ -65,7 +65,9 @@ class Dry(cli.CLI):
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A working directory with modules of a user's own: a program, and a reward."""
     program = "import pathlib\n\ndef touch(path: str, *_):\n    pathlib.Path(path).touch()\n\n\n"
-    kind = "class Touch:\n    def __init__(self, path: str, *_): touch(path)\n    __call__ = print\n"
+    kind = (
+        "class Touch:\n    def __init__(self, path: str, *_): touch(path)\n    __call__ = print\n"
+    )
     (tmp_path / "own_program.py").write_text(program + kind)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.chdir(tmp_path)
