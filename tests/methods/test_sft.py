@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -245,9 +248,9 @@ def talk(folder: Path) -> dict[str, Any]:
     }
 
 
-def mixed(folder: Path) -> dict[str, Any]:
+def mixed(folder: Path, backbone: str = "mplug_owl2") -> dict[str, Any]:
     """Rows with and without image together: what one rank does not see, the other may."""
-    made = settings(folder, "Converse", "mplug_owl2")
+    made = settings(folder, "Converse", backbone)
     made["data"] |= talk(folder) | {"batch_size": 2}
     return made
 
@@ -268,6 +271,30 @@ def soft(folder: Path) -> dict[str, Any]:
     return made
 
 
+def imitate(folder: Path) -> dict[str, Any]:
+    """As grpo/tiny_warmup.yaml: texts with a caption and reasoning in their tags, in two forms."""
+    made = settings(folder, "Imitate", "qwen_vl")
+    made["model"]["init_args"]["task"]["init_args"] = {"forms": ["score", "both"]}
+    for name in ("train", "val"):
+        lines = (folder / f"{name}.csv").read_text().splitlines()
+        tagged = (
+            re.sub("([^,]*)$", r"<caption>\1</caption><think>\1</think>", x) for x in lines[1:]
+        )
+        (folder / f"{name}.csv").write_text("\n".join([lines[0], *tagged]))
+    return made
+
+
+#: Settings of every task that a recipe has, by name.
+KINDS: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "converse": mixed,
+    "converse with qwen": partial(mixed, backbone="qwen_vl"),
+    "conclude": text_alone,
+    "deqa": soft,
+    "describe": partial(settings, task="Describe", backbone="qwen_vl"),
+    "one stage": partial(settings, task="DescribeAndConclude", backbone="mplug_owl2"),
+    "imitate": imitate,
+    "qalign": partial(settings, task="NameLevel", backbone="mplug_owl2"),
+}
 TWO = {"data_parallel_size": 2, "tensor_parallel_size": 1, "save_distributed_checkpoint": False}
 STRATEGIES: dict[str, Any] = {
     "ddp": "ddp",
@@ -278,12 +305,12 @@ STRATEGIES: dict[str, Any] = {
 }
 
 
-@pytest.fixture(scope="module", params=[mixed, text_alone, soft])
+@pytest.fixture(scope="module", params=KINDS)
 def alone(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, dict[str, Any]]:
-    folder = tmp_path_factory.mktemp(request.param.__name__)
-    made: dict[str, Any] = request.param(folder)
+    folder = tmp_path_factory.mktemp("kind")
+    made = KINDS[request.param](folder)
     made["data"]["val"] = []
     if not made["model"]["init_args"]["readouts"]:
         made["data"]["test"] = []
