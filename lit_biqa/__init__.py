@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lit_biqa import _torchvision
+from lit_biqa.compat import torchvision
 
 if TYPE_CHECKING:
-    from lit_biqa.scorer import Scorer
+    from lit_biqa.scoring.scorer import Scorer
 
 __version__ = "0.1.0"
 
-_torchvision.install()
+torchvision.install()
 
 
 def load_scorer(path: str | Path) -> Scorer:
@@ -24,6 +24,6 @@ def load_scorer(path: str | Path) -> Scorer:
     Raises:
         InputError: if the file is absent or is no scorer.
     """
-    from lit_biqa import scorer
+    from lit_biqa.scoring import scorer
 
     return scorer.load_scorer(path)

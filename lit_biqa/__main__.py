@@ -79,10 +79,10 @@ def main(args: Sequence[str] | None = None) -> int:
         return 2
 
     try:
-        from lit_biqa import cli
+        from lit_biqa.cli.main import main as run
     except KeyboardInterrupt:  # Nothing has begun, and imports take seconds.
         return 130
-    return cli.main(args)
+    return run(args)
 
 
 if __name__ == "__main__":

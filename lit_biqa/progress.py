@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import TYPE_CHECKING, TypeVar
 
-from lit_biqa.parallel import world
+from lit_biqa.distributed import world
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

@@ -39,7 +39,7 @@ LIMIT = 900.0
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(
     [
-        *("lit_biqa.cli", "lit_biqa.methods.grpo", "open_clip", "sklearn.cluster"),
+        *("lit_biqa.cli.main", "lit_biqa.methods.grpo", "open_clip", "sklearn.cluster"),
         *("transformers.models.qwen2_5_vl.modeling_qwen2_5_vl", "transformers.models.qwen2_vl"),
         "peft",
         *("torch.utils.tensorboard", "matplotlib.figure"),

@@ -23,9 +23,9 @@ from lightning.pytorch.strategies import (
 )
 from torch.distributed.checkpoint.filesystem import FileSystemReader
 
-from lit_biqa.archives import check_archive
-from lit_biqa.checkpoints import WholeCheckpointIO, read_state, refuse_sharded
-from lit_biqa.run_folder import RunFolder, check_checkpoint, choose, find_weights
+from lit_biqa.io.archives import check_archive
+from lit_biqa.runs.checkpoints import WholeCheckpointIO, read_state, refuse_sharded
+from lit_biqa.runs.folder import RunFolder, check_checkpoint, choose, find_weights
 from lit_biqa.types import InputError
 
 FLIPS = 1000

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lit_biqa import bootstrap
-from lit_biqa.bootstrap import Array, bootstrap_intervals
+from lit_biqa.evaluation import bootstrap
+from lit_biqa.evaluation.bootstrap import Array, bootstrap_intervals
 
 
 def pairs(n: int, ties: bool) -> tuple[Array, Array]:

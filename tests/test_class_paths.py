@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from lit_biqa import cli, faults
-from lit_biqa.config_files import read
+from lit_biqa.cli import main
+from lit_biqa.cli import errors
+from lit_biqa.cli.config_files import read
 from lit_biqa.types import InputError
 
 RECIPES = Path(__file__).resolve().parent.parent / "configs"
@@ -51,7 +52,7 @@ WITHIN = {
 }
 
 
-class Dry(cli.CLI):
+class Dry(main.CLI):
     """Parses and makes all objects, and runs nothing."""
 
     def _run_subcommand(self, subcommand: str) -> None:
@@ -97,7 +98,7 @@ def filled(within: Any, call: Any) -> Any:
 
 def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     """The one line that refuses the arguments."""
-    assert faults.guard(lambda: Dry(arguments)) == 2
+    assert errors.guard(lambda: Dry(arguments)) == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if "error: " in line]
     assert len(lines) == 1
     return lines[0]

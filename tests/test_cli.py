@@ -21,7 +21,7 @@ import yaml
 from PIL import Image
 
 from lit_biqa.__main__ import SUBCOMMANDS, main
-from lit_biqa.cli import CLI
+from lit_biqa.cli.main import CLI
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPE = """

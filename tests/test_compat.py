@@ -52,7 +52,7 @@ def test_the_command_line_refuses_it_before_anything_is_imported(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(versions, "version", lambda _: "99.1")
-    monkeypatch.setitem(sys.modules, "lit_biqa.cli", None)
+    monkeypatch.setitem(sys.modules, "lit_biqa.cli.main", None)
     assert __main__.main(["fit"]) == 2
     said = capsys.readouterr().err
     assert said.startswith("error: lightning 99.1 is installed") and said.count("\n") == 1

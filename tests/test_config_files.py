@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from lit_biqa.config_files import merge_arguments
+from lit_biqa.cli.config_files import merge_arguments
 from lit_biqa.types import InputError
 
 CLIP = {"class_path": "lit_biqa.x.Clip", "init_args": {"dim": 512, "name": "l14"}}

@@ -12,7 +12,7 @@ import runs
 import torch
 from conftest import REPOSITORY
 
-from lit_biqa.recipes import how_made
+from lit_biqa.runs.recipes import how_made
 
 CONFIGS = REPOSITORY / "configs"
 OVERLAYS = sorted(CONFIGS.glob("trainer/*.yaml"))

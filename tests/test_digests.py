@@ -8,7 +8,7 @@ import struct
 import pytest
 import torch
 
-from lit_biqa.digests import digest_of, digest_of_plain
+from lit_biqa.io.digests import digest_of, digest_of_plain
 
 VALUES = {"b": torch.arange(6.0).reshape(2, 3), "a": torch.tensor(True), "e": torch.zeros(0, 2)}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lit_biqa import faults
+from lit_biqa.cli import errors
 from lit_biqa.types import InputError, TrainingError
 
 
@@ -46,7 +46,7 @@ WORKER = (
 def test_one_line_and_a_status(
     capsys: pytest.CaptureFixture[str], error: BaseException, status: int, message: str
 ) -> None:
-    assert faults.guard(failing(error)) == status
+    assert errors.guard(failing(error)) == status
     captured = capsys.readouterr()
     assert captured.err.startswith(message)
     assert captured.err.count("\n") == 1
@@ -55,16 +55,16 @@ def test_one_line_and_a_status(
 
 def test_other_exits_and_faults_of_the_program_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SystemExit):
-        faults.guard(failing(SystemExit(0)))
+        errors.guard(failing(SystemExit(0)))
     with pytest.raises(ZeroDivisionError):
-        faults.guard(failing(ZeroDivisionError()))
-    monkeypatch.setenv(faults.TRACEBACK, "1")
+        errors.guard(failing(ZeroDivisionError()))
+    monkeypatch.setenv(errors.TRACEBACK, "1")
     with pytest.raises(InputError):
-        faults.guard(failing(InputError("x")))
+        errors.guard(failing(InputError("x")))
 
 
 def test_success_is_zero() -> None:
-    assert faults.guard(lambda: None) == 0
+    assert errors.guard(lambda: None) == 0
 
 
 def test_settings_are_explained_with_their_file_and_the_nearest_names(tmp_path: Path) -> None:
@@ -75,6 +75,6 @@ def test_settings_are_explained_with_their_file_and_the_nearest_names(tmp_path: 
         'Parser key "trainer":\n  Does not validate against any of the Union subtypes\n'
         "  - Option 'max_epoch' is not accepted\n  Given value: {...}"
     )
-    assert faults.explain_setting(text, {"max_epochs", "min_epochs", "root"}, files) == (
+    assert errors.explain_setting(text, {"max_epochs", "min_epochs", "root"}, files) == (
         f"trainer: Option 'max_epoch' is not accepted (in {files[1]}). Nearest names: max_epochs."
     )

@@ -14,14 +14,14 @@ import pytest
 
 from lit_biqa.backbones.clip import OpenClip
 from lit_biqa.backbones.tiny_chat import words_of
-from lit_biqa.config_files import merge_arguments
+from lit_biqa.cli.config_files import merge_arguments
 from lit_biqa.data.embeddings import read_embeddings
 from lit_biqa.data.readers import own
 from lit_biqa.data.texts import json_items
-from lit_biqa.files import draft, refuse_special, replacing, whole
+from lit_biqa.io.files import draft, refuse_special, replacing, whole
 from lit_biqa.methods.external import Predictions
-from lit_biqa.report import read_results
-from lit_biqa.scorer import load_scorer
+from lit_biqa.evaluation.report import read_results
+from lit_biqa.scoring.scorer import load_scorer
 from lit_biqa.types import InputError
 
 
@@ -42,7 +42,7 @@ def test_a_planted_link_leads_no_writing_elsewhere(tmp_path: Path, name: str) ->
 def test_a_name_that_is_taken_is_not_written_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lit_biqa.files.secrets.token_hex", lambda count: "0" * 2 * count)
+    monkeypatch.setattr("lit_biqa.io.files.secrets.token_hex", lambda count: "0" * 2 * count)
     victim = tmp_path / "victim"
     (tmp_path / ".00000000.x.part").symlink_to(victim)
     with pytest.raises(OSError, match="exists"), whole(tmp_path / "x") as part:
@@ -59,7 +59,7 @@ def test_files_have_the_permissions_that_the_user_gives(tmp_path: Path) -> None:
 
 KILLED = """
 import os, pathlib, signal
-from lit_biqa.files import draft, whole
+from lit_biqa.io.files import draft, whole
 place = pathlib.Path("PLACE")
 with draft(place / "set") as made, whole(place / "x") as part:
     (made / "image").write_text("half")

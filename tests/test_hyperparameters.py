@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lit_biqa.hyperparameters import flatten, read_hyperparameters
+from lit_biqa.evaluation.hyperparameters import flatten, read_hyperparameters
 from lit_biqa.types import InputError
 
 CONFIG = """

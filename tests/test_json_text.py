@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lit_biqa.json_text import parse_json
+from lit_biqa.io.json_text import parse_json
 from lit_biqa.limits import NESTING, NUMBER_DIGITS
 from lit_biqa.types import InputError
 

@@ -14,9 +14,9 @@ import torch
 from scipy import stats
 from torchmetrics.functional.regression import kendall_rank_corrcoef
 
-from lit_biqa import metrics
-from lit_biqa.bootstrap import Array
-from lit_biqa.metrics import (
+from lit_biqa.evaluation import metrics
+from lit_biqa.evaluation.bootstrap import Array
+from lit_biqa.evaluation.metrics import (
     Correlations,
     UndefinedCorrelationWarning,
     correlate,

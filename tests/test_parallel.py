@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch.multiprocessing.spawn import start_processes
 
-from lit_biqa.parallel import GlobalBatchSampler, everyone, gather_rows, world
+from lit_biqa.distributed import GlobalBatchSampler, everyone, gather_rows, world
 from lit_biqa.types import InputError
 
 Keys = list[list[tuple[int, int]]]

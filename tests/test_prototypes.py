@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from lit_biqa.head_settings import HeadSettings
-from lit_biqa.prototypes import (
+from lit_biqa.scoring.head_settings import HeadSettings
+from lit_biqa.scoring.prototypes import (
     PrototypeHead,
     bucket_counts,
     bucketed_kmeans,

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lit_biqa import report, tables
-from lit_biqa.files import replacing
-from lit_biqa.metrics import Correlations
-from lit_biqa.report import Result
-from lit_biqa.store import identity, merged
+from lit_biqa.evaluation import report
+from lit_biqa.evaluation import tables
+from lit_biqa.io.files import replacing
+from lit_biqa.evaluation.metrics import Correlations
+from lit_biqa.evaluation.report import Result
+from lit_biqa.evaluation.store import identity, merged
 from lit_biqa.types import InputError, Prediction
 
 

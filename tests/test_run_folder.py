@@ -11,16 +11,16 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from lit_biqa import run_folder
-from lit_biqa.run_folder import RunFolder, check_checkpoint, check_ends, choose, find_weights
-from lit_biqa.run_lock import RunLock
+from lit_biqa.runs import folder
+from lit_biqa.runs.folder import RunFolder, check_checkpoint, check_ends, choose, find_weights
+from lit_biqa.runs.lock import RunLock
 from lit_biqa.types import InputError
 
 
 @pytest.fixture(autouse=True)
 def clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("LIT_BIQA_RUN", "LOCAL_RANK", *run_folder._SIZES_SET_BY_LAUNCHERS):
+    for name in ("LIT_BIQA_RUN", "LOCAL_RANK", *folder._SIZES_SET_BY_LAUNCHERS):
         # Set, so that it is put back; an empty value says nothing.
         monkeypatch.setenv(name, "")
     monkeypatch.delenv("LOCAL_RANK")

@@ -23,10 +23,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import lit_biqa
 from lit_biqa.backbones.tiny import TinyClip
 from lit_biqa.data.images import UnreadableImage
-from lit_biqa.head_settings import HeadSettings
-from lit_biqa.prototypes import PrototypeHead, weighted_score
-from lit_biqa.scale import within_scale
-from lit_biqa.scorer import Scorer, load_scorer, write_scorer
+from lit_biqa.scoring.head_settings import HeadSettings
+from lit_biqa.scoring.prototypes import PrototypeHead, weighted_score
+from lit_biqa.scoring.scale import within_scale
+from lit_biqa.scoring.scorer import Scorer, load_scorer, write_scorer
 from lit_biqa.types import InputError
 
 Change = Callable[[dict[str, Any], dict[str, Any], dict[str, Tensor]], object]

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from lit_biqa import faults, slurm, stops
+from lit_biqa.cli import errors
+from lit_biqa.runs import slurm
+from lit_biqa.runs import stops
 
 CPU = torch.device("cpu")
 
@@ -34,7 +36,7 @@ def test_a_signal_ends_a_command_that_loses_nothing(
     number: int, status: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = [signal.getsignal(each) for each in stops.SIGNALS]
-    assert faults.guard(lambda: send(number)) == status
+    assert errors.guard(lambda: send(number)) == status
     assert f"stopped by {signal.Signals(number).name}: " in capsys.readouterr().err
     assert [signal.getsignal(each) for each in stops.SIGNALS] == before
 
@@ -63,14 +65,14 @@ def test_a_signal_waits_where_it_is_told_to_and_a_second_does_not(
 def test_what_is_to_be_ignored_stays_ignored() -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        assert faults.guard(lambda: send(signal.SIGINT)) == 0
+        assert errors.guard(lambda: send(signal.SIGINT)) == 0
     finally:
         signal.signal(signal.SIGINT, before)
 
 
 WORKER = """
 import os, signal, subprocess, time
-from lit_biqa import stops
+from lit_biqa.runs import stops
 
 with stops.held_back():
     child = os.fork()

@@ -25,9 +25,9 @@ from lit_biqa.backbones.towers import build_tower
 from lit_biqa.data.datamodule import BIQADataModule
 from lit_biqa.data.dead_leaves import dead_leaves
 from lit_biqa.data.images import list_images
-from lit_biqa.head_settings import HeadSettings
-from lit_biqa.prototypes import PrototypeHead, bucketed_kmeans, principal_axes
-from lit_biqa.scorer import Scorer
+from lit_biqa.scoring.head_settings import HeadSettings
+from lit_biqa.scoring.prototypes import PrototypeHead, bucketed_kmeans, principal_axes
+from lit_biqa.scoring.scorer import Scorer
 
 CPU = torch.device("cpu")
 

@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lit_biqa.hyperparameters import Setting, read_hyperparameters
-from lit_biqa.report import UNKNOWN, Result, labels, read_results, write_csv
-from lit_biqa.tables import rendered
+from lit_biqa.evaluation.hyperparameters import Setting, read_hyperparameters
+from lit_biqa.evaluation.report import UNKNOWN, Result, labels, read_results, write_csv
+from lit_biqa.evaluation.tables import rendered
 from lit_biqa.types import InputError
 
 Key = tuple[str, str, str]

@@ -12,8 +12,8 @@ from lit_biqa.analysis.accuracy import Accuracy
 from lit_biqa.analysis.attention import SEGMENTS, Attention
 from lit_biqa.analysis.instability import NONE, Instability, Spread
 from lit_biqa.analysis.lens import TOP, Lens
-from lit_biqa.bootstrap import Array
-from lit_biqa.files import replacing
+from lit_biqa.evaluation.bootstrap import Array
+from lit_biqa.io.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lit_biqa.analysis.answers import Asked
 from lit_biqa.analysis.rows import COLUMNS
-from lit_biqa.report import write_csv
+from lit_biqa.evaluation.report import write_csv
 
 ALL = "all"
 NONE = "-"  # in files: the answer named no level

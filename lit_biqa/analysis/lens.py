@@ -21,7 +21,7 @@ from lit_biqa.backbones.vision_language import Inputs, VisionLanguageModel
 from lit_biqa.readouts.base import Readout
 from lit_biqa.readouts.levels import GeneratedWord, WordReadout
 from lit_biqa.readouts.words import in_chunks
-from lit_biqa.report import write_csv
+from lit_biqa.evaluation.report import write_csv
 from lit_biqa.types import Batch, InputError
 
 TOP = 4  # candidates of each layer

@@ -84,7 +84,7 @@ class ImageTextEncoder(nn.Module, ABC):
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
-        """JSON that :func:`lit_biqa.scorer.load_scorer` rebuilds the image tower from."""
+        """JSON that :func:`lit_biqa.scoring.scorer.load_scorer` rebuilds the image tower from."""
 
     @property
     def device(self) -> torch.device:

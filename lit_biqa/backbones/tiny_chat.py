@@ -14,7 +14,7 @@ from lit_biqa import limits
 from lit_biqa.backbones.owl2 import MplugOwl2
 from lit_biqa.backbones.qwen_vl import QwenVL
 from lit_biqa.backbones.tuning import Tuning
-from lit_biqa.files import find, refuse_special
+from lit_biqa.io.files import find, refuse_special
 from lit_biqa.text.levels import LEVELS
 from lit_biqa.text.prompts import QUALITY_OPENING
 from lit_biqa.types import InputError, check_range

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from lit_biqa.backbones.tuning import Tuning
-from lit_biqa.digests import digest_of_file
-from lit_biqa.files import draft
-from lit_biqa.recipes import how_made
+from lit_biqa.io.digests import digest_of_file
+from lit_biqa.io.files import draft
+from lit_biqa.runs.recipes import how_made
 from lit_biqa.types import InputError
 
 _BASE = ".base_layer"

@@ -10,7 +10,7 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import ProgressBar as LightningBar
 
-from lit_biqa.parallel import world
+from lit_biqa.distributed import world
 from lit_biqa.progress import Bar, clock
 from lit_biqa.types import Batch
 

@@ -9,13 +9,15 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from lit_biqa import report, store, tables
+from lit_biqa.evaluation import report
+from lit_biqa.evaluation import store
+from lit_biqa.evaluation import tables
 from lit_biqa.callbacks.batches import refuse_none
 from lit_biqa.callbacks.scatter import Figures, rename, save, scatter
 from lit_biqa.callbacks.tensorboard import log_test, name_of_test
 from lit_biqa.callbacks.weights import weights_of
-from lit_biqa.hyperparameters import read_hyperparameters
-from lit_biqa.parallel import gather_rows
+from lit_biqa.evaluation.hyperparameters import read_hyperparameters
+from lit_biqa.distributed import gather_rows
 from lit_biqa.types import InputError, Prediction, check_range
 
 RESULTS, PREDICTIONS = "results.csv", "predictions.csv"
@@ -38,7 +40,7 @@ class CorrelationReport(pl.Callback):
     ``test/results.csv``, ``test/predictions.csv``, a scatter ``test/<dataset>.png`` for each data
     set and, where the trainer logs to TensorBoard, events with metrics, scatters and the settings
     in ``config.yaml``. What other tests left there stays, but for rows of the same data set, split,
-    condition and weights; see `lit_biqa.store`.
+    condition and weights; see `lit_biqa.evaluation.store`.
 
     Args:
         bootstrap: resamples for the 95% intervals of a table; 0 for none.

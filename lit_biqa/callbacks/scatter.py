@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from lit_biqa.bootstrap import Array
-from lit_biqa.files import replacing
-from lit_biqa.metrics import RESOLUTION, fit_logistic, logistic
-from lit_biqa.report import Result, failed, labels
-from lit_biqa.store import identity
+from lit_biqa.evaluation.bootstrap import Array
+from lit_biqa.io.files import replacing
+from lit_biqa.evaluation.metrics import RESOLUTION, fit_logistic, logistic
+from lit_biqa.evaluation.report import Result, failed, labels
+from lit_biqa.evaluation.store import identity
 from lit_biqa.types import Prediction
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.strategies import Strategy
 from torch.distributed import default_pg_timeout
 
-from lit_biqa.parallel import alive, silent_for
+from lit_biqa.distributed import alive, silent_for
 from lit_biqa.types import InputError
 
 _STAGES = ("train", "validation", "test", "predict")

@@ -13,9 +13,9 @@ from typing import Literal
 import torch
 from torch import Generator, Tensor
 
-from lit_biqa.files import refuse_special, replacing
-from lit_biqa.json_text import parse_json
-from lit_biqa.seals import check_notes, seal_notes
+from lit_biqa.io.files import refuse_special, replacing
+from lit_biqa.io.json_text import parse_json
+from lit_biqa.io.seals import check_notes, seal_notes
 from lit_biqa.types import InputError, Sample
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from lit_biqa import limits
-from lit_biqa.files import refuse_special
+from lit_biqa.io.files import refuse_special
 from lit_biqa.types import InputError
 
 ImageLike = str | Path | Image.Image | Tensor

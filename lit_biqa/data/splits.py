@@ -10,8 +10,8 @@ from pathlib import Path
 
 from lit_biqa.data.readers.entry import Entry, Label
 from lit_biqa.data.readers.tables import read_text
-from lit_biqa.files import refuse_special
-from lit_biqa.json_text import parse_json
+from lit_biqa.io.files import refuse_special
+from lit_biqa.io.json_text import parse_json
 from lit_biqa.types import InputError, Sample
 
 PARTS = ("train", "val", "test")

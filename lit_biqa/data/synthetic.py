@@ -28,8 +28,8 @@ from lit_biqa.data.images import list_images, open_image
 from lit_biqa.data.pseudo_mos import measure, quality, rate
 from lit_biqa.data.readers.synthetic import LABELS, read
 from lit_biqa.data.synthetic_texts import PRISTINE, reasonings
-from lit_biqa.digests import digest_of_file
-from lit_biqa.files import draft
+from lit_biqa.io.digests import digest_of_file
+from lit_biqa.io.files import draft
 from lit_biqa.progress import track
 from lit_biqa.types import InputError, Sample
 

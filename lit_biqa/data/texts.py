@@ -11,8 +11,8 @@ from typing import Any
 
 from lit_biqa.data.names import Key, Mention, join
 from lit_biqa.data.readers.tables import read_text
-from lit_biqa.json_text import parse_json
-from lit_biqa.seals import check_record
+from lit_biqa.io.json_text import parse_json
+from lit_biqa.io.seals import check_record
 from lit_biqa.text.parsing import tagged, without_answer, wrapped
 from lit_biqa.text.ratings import without_ratings
 from lit_biqa.types import InputError, Sample
@@ -122,7 +122,7 @@ def json_items(file: Path) -> Iterator[tuple[str, Any]]:
 
     Raises:
         InputError: if the file is absent or is not JSON, or a record was damaged since it was
-            written (`lit_biqa.seals`); names file and line.
+            written (`lit_biqa.io.seals`); names file and line.
     """
     for place, record in _items(file):
         check_record(place, record)

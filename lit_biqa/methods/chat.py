@@ -13,7 +13,7 @@ from lightning.pytorch.cli import OptimizerCallable
 from PIL import Image
 from torch import Tensor
 
-from lit_biqa import tables
+from lit_biqa.evaluation import tables
 from lit_biqa.backbones.transforms import Evaluate
 from lit_biqa.backbones.tuning import counted
 from lit_biqa.backbones.vision_language import VisionLanguageModel

@@ -15,8 +15,8 @@ from lit_biqa.data.datamodule import BIQADataModule
 from lit_biqa.data.names import Key, Mention, join
 from lit_biqa.data.readers.tables import csv_rows
 from lit_biqa.data.texts import json_items
-from lit_biqa.digests import digest_of_plain
-from lit_biqa.files import refuse_special
+from lit_biqa.io.digests import digest_of_plain
+from lit_biqa.io.files import refuse_special
 from lit_biqa.methods.evaluation import Evaluator
 from lit_biqa.types import Batch, InputError, Prediction, Sample
 

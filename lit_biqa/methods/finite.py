@@ -10,7 +10,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from lit_biqa.parallel import everyone, gather_rows
+from lit_biqa.distributed import everyone, gather_rows
 from lit_biqa.types import Batch, TrainingError
 
 log = logging.getLogger(__name__)

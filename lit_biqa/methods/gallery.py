@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
-from lit_biqa import stops
+from lit_biqa.runs import stops
+from lit_biqa.data.datamodule import BIQADataModule
 from lit_biqa.data.embeddings import EmbeddingRow, Embeddings, Role, write_embeddings
 from lit_biqa.data.loader import BatchLoader
-from lit_biqa.parallel import alive, gather_rows
+from lit_biqa.distributed import alive, gather_rows
 from lit_biqa.progress import track
 from lit_biqa.types import Batch
-
-if TYPE_CHECKING:
-    from lit_biqa.methods.rali import RALI
 
 Pair = tuple[EmbeddingRow, Tensor]
 
@@ -25,16 +23,26 @@ Pair = tuple[EmbeddingRow, Tensor]
 class Gallery:
     """Collects embeddings from the loaders of a run.
 
+    Args:
+        method: the module of the run.
+        embed: gives the embeddings ``[B, D]`` of a batch.
+
     Attributes:
         cache_to: file that :meth:`write` makes; while it is set, tested images are kept for it.
     """
 
-    def __init__(self, method: RALI) -> None:
+    def __init__(self, method: pl.LightningModule, embed: Callable[[Batch], Tensor]) -> None:
         # Not an attribute of a module: the method must not become its own child.
-        self.method = method
+        self.method, self.embed = method, embed
         self.cache_to: Path | None = None
         self._kept: list[Pair] = []
         self._train_loader: Iterable[Batch] | None = None
+
+    @property
+    def data(self) -> BIQADataModule:
+        """The DataModule of the run."""
+        data: BIQADataModule = self.method.trainer.datamodule  # type: ignore[attr-defined]
+        return data
 
     def keep(self, batch: Batch, embeddings: Tensor) -> None:
         """Keep a tested batch, where the run is to cache its embeddings."""
@@ -44,7 +52,7 @@ class Gallery:
     @torch.no_grad()
     def collect(self, role: Role) -> Embeddings:
         """Embed every training or held-out image once; the same result on every rank."""
-        data = self.method.data
+        data = self.data
         loader: Iterable[Batch] | list[BatchLoader]
         if role == "train":
             # One loader for the whole run: its workers outlive an epoch.
@@ -59,7 +67,7 @@ class Gallery:
             alive()
             moved = self.method.trainer.strategy.batch_to_device(batch)
             with self.method.trainer.precision_plugin.forward_context():
-                found += pairs(moved, self.method.embed(moved), role)
+                found += pairs(moved, self.embed(moved), role)
             stops.check(self.method.device)
         self.method.train(training)
         return _together(found)
@@ -68,7 +76,7 @@ class Gallery:
         """Write the embeddings of training, held-out and tested images to ``cache_to``."""
         assert self.cache_to is not None
         parts = [self.collect("train")]
-        if self.method.data.samples["val"]:
+        if self.data.samples["val"]:
             parts.append(self.collect("val"))
         parts.append(_together(self._kept))
         if self.method.trainer.is_global_zero:

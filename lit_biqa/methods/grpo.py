@@ -26,7 +26,7 @@ from lit_biqa.methods.taught import Taught
 from lit_biqa.objectives.policy import Aggregation, Scale
 from lit_biqa.paradigms import Episode, Judgement, Paradigm
 from lit_biqa.paradigms.figures import figures, table
-from lit_biqa.parallel import everyone, gather_rows
+from lit_biqa.distributed import everyone, gather_rows
 from lit_biqa.readouts.base import Readout
 from lit_biqa.readouts.ratings import Rated
 from lit_biqa.rollout.engine import Sampling

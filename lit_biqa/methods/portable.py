@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from lit_biqa.methods.evaluation import Evaluator
-from lit_biqa.scorer import load_scorer
+from lit_biqa.scoring.scorer import load_scorer
 from lit_biqa.types import Batch
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
 
-from lit_biqa import parallel
+from lit_biqa import distributed
 from lit_biqa.backbones.vision_language import Inputs, VisionLanguageModel
 from lit_biqa.methods.base import Decay
 from lit_biqa.methods.chat import ChatMethod
@@ -147,6 +147,6 @@ def likelihood(model: VisionLanguageModel, inputs: Inputs, smoothing: float) -> 
 
 
 def share(inputs: Inputs) -> Tensor:
-    """See `lit_biqa.parallel.share`, of answer tokens."""
+    """See `lit_biqa.distributed.share`, of answer tokens."""
     assert inputs.labels is not None
-    return parallel.share((inputs.labels[:, 1:] >= 0).sum())
+    return distributed.share((inputs.labels[:, 1:] >= 0).sum())

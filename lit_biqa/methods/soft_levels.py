@@ -15,7 +15,7 @@ from lit_biqa.objectives.likelihood import (
     pairwise_fidelity,
     smoothed_likelihood,
 )
-from lit_biqa.parallel import everyone, gather_rows, share, world
+from lit_biqa.distributed import everyone, gather_rows, share, world
 from lit_biqa.readouts.words import Words
 from lit_biqa.tasks import Example
 from lit_biqa.text.levels import Density, expected_score, soft_labels, two_point_labels

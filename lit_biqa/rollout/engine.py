@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lit_biqa.backbones.shared_prefix import Growing
 from lit_biqa.backbones.vision_language import VisionLanguageModel
-from lit_biqa.parallel import alive
+from lit_biqa.distributed import alive
 from lit_biqa.rollout.prompts import read
 from lit_biqa.types import Chat, Completion, InputError
 

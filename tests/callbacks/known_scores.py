@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lit_biqa.callbacks import ProgressBar
-from lit_biqa.parallel import GlobalBatchSampler
+from lit_biqa.distributed import GlobalBatchSampler
 from lit_biqa.types import Batch, Prediction, TextPrediction
 
 N = 23

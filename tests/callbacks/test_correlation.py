@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from lit_biqa.callbacks import CorrelationReport, ResourceMeter
-from lit_biqa.metrics import UndefinedCorrelationWarning
+from lit_biqa.evaluation.metrics import UndefinedCorrelationWarning
 from lit_biqa.types import Batch, InputError, Prediction
 
 

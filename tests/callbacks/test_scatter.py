@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lit_biqa.callbacks.scatter import scatter
-from lit_biqa.report import evaluate
+from lit_biqa.evaluation.report import evaluate
 from lit_biqa.types import Prediction
 
 
@@ -36,7 +36,7 @@ def test_scatter_shows_every_scored_image_the_line_of_equality_and_the_fit() -> 
     assert axes.get_title() == title
 
 
-@pytest.mark.filterwarnings("ignore::lit_biqa.metrics.UndefinedCorrelationWarning")
+@pytest.mark.filterwarnings("ignore::lit_biqa.evaluation.metrics.UndefinedCorrelationWarning")
 @pytest.mark.parametrize("score", [3.0, 7.0, math.nan])
 def test_scatter_of_what_has_no_correlation_has_no_fit(score: float) -> None:
     rows = rows_of([score] * 6, [1, 2, 3, 4, 5, 4])

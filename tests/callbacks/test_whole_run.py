@@ -27,7 +27,7 @@ from scipy import stats
 from torch.multiprocessing.spawn import start_processes
 
 from lit_biqa.callbacks import CorrelationReport, PredictionWriter, ResourceMeter
-from lit_biqa.parallel import leave_group
+from lit_biqa.distributed import leave_group
 
 
 def run_everything(folder: Path) -> None:

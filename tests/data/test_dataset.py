@@ -21,7 +21,7 @@ from lit_biqa.data.dataset import (
     collate,
 )
 from lit_biqa.data.loader import BatchLoader
-from lit_biqa.parallel import GlobalBatchSampler
+from lit_biqa.distributed import GlobalBatchSampler
 from lit_biqa.types import Batch, InputError, Message, Sample
 
 

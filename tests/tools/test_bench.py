@@ -16,7 +16,7 @@ from PIL import Image
 from lit_biqa.backbones.tiny import TinyClip
 from lit_biqa.backbones.tiny_chat import TinyMplugOwl2
 from lit_biqa.backbones.tuning import Tuning
-from lit_biqa.head_settings import HeadSettings
+from lit_biqa.scoring.head_settings import HeadSettings
 from lit_biqa.types import InputError
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"

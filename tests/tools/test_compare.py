@@ -11,8 +11,8 @@ from types import ModuleType
 
 import pytest
 
-from lit_biqa.metrics import Correlations
-from lit_biqa.report import Result, write_results
+from lit_biqa.evaluation.metrics import Correlations
+from lit_biqa.evaluation.report import Result, write_results
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "compare.py"
 CONFIG = """

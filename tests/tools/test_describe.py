@@ -15,7 +15,7 @@ sys.path.insert(0, str(REPOSITORY / "tools"))
 from describe import Share, main
 
 from lit_biqa.data.texts import attach_texts
-from lit_biqa.seals import KEY, seal_record
+from lit_biqa.io.seals import KEY, seal_record
 from lit_biqa.types import Sample
 
 

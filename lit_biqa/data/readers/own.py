@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lit_biqa.data.readers.entry import Entry, Label
 from lit_biqa.data.readers.tables import Row, csv_rows, first_line
-from lit_biqa.files import as_utf8, refuse_special
+from lit_biqa.io.files import as_utf8, refuse_special
 from lit_biqa.types import InputError
 
 

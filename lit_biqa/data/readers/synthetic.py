@@ -8,8 +8,8 @@ from pathlib import Path
 from lit_biqa.data.readers.entry import Entry, Label
 from lit_biqa.data.readers.own import merged
 from lit_biqa.data.readers.tables import csv_rows, existing
-from lit_biqa.digests import digest_of_file
-from lit_biqa.seals import DAMAGED
+from lit_biqa.io.digests import digest_of_file
+from lit_biqa.io.seals import DAMAGED
 from lit_biqa.types import InputError
 
 LABELS = "labels_sha256"  # under which `settings.json` has the digest of the label file

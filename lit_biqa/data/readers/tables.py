@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lit_biqa.files import refuse_special
+from lit_biqa.io.files import refuse_special
 from lit_biqa.limits import LABEL_BYTES, LABEL_LINE
 from lit_biqa.types import InputError
 

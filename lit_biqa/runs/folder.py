@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lit_biqa import run_lock
-from lit_biqa.archives import check_archive, refuse_folder
-from lit_biqa.files import refuse_bytes
+from lit_biqa.runs import lock
+from lit_biqa.io.archives import check_archive, refuse_folder
+from lit_biqa.io.files import refuse_bytes
 from lit_biqa.types import InputError
 
 # Processes that Lightning starts for the other devices are told the folder of the first.
@@ -111,7 +111,7 @@ class RunFolder:
         """
         files = list(self.path.iterdir()) if self.path.is_dir() else []
         begun = [file for file in files if not file.name.startswith("events.out.tfevents.")]
-        begun = [file for file in begun if not (locked and file.name == run_lock.NAME)]
+        begun = [file for file in begun if not (locked and file.name == lock.NAME)]
         if all(fitting and file == self.config for file in begun):
             shutil.rmtree(self.path, ignore_errors=True)
 

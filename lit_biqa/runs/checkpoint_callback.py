@@ -9,10 +9,11 @@ from typing import Any, Literal
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Checkpoint
 
-from lit_biqa import slurm, stops
+from lit_biqa.runs import slurm
+from lit_biqa.runs import stops
 from lit_biqa.compat.lightning import recount_steps, unwind
-from lit_biqa.run_folder import RunFolder
-from lit_biqa.stops import Stopped
+from lit_biqa.runs.folder import RunFolder
+from lit_biqa.runs.stops import Stopped
 from lit_biqa.types import InputError, check_range
 
 
@@ -20,7 +21,7 @@ class RunCheckpoint(Checkpoint):
     """Keeps ``best.ckpt`` (weights) and ``last.ckpt`` (all that resuming takes) of a run.
 
     The last is written after every epoch, within epochs where asked, and when a signal ends the
-    run (see `lit_biqa.stops`). The best is written after each validation that beats all before it;
+    run (see `lit_biqa.runs.stops`). The best is written after each validation that beats all before it;
     a run without validation has none.
 
     Args:

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from lit_biqa.digests import digest_of, digest_of_plain
+from lit_biqa.io.digests import digest_of, digest_of_plain
 from lit_biqa.types import InputError
 
 KEY = "digest"

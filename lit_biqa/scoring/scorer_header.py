@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from lit_biqa import limits
 from lit_biqa.backbones.towers import build_tower
 from lit_biqa.backbones.transforms import Frame
-from lit_biqa.head_settings import HeadSettings
-from lit_biqa.prototypes import PrototypeHead
+from lit_biqa.scoring.head_settings import HeadSettings
+from lit_biqa.scoring.prototypes import PrototypeHead
 from lit_biqa.types import InputError
 
 Shapes = Mapping[str, tuple[int, ...]]

@@ -17,10 +17,10 @@ from pathlib import Path
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-from lit_biqa import stops
+from lit_biqa.runs import stops
 from lit_biqa.compat.jsonargparse import classes_in, one_line
-from lit_biqa.run_folder import is_first_process
-from lit_biqa.stops import Stopped
+from lit_biqa.runs.folder import is_first_process
+from lit_biqa.runs.stops import Stopped
 from lit_biqa.types import InputError, TrainingError
 
 #: Set to 1 to see the traceback of any error.

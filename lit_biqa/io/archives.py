@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
 
-from lit_biqa.files import refuse_special
+from lit_biqa.io.files import refuse_special
 from lit_biqa.types import InputError
 
 _MARK = b"lit_biqa-1:"

@@ -11,9 +11,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import TextIO
 
-from lit_biqa.conditions import IMAGE, by_leak, gap
-from lit_biqa.files import refuse_special, replacing
-from lit_biqa.metrics import Correlations, correlate, mean
+from lit_biqa.evaluation.conditions import IMAGE, by_leak, gap
+from lit_biqa.io.files import refuse_special, replacing
+from lit_biqa.evaluation.metrics import Correlations, correlate, mean
 from lit_biqa.types import InputError, Prediction
 
 MEAN, _NO_SPLIT = "mean", "-"
@@ -202,7 +202,7 @@ class _Lines:
 def write_csv(path: Path, columns: Sequence[str], lines: Sequence[Sequence[object]]) -> None:
     """Write a CSV file whole or not at all; floats have six decimals.
 
-    What UTF-8 cannot hold is written as by `lit_biqa.files.as_utf8`.
+    What UTF-8 cannot hold is written as by `lit_biqa.io.files.as_utf8`.
 
     Raises:
         InputError: if it cannot be written.

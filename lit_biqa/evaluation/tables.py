@@ -6,7 +6,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from lit_biqa.report import Result
+from lit_biqa.evaluation.report import Result
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from lit_biqa.metrics import Correlations
+from lit_biqa.evaluation.metrics import Correlations
 from lit_biqa.types import Prediction, TextPrediction
 
 IMAGE = "image"

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lit_biqa.head_settings import HeadSettings
-from lit_biqa.scale import HIGH, LOW, within_scale
+from lit_biqa.scoring.head_settings import HeadSettings
+from lit_biqa.scoring.scale import HIGH, LOW, within_scale
 from lit_biqa.types import InputError
 
 

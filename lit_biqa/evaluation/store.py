@@ -14,10 +14,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import astuple, fields, replace
 from pathlib import Path
 
-from lit_biqa.conditions import parts
-from lit_biqa.files import as_utf8, refuse_special
-from lit_biqa.metrics import Correlations
-from lit_biqa.report import (
+from lit_biqa.evaluation.conditions import parts
+from lit_biqa.io.files import as_utf8, refuse_special
+from lit_biqa.evaluation.metrics import Correlations
+from lit_biqa.evaluation.report import (
     ROW_COLUMNS,
     UNKNOWN,
     Result,

@@ -12,7 +12,7 @@ import types
 from collections.abc import Iterator, Mapping
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from lit_biqa.class_paths import imported, walk
+from lit_biqa.cli.class_paths import imported, walk
 from lit_biqa.compat.jsonargparse import Namespace
 from lit_biqa.types import InputError, check_range
 
@@ -37,7 +37,7 @@ def check_values(settings: Namespace, groups: Mapping[str, type]) -> None:
     """Refuse null where a setting is no option, and numbers that are not finite.
 
     Args:
-        settings: parsed, and checked by `lit_biqa.class_paths.check_parsed`.
+        settings: parsed, and checked by `lit_biqa.cli.class_paths.check_parsed`.
         groups: the classes whose settings stand under a name of their own, as ``trainer``.
 
     Raises:

@@ -17,7 +17,7 @@ from types import FrameType
 
 import torch
 
-from lit_biqa.parallel import highest
+from lit_biqa.distributed import highest
 
 #: SIGTERM and SIGINT, and SIGUSR1, which clusters send before a job's time is up.
 SIGNALS = tuple(

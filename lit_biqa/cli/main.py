@@ -16,7 +16,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 # The methods and encoders are imported to be known by their bare names, as in `--model RALI`;
 # none of them imports a heavy library before it is used.
-from lit_biqa import faults, slurm
+from lit_biqa.cli import errors
+from lit_biqa.runs import slurm
 from lit_biqa.backbones import auto_chat, clip, owl2, qwen_vl, tiny, tiny_chat  # noqa: F401
 from lit_biqa.callbacks import (
     CorrelationReport,
@@ -26,26 +27,26 @@ from lit_biqa.callbacks import (
     RolloutTable,
     Watchdog,
 )
-from lit_biqa.checkpoints import (
+from lit_biqa.runs.checkpoints import (
     SaveConfig,
     WholeCheckpointIO,
     explaining_misfit,
     read_state,
     refuse_sharded,
 )
-from lit_biqa.class_paths import check_parsed
+from lit_biqa.cli.class_paths import check_parsed
 from lit_biqa.compat import lightning as inside
 from lit_biqa.compat.jsonargparse import Namespace, allow_subclasses
-from lit_biqa.config_files import merge_arguments, with_own_settings
+from lit_biqa.cli.config_files import merge_arguments, with_own_settings
 from lit_biqa.data.datamodule import BIQADataModule
 from lit_biqa.methods import external, grpo, portable, rali, sft  # noqa: F401
 from lit_biqa.methods.base import Method
 from lit_biqa.methods.evaluation import Evaluator
 from lit_biqa.methods.optimizer import refuse_changed
-from lit_biqa.parallel import leave_group
+from lit_biqa.distributed import leave_group
 from lit_biqa.rewards import Reward
-from lit_biqa.run_checkpoint import RunCheckpoint
-from lit_biqa.run_folder import (
+from lit_biqa.runs.checkpoint_callback import RunCheckpoint
+from lit_biqa.runs.folder import (
     RunFolder,
     check_checkpoint,
     check_ends,
@@ -54,9 +55,9 @@ from lit_biqa.run_folder import (
     is_first_process,
     is_global_zero,
 )
-from lit_biqa.run_lock import RunLock
-from lit_biqa.setting_values import check_ranges, check_values
-from lit_biqa.stops import Stopped
+from lit_biqa.runs.lock import RunLock
+from lit_biqa.cli.setting_values import check_ranges, check_values
+from lit_biqa.runs.stops import Stopped
 from lit_biqa.types import InputError
 
 # Rewards are dataclasses, of which the parser would let settings choose no other.
@@ -152,7 +153,7 @@ class CLI(LightningCLI):
         try:
             self.config = parser.parse_args(arguments)
         except ArgumentError as error:
-            raise InputError(faults.explain_setting(str(error), self._names(), files)) from error
+            raise InputError(errors.explain_setting(str(error), self._names(), files)) from error
         except ImportError as error:
             raise InputError(
                 f"a class that the settings name cannot be imported: {error}"
@@ -208,7 +209,7 @@ class CLI(LightningCLI):
             raise
         except (ValueError, TypeError) as error:
             # The parser wraps what constructors say, an InputError too.
-            raise InputError(faults.explain_setting(str(error), self._names(), ())) from error
+            raise InputError(errors.explain_setting(str(error), self._names(), ())) from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Make the Trainer write into the run folder, and write checkpoints whole."""
@@ -325,6 +326,6 @@ def main(args: Sequence[str] | None = None) -> int:
     """
     inside.quieten()
     try:
-        return faults.guard(lambda: CLI(sys.argv[1:] if args is None else args))
+        return errors.guard(lambda: CLI(sys.argv[1:] if args is None else args))
     finally:
         leave_group()

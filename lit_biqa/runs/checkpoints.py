@@ -14,9 +14,9 @@ from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.strategies import Strategy
 
-from lit_biqa.archives import SealingFile, check_archive, note_written
-from lit_biqa.files import whole
-from lit_biqa.run_folder import RunFolder
+from lit_biqa.io.archives import SealingFile, check_archive, note_written
+from lit_biqa.io.files import whole
+from lit_biqa.runs.folder import RunFolder
 from lit_biqa.types import InputError
 
 

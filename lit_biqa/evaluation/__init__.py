@@ -1,0 +1,1 @@
+"""Evaluation: correlations, their intervals, tables and the store of results."""

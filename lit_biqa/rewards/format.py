@@ -1,0 +1,46 @@
+"""Reward for a completion in the form that its prompt asks for."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from lit_biqa.rewards.base import Reward, distance_to_mos, reward_each
+from lit_biqa.text.parsing import (
+    REASONED,
+    Form,
+    leniently_formatted,
+    read,
+    read_degradation,
+    strictly_formatted,
+)
+from lit_biqa.text.rouge import FUNCTION_WORDS, rouge1
+from lit_biqa.types import Completion, Group, InputError
+
+@dataclass(frozen=True)
+class Format(Reward):
+    """1 for a completion that consists of its tags alone, else 0.
+
+    >>> said = Completion((), "<think>sharp</think> <answer>4.1</answer>")
+    >>> Format(strict=False)([Group(4.0, 0.5, "koniq10k", 0, (said, said))])
+    tensor([[1., 1.]])
+
+    Attributes:
+        strict: Q-Insight's format, see `strictly_formatted`; else VisualQuality-R1's, see
+            `leniently_formatted`.
+        tags: that a completion must consist of, in their order.
+    """
+
+    strict: bool = True
+    tags: tuple[str, ...] = REASONED
+
+    def __call__(self, groups: Sequence[Group]) -> Tensor:
+        """See `Reward`."""
+        formatted = strictly_formatted if self.strict else leniently_formatted
+        return reward_each(groups, lambda _, said: formatted(said.text, self.tags))

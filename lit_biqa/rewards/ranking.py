@@ -1,0 +1,85 @@
+"""Reward for images in their order of quality."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from lit_biqa.rewards.base import Reward, distance_to_mos, reward_each
+from lit_biqa.text.parsing import (
+    REASONED,
+    Form,
+    leniently_formatted,
+    read,
+    read_degradation,
+    strictly_formatted,
+)
+from lit_biqa.text.rouge import FUNCTION_WORDS, rouge1
+from lit_biqa.types import Completion, Group, InputError
+
+_TINY = 1e-6  # as in VisualQuality-R1's code
+
+@dataclass(frozen=True)
+class PairwiseRanking(Reward):
+    """Fidelity of the order of images to that of their MOS, against all others of the data set.
+
+    Each rating of an image is compared with the mean rating of every other image of the same data
+    set in the step. An image that has no other to be compared with earns 0, and so does a
+    completion without a rating, which has no part in its image's mean and variance either.
+
+    >>> low, high = (Completion((), f"<answer>{score}</answer>") for score in (2, 4))
+    >>> better = Group(4.2, 0.5, "koniq10k", 0, (high, low))
+    >>> worse = Group(1.7, 0.5, "koniq10k", 1, (low, low))
+    >>> PairwiseRanking()([better, worse])
+    tensor([[0.9609, 0.7081],
+            [0.8729, 0.8729]])
+
+    Source: VisualQuality-R1 (Wu et al., 2025), equations 1 to 3.
+
+    Attributes:
+        form: how the rating is written, see `read`.
+    """
+
+    form: Form = "number"
+
+    def __call__(self, groups: Sequence[Group]) -> Tensor:
+        """See `Reward`."""
+        rows = [[read(said.text, self.form).score for said in g.completions] for g in groups]
+        scores = torch.tensor(
+            [[math.nan if s is None else s for s in row] for row in rows]
+        ).double()
+        mos = torch.tensor([group.mos for group in groups], dtype=torch.float64)
+        mean, variance = _moments(scores)
+        deviation = (variance[:, None] + variance + _TINY).sqrt()
+        # [P, G, P]: image, completion, other image
+        p = torch.special.ndtr((scores[..., None] - mean) / deviation[:, None])
+        g = ((mos[:, None] - mos).sign() + 1)[:, None] / 2
+        agreement = (p * g + _TINY).sqrt() + ((1 - p) * (1 - g) + _TINY).sqrt()
+        return _mean_over(agreement, _comparable(groups)).nan_to_num(0.0).float()
+
+
+def _moments(scores: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and unbiased variance of the ratings of each image, over those that there are."""
+    count = scores.isfinite().sum(1)
+    mean = scores.nanmean(1)
+    squares = (scores - mean[:, None]).square().nansum(1)
+    return mean, squares / (count - 1).clamp(min=1)
+
+
+def _comparable(groups: Sequence[Group]) -> Tensor:
+    """Which other images, their MOS being known, each is compared with, ``[P, P]``."""
+    sets = [group.dataset for group in groups]
+    same = torch.tensor([[one == other for other in sets] for one in sets])
+    known = torch.tensor([not math.isnan(group.mos) for group in groups])
+    return same & known[:, None] & known & ~torch.eye(len(sets), dtype=torch.bool)
+
+
+def _mean_over(values: Tensor, wanted: Tensor) -> Tensor:
+    """Mean over the last axis of ``[P, G, P]`` where ``wanted [P, P]``; not over what is nan."""
+    return values.masked_fill(~wanted[:, None], math.nan).nanmean(-1)

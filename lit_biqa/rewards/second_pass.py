@@ -1,0 +1,61 @@
+"""Reward for what a second pass reads out of a text."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from lit_biqa.rewards.base import Reward, distance_to_mos, reward_each
+from lit_biqa.rewards.score import CosineScore
+from lit_biqa.text.parsing import (
+    REASONED,
+    Form,
+    leniently_formatted,
+    read,
+    read_degradation,
+    strictly_formatted,
+)
+from lit_biqa.text.rouge import FUNCTION_WORDS, rouge1
+from lit_biqa.types import Completion, Group, InputError
+
+@dataclass(frozen=True)
+class SecondPass(Reward):
+    """Another reward, of what was said in the second pass, averaged over its M completions.
+
+    With its default this is the self-consistency reward. A completion that handed nothing on
+    earns 0.
+
+    >>> said = Completion((), '<answer>{"rating": 4.0}</answer>')
+    >>> seen = (Completion((), "a sharp picture"), Completion((), ""))
+    >>> SecondPass()([Group(4.0, 0.5, "koniq10k", 0, seen, second=((said, said), ()))])
+    tensor([[1., 0.]])
+
+    Source: *Understanding Pure Textual Reasoning*, equations 2 and 4.
+
+    Attributes:
+        reward: of each completion by itself, such as a score or a format.
+    """
+
+    reward: Reward = CosineScore()
+
+    def __call__(self, groups: Sequence[Group]) -> Tensor:
+        """See `Reward`.
+
+        Raises:
+            ValueError: if a group has no second pass.
+        """
+        return torch.stack([self._of_group(group) for group in groups])
+
+    def _of_group(self, group: Group) -> Tensor:
+        if len(group.second) != len(group.completions):
+            raise ValueError(f"a second pass of {len(group.second)}, not {len(group.completions)}")
+        passes = (replace(group, completions=said, second=()) for said in group.second)
+        nothing = torch.zeros(())
+        means = [self.reward([one]).mean() if one.completions else nothing for one in passes]
+        return torch.stack(means)

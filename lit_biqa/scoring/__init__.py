@@ -1,0 +1,1 @@
+"""RALI's head and the portable scorer."""
