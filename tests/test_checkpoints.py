@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import torch
 
-from lit_biqa.runs.checkpoints import WholeCheckpointIO, explaining_misfit
 from lit_biqa.compat.lightning import unwind
 from lit_biqa.io.files import whole
 from lit_biqa.runs.checkpoint_callback import RunCheckpoint
+from lit_biqa.runs.checkpoints import WholeCheckpointIO, explaining_misfit
 from lit_biqa.types import InputError
 
 

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from lit_biqa.cli import main
-from lit_biqa.cli import errors
+from lit_biqa.cli import errors, main
 from lit_biqa.cli.config_files import read
 from lit_biqa.types import InputError
 

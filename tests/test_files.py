@@ -18,9 +18,9 @@ from lit_biqa.cli.config_files import merge_arguments
 from lit_biqa.data.embeddings import read_embeddings
 from lit_biqa.data.readers import own
 from lit_biqa.data.texts import json_items
+from lit_biqa.evaluation.report import read_results
 from lit_biqa.io.files import draft, refuse_special, replacing, whole
 from lit_biqa.methods.external import Predictions
-from lit_biqa.evaluation.report import read_results
 from lit_biqa.scoring.scorer import load_scorer
 from lit_biqa.types import InputError
 

@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from lit_biqa.evaluation import report
-from lit_biqa.evaluation import store
 from lit_biqa.__main__ import main
 from lit_biqa.data.readers import own
-from lit_biqa.io.files import as_utf8
+from lit_biqa.evaluation import report, store
 from lit_biqa.evaluation.metrics import Correlations
+from lit_biqa.io.files import as_utf8
 from lit_biqa.types import Prediction
 
 RECIPE = """

@@ -11,12 +11,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lit_biqa.evaluation import report
-from lit_biqa.evaluation import tables
-from lit_biqa.io.files import replacing
+from lit_biqa.evaluation import report, tables
 from lit_biqa.evaluation.metrics import Correlations
 from lit_biqa.evaluation.report import Result
 from lit_biqa.evaluation.store import identity, merged
+from lit_biqa.io.files import replacing
 from lit_biqa.types import InputError, Prediction
 
 

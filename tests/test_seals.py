@@ -14,10 +14,10 @@ from lit_biqa.backbones.tiny import TinyClip
 from lit_biqa.data.embeddings import EmbeddingRow, Embeddings, read_embeddings, write_embeddings
 from lit_biqa.data.texts import read_records
 from lit_biqa.io.digests import digest_of
+from lit_biqa.io.seals import seal_record
 from lit_biqa.scoring.head_settings import HeadSettings
 from lit_biqa.scoring.prototypes import PrototypeHead
 from lit_biqa.scoring.scorer import load_scorer, write_scorer
-from lit_biqa.io.seals import seal_record
 from lit_biqa.types import InputError
 
 FLIPS = 600

@@ -8,10 +8,10 @@ import pytest
 from lightning.pytorch import Trainer
 
 from lit_biqa.callbacks import CorrelationReport
+from lit_biqa.cli.setting_values import check_ranges, check_values
 from lit_biqa.compat.jsonargparse import Namespace
 from lit_biqa.data.datamodule import BIQADataModule
 from lit_biqa.runs.checkpoint_callback import RunCheckpoint
-from lit_biqa.cli.setting_values import check_ranges, check_values
 from lit_biqa.types import InputError
 
 GROUPS = {"trainer": Trainer, "data": BIQADataModule}

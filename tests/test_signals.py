@@ -13,8 +13,7 @@ import pytest
 import torch
 
 from lit_biqa.cli import errors
-from lit_biqa.runs import slurm
-from lit_biqa.runs import stops
+from lit_biqa.runs import slurm, stops
 
 CPU = torch.device("cpu")
 

@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lit_biqa.evaluation import report
-from lit_biqa.evaluation import store
+from lit_biqa.evaluation import report, store
 from lit_biqa.evaluation.metrics import Correlations
 from lit_biqa.evaluation.report import Result
 from lit_biqa.types import InputError, Prediction, TextPrediction

@@ -10,8 +10,8 @@ import yaml
 
 from lit_biqa import limits
 from lit_biqa.cli.config_files import read
-from lit_biqa.types import InputError
 from lit_biqa.io.yaml_text import parse
+from lit_biqa.types import InputError
 
 
 def bomb(levels: int, width: int) -> str:

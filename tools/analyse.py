@@ -19,7 +19,6 @@ from pathlib import Path
 
 from analyse_run import Studied, prepare
 
-from lit_biqa.evaluation import tables
 from lit_biqa.analysis import figures
 from lit_biqa.analysis.accuracy import FIVE, THREE, accuracy, write_accuracy
 from lit_biqa.analysis.answers import Asked, ask_sessions
@@ -27,6 +26,7 @@ from lit_biqa.analysis.attention import SEGMENTS, attention, write_attention
 from lit_biqa.analysis.instability import instability, write_answers, write_instability
 from lit_biqa.analysis.lens import lens, write_lens
 from lit_biqa.cli.errors import guard
+from lit_biqa.evaluation import tables
 from lit_biqa.progress import track
 from lit_biqa.types import Batch, InputError
 

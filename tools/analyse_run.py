@@ -19,19 +19,19 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from lit_biqa.analysis.answers import suits
 from lit_biqa.backbones.vision_language import VisionLanguageModel
-from lit_biqa.runs.checkpoints import explaining_misfit, read_state
 from lit_biqa.cli.class_paths import check_parsed
-from lit_biqa.compat.jsonargparse import ArgumentError
 from lit_biqa.cli.config_files import merge_files, split_arguments
+from lit_biqa.cli.errors import explain_setting
+from lit_biqa.cli.setting_values import check_values
+from lit_biqa.compat.jsonargparse import ArgumentError
 from lit_biqa.data.datamodule import BIQADataModule
 from lit_biqa.data.loader import BatchLoader
-from lit_biqa.cli.errors import explain_setting
 from lit_biqa.methods.chat import ChatMethod
 from lit_biqa.methods.evaluation import Evaluator
 from lit_biqa.readouts.base import Readout
 from lit_biqa.readouts.levels import GeneratedWord, WordReadout
+from lit_biqa.runs.checkpoints import explaining_misfit, read_state
 from lit_biqa.runs.folder import RunFolder, check_checkpoint, find_weights
-from lit_biqa.cli.setting_values import check_values
 from lit_biqa.types import InputError, Sample
 
 

@@ -18,9 +18,9 @@ from pathlib import Path
 
 from bench_rows import COLUMNS, Row, drawn, machine
 
-from lit_biqa.progress import track
 from lit_biqa.evaluation.report import write_csv
 from lit_biqa.evaluation.tables import rendered
+from lit_biqa.progress import track
 from lit_biqa.types import InputError
 
 

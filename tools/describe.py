@@ -29,11 +29,11 @@ from analyse_run import instantiate, restore
 from lit_biqa.cli.errors import guard
 from lit_biqa.io.files import replacing
 from lit_biqa.io.json_text import parse_json
+from lit_biqa.io.seals import seal_record
 from lit_biqa.methods.chat import ChatMethod
 from lit_biqa.progress import track
 from lit_biqa.rollout.engine import Sampling, generate
 from lit_biqa.runs.folder import RunFolder, check_checkpoint, find_weights
-from lit_biqa.io.seals import seal_record
 from lit_biqa.types import Batch, InputError, Sample
 
 Key = tuple[str, int]

@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lit_biqa.io.files import replacing
 from lit_biqa.evaluation.store import read_predictions
 from lit_biqa.evaluation.tables import pairs
+from lit_biqa.io.files import replacing
 from lit_biqa.types import InputError
 
 Key = tuple[str, str, str, str]

@@ -18,10 +18,10 @@ from torch import Tensor
 from lit_biqa.analysis.moments import Moment, moments
 from lit_biqa.analysis.rows import COLUMNS, Who, who
 from lit_biqa.backbones.vision_language import Inputs, VisionLanguageModel
+from lit_biqa.evaluation.report import write_csv
 from lit_biqa.readouts.base import Readout
 from lit_biqa.readouts.levels import GeneratedWord, WordReadout
 from lit_biqa.readouts.words import in_chunks
-from lit_biqa.evaluation.report import write_csv
 from lit_biqa.types import Batch, InputError
 
 TOP = 4  # candidates of each layer

@@ -9,15 +9,13 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from lit_biqa.evaluation import report
-from lit_biqa.evaluation import store
-from lit_biqa.evaluation import tables
 from lit_biqa.callbacks.batches import refuse_none
 from lit_biqa.callbacks.scatter import Figures, rename, save, scatter
 from lit_biqa.callbacks.tensorboard import log_test, name_of_test
 from lit_biqa.callbacks.weights import weights_of
-from lit_biqa.evaluation.hyperparameters import read_hyperparameters
 from lit_biqa.distributed import gather_rows
+from lit_biqa.evaluation import report, store, tables
+from lit_biqa.evaluation.hyperparameters import read_hyperparameters
 from lit_biqa.types import InputError, Prediction, check_range
 
 RESULTS, PREDICTIONS = "results.csv", "predictions.csv"

@@ -8,12 +8,11 @@ from typing import Any
 
 import lightning.pytorch as pl
 
-from lit_biqa.evaluation import report
-from lit_biqa.evaluation import store
 from lit_biqa.callbacks.batches import refuse_none
 from lit_biqa.callbacks.weights import weights_of
 from lit_biqa.data.datamodule import BIQADataModule
 from lit_biqa.distributed import gather_rows
+from lit_biqa.evaluation import report, store
 from lit_biqa.types import Prediction
 
 

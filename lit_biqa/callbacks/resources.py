@@ -12,11 +12,9 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
-from lit_biqa.evaluation import report
-from lit_biqa.evaluation import store
-from lit_biqa.evaluation import tables
 from lit_biqa.callbacks.correlation import CorrelationReport
 from lit_biqa.distributed import gather_rows, world
+from lit_biqa.evaluation import report, store, tables
 from lit_biqa.progress import clock
 from lit_biqa.types import Batch, TextPrediction
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from lit_biqa.evaluation.bootstrap import Array
-from lit_biqa.io.files import replacing
 from lit_biqa.evaluation.metrics import RESOLUTION, fit_logistic, logistic
 from lit_biqa.evaluation.report import Result, failed, labels
 from lit_biqa.evaluation.store import identity
+from lit_biqa.io.files import replacing
 from lit_biqa.types import Prediction
 
 if TYPE_CHECKING:

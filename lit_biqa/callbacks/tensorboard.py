@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from lit_biqa.io.digests import digest_of_plain
 from lit_biqa.evaluation.hyperparameters import Setting
 from lit_biqa.evaluation.report import Result
 from lit_biqa.evaluation.store import identity
+from lit_biqa.io.digests import digest_of_plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

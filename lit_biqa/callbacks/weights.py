@@ -9,8 +9,8 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
-from lit_biqa.io.digests import digest_of
 from lit_biqa.evaluation.report import UNKNOWN
+from lit_biqa.io.digests import digest_of
 
 SHORT = 12
 """Letters of a digest that a table shows: 48 bits tell millions of weights apart."""

@@ -15,9 +15,9 @@ from typing import Any
 import yaml
 
 from lit_biqa import limits
-from lit_biqa.io import yaml_text
 from lit_biqa.cli.class_paths import check_module, refuse_standard_library
 from lit_biqa.compat.jsonargparse import get_loader, set_loader
+from lit_biqa.io import yaml_text
 from lit_biqa.io.files import refuse_special
 from lit_biqa.types import InputError
 

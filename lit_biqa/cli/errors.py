@@ -17,8 +17,8 @@ from pathlib import Path
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-from lit_biqa.runs import stops
 from lit_biqa.compat.jsonargparse import classes_in, one_line
+from lit_biqa.runs import stops
 from lit_biqa.runs.folder import is_first_process
 from lit_biqa.runs.stops import Stopped
 from lit_biqa.types import InputError, TrainingError

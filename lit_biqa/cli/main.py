@@ -14,10 +14,6 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 
-# The methods and encoders are imported to be known by their bare names, as in `--model RALI`;
-# none of them imports a heavy library before it is used.
-from lit_biqa.cli import errors
-from lit_biqa.runs import slurm
 from lit_biqa.backbones import auto_chat, clip, owl2, qwen_vl, tiny, tiny_chat  # noqa: F401
 from lit_biqa.callbacks import (
     CorrelationReport,
@@ -27,6 +23,24 @@ from lit_biqa.callbacks import (
     RolloutTable,
     Watchdog,
 )
+
+# The methods and encoders are imported to be known by their bare names, as in `--model RALI`;
+# none of them imports a heavy library before it is used.
+from lit_biqa.cli import errors
+from lit_biqa.cli.class_paths import check_parsed
+from lit_biqa.cli.config_files import merge_arguments, with_own_settings
+from lit_biqa.cli.setting_values import check_ranges, check_values
+from lit_biqa.compat import lightning as inside
+from lit_biqa.compat.jsonargparse import Namespace, allow_subclasses
+from lit_biqa.data.datamodule import BIQADataModule
+from lit_biqa.distributed import leave_group
+from lit_biqa.methods import external, grpo, portable, rali, sft  # noqa: F401
+from lit_biqa.methods.base import Method
+from lit_biqa.methods.evaluation import Evaluator
+from lit_biqa.methods.optimizer import refuse_changed
+from lit_biqa.rewards import Reward
+from lit_biqa.runs import slurm
+from lit_biqa.runs.checkpoint_callback import RunCheckpoint
 from lit_biqa.runs.checkpoints import (
     SaveConfig,
     WholeCheckpointIO,
@@ -34,18 +48,6 @@ from lit_biqa.runs.checkpoints import (
     read_state,
     refuse_sharded,
 )
-from lit_biqa.cli.class_paths import check_parsed
-from lit_biqa.compat import lightning as inside
-from lit_biqa.compat.jsonargparse import Namespace, allow_subclasses
-from lit_biqa.cli.config_files import merge_arguments, with_own_settings
-from lit_biqa.data.datamodule import BIQADataModule
-from lit_biqa.methods import external, grpo, portable, rali, sft  # noqa: F401
-from lit_biqa.methods.base import Method
-from lit_biqa.methods.evaluation import Evaluator
-from lit_biqa.methods.optimizer import refuse_changed
-from lit_biqa.distributed import leave_group
-from lit_biqa.rewards import Reward
-from lit_biqa.runs.checkpoint_callback import RunCheckpoint
 from lit_biqa.runs.folder import (
     RunFolder,
     check_checkpoint,
@@ -56,7 +58,6 @@ from lit_biqa.runs.folder import (
     is_global_zero,
 )
 from lit_biqa.runs.lock import RunLock
-from lit_biqa.cli.setting_values import check_ranges, check_values
 from lit_biqa.runs.stops import Stopped
 from lit_biqa.types import InputError
 

@@ -11,7 +11,6 @@ from lightning.fabric.utilities.apply_func import move_data_to_device
 from lightning.pytorch import LightningDataModule
 
 from lit_biqa import limits
-from lit_biqa.runs import stops
 from lit_biqa.data.dataset import (
     BlindReader,
     EvaluateReader,
@@ -30,8 +29,9 @@ from lit_biqa.data.parts import hold_out, is_dataset, to_predict, warn_of_overla
 from lit_biqa.data.sources import Sources
 from lit_biqa.data.synthetic import SyntheticSettings
 from lit_biqa.data.texts import DEFAULT_FIELDS, attach_to_parts, cleaned
-from lit_biqa.io.files import find
 from lit_biqa.distributed import GlobalBatchSampler
+from lit_biqa.io.files import find
+from lit_biqa.runs import stops
 from lit_biqa.types import Batch, InputError, Sample, check_range
 
 Part = Literal["train", "val", "test"]

@@ -15,8 +15,8 @@ from lit_biqa.data.catalog import CONVERSATIONS, Missing
 from lit_biqa.data.conversations import Conversation, read_conversations
 from lit_biqa.data.readers.entry import digest
 from lit_biqa.data.splits import Split
-from lit_biqa.io.files import find
 from lit_biqa.distributed import world
+from lit_biqa.io.files import find
 from lit_biqa.text.conclusions import Feedback, coverage, decompose
 from lit_biqa.text.levels import score_of
 from lit_biqa.types import InputError, Sample

@@ -8,9 +8,9 @@ from typing import Any
 from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader
 
-from lit_biqa.runs import stops
 from lit_biqa.compat.lightning import batches_completed, batches_of_epoch
 from lit_biqa.distributed import GlobalBatchSampler
+from lit_biqa.runs import stops
 from lit_biqa.types import InputError
 
 

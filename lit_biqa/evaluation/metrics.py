@@ -13,8 +13,8 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from lit_biqa.evaluation.bootstrap import Array, bootstrap_intervals
 from lit_biqa.distributed import world
+from lit_biqa.evaluation.bootstrap import Array, bootstrap_intervals
 
 Logistic = tuple[float, float, float, float]
 

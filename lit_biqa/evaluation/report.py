@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TextIO
 
 from lit_biqa.evaluation.conditions import IMAGE, by_leak, gap
-from lit_biqa.io.files import refuse_special, replacing
 from lit_biqa.evaluation.metrics import Correlations, correlate, mean
+from lit_biqa.io.files import refuse_special, replacing
 from lit_biqa.types import InputError, Prediction
 
 MEAN, _NO_SPLIT = "mean", "-"

@@ -15,7 +15,6 @@ from dataclasses import astuple, fields, replace
 from pathlib import Path
 
 from lit_biqa.evaluation.conditions import parts
-from lit_biqa.io.files import as_utf8, refuse_special
 from lit_biqa.evaluation.metrics import Correlations
 from lit_biqa.evaluation.report import (
     ROW_COLUMNS,
@@ -27,6 +26,7 @@ from lit_biqa.evaluation.report import (
     write_csv,
     write_results,
 )
+from lit_biqa.io.files import as_utf8, refuse_special
 from lit_biqa.types import InputError, Prediction
 
 try:

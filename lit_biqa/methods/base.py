@@ -17,10 +17,10 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from lit_biqa.compat.lightning import allow_unused, forget_optimizers
+from lit_biqa.distributed import gradient_norm
 from lit_biqa.methods.evaluation import Evaluator
 from lit_biqa.methods.finite import OnNonfinite, Watch
 from lit_biqa.methods.optimizer import made_on_trial
-from lit_biqa.distributed import gradient_norm
 from lit_biqa.types import Batch, InputError, check_range
 
 Decay = Literal["none", "linear", "cosine"]

@@ -13,11 +13,11 @@ from lightning.pytorch.cli import OptimizerCallable
 from PIL import Image
 from torch import Tensor
 
-from lit_biqa.evaluation import tables
 from lit_biqa.backbones.transforms import Evaluate
 from lit_biqa.backbones.tuning import counted
 from lit_biqa.backbones.vision_language import VisionLanguageModel
 from lit_biqa.data.datamodule import BIQADataModule
+from lit_biqa.evaluation import tables
 from lit_biqa.methods.base import Decay, Method
 from lit_biqa.methods.finite import OnNonfinite
 from lit_biqa.readouts.base import Readout

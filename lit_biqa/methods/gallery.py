@@ -9,12 +9,12 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
-from lit_biqa.runs import stops
 from lit_biqa.data.datamodule import BIQADataModule
 from lit_biqa.data.embeddings import EmbeddingRow, Embeddings, Role, write_embeddings
 from lit_biqa.data.loader import BatchLoader
 from lit_biqa.distributed import alive, gather_rows
 from lit_biqa.progress import track
+from lit_biqa.runs import stops
 from lit_biqa.types import Batch
 
 Pair = tuple[EmbeddingRow, Tensor]

@@ -19,6 +19,7 @@ from torch.optim import Optimizer
 
 from lit_biqa.backbones.tuning import SEEING
 from lit_biqa.backbones.vision_language import VisionLanguageModel
+from lit_biqa.distributed import everyone, gather_rows
 from lit_biqa.methods.base import Decay
 from lit_biqa.methods.chat import ChatMethod
 from lit_biqa.methods.finite import OnNonfinite
@@ -26,7 +27,6 @@ from lit_biqa.methods.taught import Taught
 from lit_biqa.objectives.policy import Aggregation, Scale
 from lit_biqa.paradigms import Episode, Judgement, Paradigm
 from lit_biqa.paradigms.figures import figures, table
-from lit_biqa.distributed import everyone, gather_rows
 from lit_biqa.readouts.base import Readout
 from lit_biqa.readouts.ratings import Rated
 from lit_biqa.rollout.engine import Sampling

@@ -15,12 +15,12 @@ from torch import Tensor
 
 from lit_biqa.backbones.base import ImageTextEncoder
 from lit_biqa.data.datamodule import BIQADataModule
-from lit_biqa.scoring.head_settings import HeadSettings
+from lit_biqa.distributed import everyone
 from lit_biqa.methods.base import Decay, Method
 from lit_biqa.methods.finite import OnNonfinite
 from lit_biqa.methods.gallery import Gallery
 from lit_biqa.objectives.alignment import contrastive_loss
-from lit_biqa.distributed import everyone
+from lit_biqa.scoring.head_settings import HeadSettings
 from lit_biqa.scoring.prototypes import PrototypeHead
 from lit_biqa.scoring.scorer import load_scorer, write_scorer
 from lit_biqa.types import Batch, InputError, Sample

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from lit_biqa.backbones.vision_language import IGNORED, Inputs, VisionLanguageModel
+from lit_biqa.distributed import everyone, gather_rows, share, world
 from lit_biqa.objectives.likelihood import (
     level_divergence,
     level_probabilities,
     pairwise_fidelity,
     smoothed_likelihood,
 )
-from lit_biqa.distributed import everyone, gather_rows, share, world
 from lit_biqa.readouts.words import Words
 from lit_biqa.tasks import Example
 from lit_biqa.text.levels import Density, expected_score, soft_labels, two_point_labels

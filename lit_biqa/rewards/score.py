@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from lit_biqa.rewards.base import Reward, distance_to_mos, reward_each
 from lit_biqa.text.parsing import (
-    REASONED,
     Form,
-    leniently_formatted,
-    read,
-    read_degradation,
-    strictly_formatted,
 )
-from lit_biqa.text.rouge import FUNCTION_WORDS, rouge1
-from lit_biqa.types import Completion, Group, InputError
+from lit_biqa.types import Completion, Group
+
 
 @dataclass(frozen=True)
 class StepScore(Reward):
@@ -41,6 +33,7 @@ class StepScore(Reward):
 
     def __call__(self, groups: Sequence[Group]) -> Tensor:
         """See `Reward`."""
+
         def near(group: Group, said: Completion) -> bool:
             return distance_to_mos(group, said, self.form) < self.tolerance
 

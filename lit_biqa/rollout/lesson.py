@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from lit_biqa.backbones.vision_language import VisionLanguageModel
-from lit_biqa.objectives.policy import Aggregation, policy_loss
 from lit_biqa.distributed import everyone, world
+from lit_biqa.objectives.policy import Aggregation, policy_loss
 from lit_biqa.rollout.log_probs import accumulated_loss, completion_log_probs
 from lit_biqa.rollout.tokens import Said
 

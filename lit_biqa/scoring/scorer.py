@@ -21,10 +21,10 @@ from lit_biqa.backbones.towers import build_tower
 from lit_biqa.backbones.transforms import CentreCrop, Frame
 from lit_biqa.data.images import ImageLike, open_image
 from lit_biqa.io.files import refuse_special, replacing
-from lit_biqa.scoring.prototypes import PrototypeHead
-from lit_biqa.runs.recipes import how_made
-from lit_biqa.scoring.scorer_header import check_shapes, read_header
 from lit_biqa.io.seals import check_notes, seal_notes
+from lit_biqa.runs.recipes import how_made
+from lit_biqa.scoring.prototypes import PrototypeHead
+from lit_biqa.scoring.scorer_header import check_shapes, read_header
 from lit_biqa.types import InputError
 
 FORMAT = "lit_biqa-rali-1"

@@ -13,8 +13,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from lit_biqa.callbacks import CorrelationReport, PredictionWriter, ResourceMeter
 from lit_biqa.callbacks.weights import weights_of
-from lit_biqa.io.digests import digest_of
 from lit_biqa.evaluation.report import read_results
+from lit_biqa.io.digests import digest_of
 from lit_biqa.types import Batch, InputError, Prediction
 
 ZERO, ONE = (digest_of({"weight": torch.tensor([value])})[:12] for value in (0.0, 1.0))

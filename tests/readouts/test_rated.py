@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from lit_biqa.evaluation import report
 from lit_biqa.backbones.tiny_chat import TinyQwenVL
+from lit_biqa.evaluation import report
 from lit_biqa.paradigms import Autoencoder, ChainOfThought, SelfConsistency
 from lit_biqa.readouts.base import Verdict
 from lit_biqa.readouts.expected import digits, expected_ratings
