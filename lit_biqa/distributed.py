@@ -189,7 +189,7 @@ def gather_rows(rows: Sequence[Row], key: Callable[[Row], Hashable]) -> list[Row
     return [unique[k] for k in sorted(unique)]  # type: ignore[type-var]
 
 
-class _Everyone(torch.autograd.Function):
+class _AllGather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor) -> Tensor:
         rows = rows.contiguous()
@@ -205,7 +205,7 @@ class _Everyone(torch.autograd.Function):
         return total.chunk(ranks)[rank]
 
 
-def everyone(rows: Tensor) -> Tensor:
+def all_gather(rows: Tensor) -> Tensor:
     """Rows of all ranks, one rank after another: ``[B, ...] -> [ranks * B, ...]``.
 
     Gradients flow back to the rank that each row came from, summed over ranks. Where all ranks
@@ -217,7 +217,7 @@ def everyone(rows: Tensor) -> Tensor:
     """
     if world()[1] == 1:
         return rows
-    gathered: Tensor = _Everyone.apply(rows)  # type: ignore[no-untyped-call]
+    gathered: Tensor = _AllGather.apply(rows)  # type: ignore[no-untyped-call]
     return gathered
 
 
@@ -229,7 +229,7 @@ def share(count: Tensor) -> Tensor:
     Args:
         count: of this rank's things, a scalar.
     """
-    return world()[1] / everyone(count[None]).sum().clamp_min(1).to(torch.float32)
+    return world()[1] / all_gather(count[None]).sum().clamp_min(1).to(torch.float32)
 
 
 def gradient_norm(parameters: Iterable[Tensor]) -> Tensor:

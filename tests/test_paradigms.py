@@ -49,21 +49,21 @@ def test_score() -> None:
         ]
     )
     paradigm = Score(group=4)
-    episode = paradigm.play(batch([4.0, 2.0], [PIXELS] * 2), script.say)
-    judgement = paradigm.judge(episode.groups)
-    assert judgement.total.tolist() == [[2, 1, 1, 0], [2, 2, 2, 2]]
-    assert judgement.parts["format"].tolist() == [[1, 0, 1, 0], [1, 1, 1, 1]]
-    (earned,) = judgement.advantages
+    rollout = paradigm.play(batch([4.0, 2.0], [PIXELS] * 2), script.say)
+    group_rewards = paradigm.judge(rollout.groups)
+    assert group_rewards.total.tolist() == [[2, 1, 1, 0], [2, 2, 2, 2]]
+    assert group_rewards.parts["format"].tolist() == [[1, 0, 1, 0], [1, 1, 1, 1]]
+    (earned,) = group_rewards.advantages
     assert earned[0, :, 0].tolist() == near(*spread([2, 1, 1, 0]))
     assert (earned[1] == 0).all() and torch.equal(earned[..., 0], earned[..., 1])
     asked = script.asked[0][0]
     assert asked is not None and asked.pixels is PIXELS
     assert [m.role for m in asked.messages] == ["system", "user"]
-    told = figures(paradigm, episode, judgement)
+    told = figures(paradigm, rollout, group_rewards)
     assert told["reward"] == pytest.approx(1.5) and told["zero_variance"] == 0.5
     assert told["reward/format"] == 0.75 and told["pass1/unparsed"] == 1 / 8
-    assert judgement.of([1]).total.tolist() == [[2, 2, 2, 2]]
-    assert (judgement.of([1]).advantages[0] == 0).all()
+    assert group_rewards.of([1]).total.tolist() == [[2, 2, 2, 2]]
+    assert (group_rewards.of([1]).advantages[0] == 0).all()
 
 
 def test_visual_quality_ranks_images() -> None:
@@ -88,13 +88,13 @@ def test_multi_task_asks_each_image_for_what_is_known_of_it() -> None:
     paradigm = MultiTask(group=2)
     assert paradigm.suited([rated, degraded, replace(rated, mos=math.nan)]) == [rated, degraded]
     images = batch([math.nan, 2.0], [PIXELS] * 2)
-    episode = paradigm.play(images, script.say, [degraded, rated])
-    judgement = paradigm.judge(episode.groups)
-    assert judgement.total.tolist() == [[1.25, 2], [2, 0]]
+    rollout = paradigm.play(images, script.say, [degraded, rated])
+    group_rewards = paradigm.judge(rollout.groups)
+    assert group_rewards.total.tolist() == [[1.25, 2], [2, 0]]
     asked = [chat.messages[-1].text for chat in script.asked[0] if chat]
     assert prompts.DEGRADATION in asked[0] and prompts.SCORE in asked[1]
     assert prompts.SCORE in paradigm.question(images, 0).messages[-1].text
-    assert figures(paradigm, episode, judgement)["pass1/unparsed"] == 0.5
+    assert figures(paradigm, rollout, group_rewards)["pass1/unparsed"] == 0.5
 
 
 def test_without_reasoning_the_answer_is_all() -> None:
@@ -114,11 +114,11 @@ def test_chain_of_thought() -> None:
         [[answer(4.0), '<answer>{"rating": 4.175}</answer>'], [answer(1.0), "none"]],
     )
     paradigm = ChainOfThought(group=2, second=2)
-    episode = paradigm.play(batch([4.0], [PIXELS]), script.say)
-    judgement = paradigm.judge(episode.groups)
-    assert judgement.total[0].tolist() == near(1.0, 0.25)
-    assert judgement.parts["score"][0].tolist() == near(0.75, 0.0)
-    first, second = judgement.advantages
+    rollout = paradigm.play(batch([4.0], [PIXELS]), script.say)
+    group_rewards = paradigm.judge(rollout.groups)
+    assert group_rewards.total[0].tolist() == near(1.0, 0.25)
+    assert group_rewards.parts["score"][0].tolist() == near(0.75, 0.0)
+    first, second = group_rewards.advantages
     assert first[0, :, 0].tolist() == near(*spread([1.0, 0.25]))
     assert second[0, :, 0].tolist() == near(*spread([1.5, 0.5]))
     assert second[1, :, 1].tolist() == near(*spread([0.5, 0.0]))
@@ -126,21 +126,21 @@ def test_chain_of_thought() -> None:
         assert chat is not None and chat.pixels is None
         assert f"described as {caption}," in chat.messages[-1].text
     assert paradigm.updates == (True, True) and paradigm.forms == (None, "json")
-    assert figures(paradigm, episode, judgement)["pass2/unparsed"] == 0.25
+    assert figures(paradigm, rollout, group_rewards)["pass2/unparsed"] == 0.25
 
 
 def test_an_unparsable_caption_keeps_its_place() -> None:
     script = Script([["<answer>3</answer>", "noise"]], [[], [answer(4.0), answer(1.0)]])
     paradigm = ChainOfThought(group=2, second=2)
-    episode = paradigm.play(batch([4.0], [PIXELS]), script.say)
-    judgement = paradigm.judge(episode.groups)
-    assert episode.handed == [None, "noise"] and script.asked[1][0] is None
-    assert judgement.total[0].tolist() == near(0.0, 1.0)
-    assert judgement.advantages[1][..., 0].tolist()[0] == [0, 0]
-    assert judgement.advantages[1][1, :, 0].tolist() == near(*spread([1.5, 0.5]))
-    rows = list(table(paradigm, episode, judgement))
+    rollout = paradigm.play(batch([4.0], [PIXELS]), script.say)
+    group_rewards = paradigm.judge(rollout.groups)
+    assert rollout.handed == [None, "noise"] and script.asked[1][0] is None
+    assert group_rewards.total[0].tolist() == near(0.0, 1.0)
+    assert group_rewards.advantages[1][..., 0].tolist()[0] == [0, 0]
+    assert group_rewards.advantages[1][1, :, 0].tolist() == near(*spread([1.5, 0.5]))
+    rows = list(table(paradigm, rollout, group_rewards))
     assert rows[0]["second pass"] == "(not asked)" and rows[1]["image"] == "own 10"
-    assert figures(paradigm, episode, judgement)["nothing_handed"] == 0.5
+    assert figures(paradigm, rollout, group_rewards)["nothing_handed"] == 0.5
 
 
 def test_self_consistency() -> None:
@@ -150,16 +150,16 @@ def test_self_consistency() -> None:
         [[answer(2.175)], [answer(2.0)], []],
     )
     paradigm = SelfConsistency(group=3)
-    episode = paradigm.play(batch([2.0], [PIXELS]), script.say)
-    judgement = paradigm.judge(episode.groups)
+    rollout = paradigm.play(batch([2.0], [PIXELS]), script.say)
+    group_rewards = paradigm.judge(rollout.groups)
     rewards = [1 + 0.5 + 0.5, 0 + 0.5 + 1, 0]
-    assert judgement.total[0].tolist() == near(*rewards)
-    assert judgement.advantages[0][0, :, 0].tolist() == near(*spread(rewards))
-    assert judgement.advantages[1][:, 0, 0].tolist() == near(*spread(rewards))
+    assert group_rewards.total[0].tolist() == near(*rewards)
+    assert group_rewards.advantages[0][0, :, 0].tolist() == near(*spread(rewards))
+    assert group_rewards.advantages[1][:, 0, 0].tolist() == near(*spread(rewards))
     handed = script.asked[1][0]
     assert handed is not None and "<caption>\ndark\n</caption>" in handed.messages[-1].text
     assert "2.0" not in handed.messages[-1].text
-    told = figures(paradigm, episode, judgement)
+    told = figures(paradigm, rollout, group_rewards)
     assert told["leaks"] == 0.5 and told["pass1/unparsed"] == pytest.approx(1 / 3)
 
 
@@ -180,8 +180,8 @@ def test_autoencoder_tells_the_mos_in_training_alone() -> None:
         [["blurred", "too dark"]], [[answer(3.7)], ['<answer>{"rating": 3.7}</answer>']]
     )
     paradigm = Autoencoder(group=2)
-    judgement = paradigm.judge(paradigm.play(images, script.say).groups)
-    assert judgement.total[0].tolist() == near(1.5, 1.0)
+    group_rewards = paradigm.judge(paradigm.play(images, script.say).groups)
+    assert group_rewards.total[0].tolist() == near(1.5, 1.0)
     told = script.asked[0][0]
     assert told is not None and "rated as 3.7." in told.messages[-1].text
     assert "rated as some score." in paradigm.question(images, 0).messages[-1].text
@@ -203,11 +203,11 @@ def test_human_aligned() -> None:
     script = Script([said], [[answer(2.0)], [answer(2.0)]])
     paradigm = HumanAligned(group=2)
     sample = Sample("own", "all", 10, "0.png", None, 2.0, texts=("dark dog", "a b c d e f g h"))
-    episode = paradigm.play(batch([2.0], [PIXELS]), script.say, [sample])
-    judgement = paradigm.judge(episode.groups)
+    rollout = paradigm.play(batch([2.0], [PIXELS]), script.say, [sample])
+    group_rewards = paradigm.judge(rollout.groups)
     # Four words, "sharp" of the reasoning among them: "dark dog" shares two of them and all of its.
-    assert judgement.parts["human"][0].tolist() == near(2 / 3, 2 / 11)
-    assert judgement.total[0].tolist() == near(2.5 + 2 / 3, 2.5 + 2 / 11)
+    assert group_rewards.parts["human"][0].tolist() == near(2 / 3, 2 / 11)
+    assert group_rewards.total[0].tolist() == near(2.5 + 2 / 3, 2.5 + 2 / 11)
     without = replace(sample, texts=())
     assert paradigm.suited([sample, without, replace(sample, mos=math.nan)]) == [sample]
 
@@ -238,9 +238,9 @@ def test_completions_without_a_rating_earn_no_score(said: str, kind: type[Paradi
     handed = paradigm.hand_over(said)
     second = [again if paradigm.second and handed is not None else []] * 2
     groups = paradigm.play(batch([3.0], [PIXELS]), Script([[said] * 2], second).say).groups
-    judgement = paradigm.judge(groups)
-    assert judgement.parts["score"].tolist() == [[0, 0]]
-    assert all((each == 0).all() for each in judgement.advantages)
+    group_rewards = paradigm.judge(groups)
+    assert group_rewards.parts["score"].tolist() == [[0, 0]]
+    assert all((each == 0).all() for each in group_rewards.advantages)
 
 
 def test_settings_that_teach_nothing_are_refused() -> None:
@@ -278,7 +278,7 @@ def test_a_second_pass_is_told_the_caption_and_sees_no_image() -> None:
 def test_a_completion_stays_what_it_was() -> None:
     said = Completion((1, 2), "dark", finished=False)
     paradigm = Score(group=2)
-    episode = paradigm.play(batch([3.0], [PIXELS]), lambda chats, n: [[said] * n])
-    told = figures(paradigm, episode, paradigm.judge(episode.groups))
+    rollout = paradigm.play(batch([3.0], [PIXELS]), lambda chats, n: [[said] * n])
+    told = figures(paradigm, rollout, paradigm.judge(rollout.groups))
     assert told["pass1/truncated"] == 1 and told["pass1/length"] == 2
-    assert next(table(paradigm, episode, paradigm.judge(episode.groups)))["said"].endswith("off]")
+    assert next(table(paradigm, rollout, paradigm.judge(rollout.groups)))["said"].endswith("off]")

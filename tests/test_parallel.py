@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch.multiprocessing.spawn import start_processes
 
-from lit_biqa.distributed import GlobalBatchSampler, everyone, gather_rows, world
+from lit_biqa.distributed import GlobalBatchSampler, all_gather, gather_rows, world
 from lit_biqa.types import InputError
 
 Keys = list[list[tuple[int, int]]]
@@ -158,7 +158,7 @@ def _gather(rank: int, port: int, folder: str) -> None:
     found = gather_rows(rows, lambda row: row[0])
     nothing = gather_rows(rows if rank else [], lambda row: row[0])
     own = torch.tensor([[1.0, 2.0], [3.0, 4.0]]).mul(10**rank).T.requires_grad_()
-    gathered = everyone(own)
+    gathered = all_gather(own)
     (gathered * (torch.arange(8).view(4, 2) + rank)).sum().backward()  # type: ignore[no-untyped-call]
     torch.save((rows, found, nothing, gathered, own.grad), Path(folder) / f"{rank}.pt")
     dist.destroy_process_group()
@@ -186,7 +186,7 @@ def test_uneven_rows_of_two_processes_come_together(shares: list[Any]) -> None:
 
 def test_gradients_of_gathered_rows_go_back_to_their_rank(shares: list[Any]) -> None:
     rows = torch.arange(3.0, requires_grad=True)
-    assert everyone(rows) is rows
+    assert all_gather(rows) is rows
     expected = torch.tensor([[1.0, 3.0], [2.0, 4.0], [10.0, 30.0], [20.0, 40.0]])
     # One rank weighs row i, column j by 2 i + j, the other by one more.
     weights = torch.arange(8).view(4, 2).mul(2) + 1.0

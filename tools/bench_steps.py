@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from lit_biqa.backbones.tiny_chat import TinyQwenVL
 from lit_biqa.data.datamodule import BIQADataModule
 from lit_biqa.methods.grpo import GRPO
-from lit_biqa.paradigms import Episode, VisualQuality
+from lit_biqa.paradigms import Rollout, VisualQuality
 from lit_biqa.paradigms.base import Say
 from lit_biqa.rewards import Format, Reward, Slot
 from lit_biqa.rollout.engine import Sampling
@@ -156,7 +156,7 @@ class Asked(VisualQuality):
         super().__init__(*slots, question=QUESTION, group=steps.group)
         self.steps = steps
 
-    def play(self, batch: Batch, say: Say, known: Sequence[Sample] = ()) -> Episode:
+    def play(self, batch: Batch, say: Say, known: Sequence[Sample] = ()) -> Rollout:
         """See `Paradigm`."""
 
         def recite(chats: Sequence[Chat | None], n: int) -> list[list[Completion]]:

@@ -10,7 +10,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from lit_biqa.distributed import everyone, gather_rows
+from lit_biqa.distributed import all_gather, gather_rows
 from lit_biqa.types import Batch, TrainingError
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ class Watch:
         sound = norm.isfinite() | _searching(module, norm)
         for each in seen:
             sound = sound & each.loss.isfinite().all()
-        if everyone(sound[None]).all():
+        if all_gather(sound[None]).all():
             return False
         found = gather_rows(["; ".join(_findings(module, seen))], str)
         message = f"step {module.global_step + 1} is not finite: {'; '.join(filter(None, found))}"

@@ -19,20 +19,20 @@ from torch.optim import Optimizer
 
 from lit_biqa.backbones.tuning import SEEING
 from lit_biqa.backbones.vision_language import VisionLanguageModel
-from lit_biqa.distributed import everyone, gather_rows
+from lit_biqa.distributed import all_gather, gather_rows
 from lit_biqa.methods.base import Decay
 from lit_biqa.methods.chat import ChatMethod
 from lit_biqa.methods.finite import OnNonfinite
 from lit_biqa.methods.taught import Taught
 from lit_biqa.objectives.policy import Aggregation, Scale
-from lit_biqa.paradigms import Episode, Judgement, Paradigm
+from lit_biqa.paradigms import GroupRewards, Paradigm, Rollout
 from lit_biqa.paradigms.figures import figures, table
 from lit_biqa.readouts.base import Readout
 from lit_biqa.readouts.ratings import Rated
 from lit_biqa.rollout.engine import Sampling
-from lit_biqa.rollout.kept import Kept, Key, Record, records
-from lit_biqa.rollout.lesson import Lesson, Objective
-from lit_biqa.rollout.speaker import Speaker
+from lit_biqa.rollout.policy_update import Objective, PolicyUpdate
+from lit_biqa.rollout.replay import Key, Record, ReplayedCompletions, records
+from lit_biqa.rollout.sampler import CompletionSampler
 from lit_biqa.rollout.tokens import said
 from lit_biqa.types import (
     Batch,
@@ -51,20 +51,20 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
-class Rollout:
+class ScoredRollout:
     """What was said about a batch, what it earned, and what is learned from it.
 
     Attributes:
         keys: data set and row of each image.
-        episode: what was said.
-        judgement: what it earned.
-        lessons: what is learned from it.
+        rollout: what was said.
+        rewards: what it earned.
+        updates: what is learned from it.
     """
 
     keys: list[Key]
-    episode: Episode
-    judgement: Judgement
-    lessons: list[Lesson]
+    rollout: Rollout
+    rewards: GroupRewards
+    updates: list[PolicyUpdate]
 
 
 class GRPO(ChatMethod):
@@ -143,7 +143,7 @@ class GRPO(ChatMethod):
         self.scale, self.iterations, self.seed = scale, iterations, seed
         self.prompts_at_once, self.table_every = prompts_at_once, table_every
         self.known: dict[Key, Sample] = {}
-        self.rollout: Rollout | None = None
+        self.rollout: ScoredRollout | None = None
         self._kept: dict[Key, Record] = {}
         # In lists they are no part of this module: of none of its checkpoints, nor of what trains.
         self._frozen: list[VisionLanguageModel] = []
@@ -238,26 +238,26 @@ class GRPO(ChatMethod):
         self._seconds = {}
         if self.global_step % self.iterations == 0 or self.rollout is None:
             self.rollout = self._roll_out(batch)
-            fresh = (lesson for lesson in self.rollout.lessons if lesson.old is None)
-            self._differ = bool(self._differ) | any(lesson.teaches for lesson in fresh)
-        found = figures(self.paradigm, self.rollout.episode, self.rollout.judgement)
+            fresh = (update for update in self.rollout.updates if update.old is None)
+            self._differ = bool(self._differ) | any(update.teaches for update in fresh)
+        found = figures(self.paradigm, self.rollout.rollout, self.rollout.rewards)
         self._reward = found["reward"]
         losses = []
         with self._clock("loss"):
-            for lesson in self.rollout.lessons:
-                loss, stats = lesson.loss(self.backbone, self.objective)
+            for update in self.rollout.updates:
+                loss, stats = update.loss(self.backbone, self.objective)
                 losses.append(loss)
-                found |= {f"pass{lesson.number}/{name}": each for name, each in stats.items()}
+                found |= {f"pass{update.number}/{name}": each for name, each in stats.items()}
         found |= {f"seconds/{name}": each for name, each in self._seconds.items()}
         parts = {name: torch.tensor(each, device=self.device) for name, each in found.items()}
         return torch.stack(losses).sum(), parts
 
-    def _roll_out(self, batch: Batch) -> Rollout:
+    def _roll_out(self, batch: Batch) -> ScoredRollout:
         keys = list(zip(batch["dataset"], batch["index"].tolist(), strict=True))
         kept, self._kept = self._kept, {}
-        again = Kept(self.backbone, kept, keys) if kept.keys() >= set(keys) else None
+        again = ReplayedCompletions(self.backbone, kept, keys) if kept.keys() >= set(keys) else None
         with self._clock("rollout"):
-            speaker = again or Speaker(
+            sampler = again or CompletionSampler(
                 self.backbone,
                 keys,
                 f"{self.seed}/{self.global_step}",
@@ -265,27 +265,27 @@ class GRPO(ChatMethod):
                 self.prompts_at_once,
             )
             known = [self.known[key] for key in keys]
-            episode = self.paradigm.play(batch, speaker.say, known)
-        judgement = self._judge(episode.groups)
-        lessons = self._lessons(episode, judgement)
-        for place, lesson in enumerate(lessons):
+            rollout = self.paradigm.play(batch, sampler.say, known)
+        rewards = self._judge(rollout.groups)
+        updates = self._updates(rollout, rewards)
+        for place, update in enumerate(updates):
             if self.objective.beta:
                 with self._clock("reference"):
-                    lesson.refer((self._frozen or [self.backbone])[0], self.objective)
+                    update.refer((self._frozen or [self.backbone])[0], self.objective)
             if again:
-                lesson.old = again.old(place, lesson.said.ids.shape[2]).to(self.device)
-        return Rollout(keys, episode, judgement, lessons)
+                update.old = again.old(place, update.said.ids.shape[2]).to(self.device)
+        return ScoredRollout(keys, rollout, rewards, updates)
 
-    def _judge(self, groups: Sequence[Group]) -> Judgement:
+    def _judge(self, groups: Sequence[Group]) -> GroupRewards:
         """Images are ranked against those of all ranks."""
         step = gather_rows(groups, _key)
         keys = [_key(group) for group in step]
         return self.paradigm.judge(step, self.scale).of([keys.index(_key(g)) for g in groups])
 
-    def _lessons(self, episode: Episode, judgement: Judgement) -> list[Lesson]:
-        passes = enumerate(zip(episode.passes, judgement.advantages, strict=True))
+    def _updates(self, rollout: Rollout, rewards: GroupRewards) -> list[PolicyUpdate]:
+        passes = enumerate(zip(rollout.passes, rewards.advantages, strict=True))
         return [
-            Lesson.of(
+            PolicyUpdate.of(
                 number + 1,
                 said(self.backbone, each.chats, each.completions, earned.shape[1]),
                 earned,
@@ -313,8 +313,8 @@ class GRPO(ChatMethod):
         super().on_save_checkpoint(checkpoint)
         checkpoint["taught"] = self.taught.state()
         if self.rollout is not None and self.global_step % self.iterations:
-            said = [each.completions for each in self.rollout.episode.passes]
-            old = [lesson.old for lesson in self.rollout.lessons]
+            said = [each.completions for each in self.rollout.rollout.passes]
+            old = [update.old for update in self.rollout.updates]
             own = records(self.rollout.keys, said, old)
             checkpoint["rollout"] = gather_rows(own, lambda record: record["key"])
 
@@ -334,7 +334,7 @@ class GRPO(ChatMethod):
         said, self._differ = self._differ, None
         if said is None:
             return
-        differ = bool(everyone(torch.tensor([int(said)], device=self.device)).any())
+        differ = bool(all_gather(torch.tensor([int(said)], device=self.device)).any())
         warning = self.taught.note(differ, self._reward)
         if warning and self.global_rank == 0:
             log.warning(warning)
@@ -354,7 +354,7 @@ class GRPO(ChatMethod):
     def rollout_rows(self) -> Iterator[dict[str, str]]:
         """What was said in the last step; see `RolloutTable`."""
         if self.rollout is not None:
-            yield from table(self.paradigm, self.rollout.episode, self.rollout.judgement)
+            yield from table(self.paradigm, self.rollout.rollout, self.rollout.rewards)
 
     @contextmanager
     def _clock(self, phase: str) -> Iterator[None]:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lit_biqa.backbones.base import ImageTextEncoder
 from lit_biqa.data.datamodule import BIQADataModule
-from lit_biqa.distributed import everyone
+from lit_biqa.distributed import all_gather
 from lit_biqa.methods.base import Decay, Method
 from lit_biqa.methods.finite import OnNonfinite
 from lit_biqa.methods.gallery import Gallery
@@ -144,8 +144,8 @@ class RALI(Method):
         images, texts, scale = self.encoder(batch["pixels"], batch["text"])
         ids = image_ids(batch).to(images.device)
         # Every rank computes the loss of the whole batch.
-        images, texts = everyone(images), everyone(texts)
-        loss = contrastive_loss(images, texts, scale, everyone(ids))
+        images, texts = all_gather(images), all_gather(texts)
+        loss = contrastive_loss(images, texts, scale, all_gather(ids))
         return loss, {"scale": scale.detach().squeeze()}
 
     def embed(self, batch: Batch) -> Tensor:

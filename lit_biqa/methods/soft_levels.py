@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lit_biqa.backbones.vision_language import IGNORED, Inputs, VisionLanguageModel
-from lit_biqa.distributed import everyone, gather_rows, share, world
+from lit_biqa.distributed import all_gather, gather_rows, share, world
 from lit_biqa.objectives.likelihood import (
     level_divergence,
     level_probabilities,
@@ -98,7 +98,7 @@ def pairs(names: Sequence[str]) -> tuple[list[int], list[int]]:
 
 def in_order(rows: Tensor) -> Tensor:
     """Rows ``[B]`` of all ranks, as they stand in the batch: ranks take them in turn."""
-    return everyone(rows).view(world()[1], -1).T.flatten()
+    return all_gather(rows).view(world()[1], -1).T.flatten()
 
 
 def names_of(batch: Batch) -> list[str]:

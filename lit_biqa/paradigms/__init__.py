@@ -1,6 +1,6 @@
 """Ways to ask a model about an image and to reward its answers."""
 
-from lit_biqa.paradigms.base import Episode, Judgement, Paradigm, Pass, Say
+from lit_biqa.paradigms.base import GroupRewards, Paradigm, Pass, Rollout, Say
 from lit_biqa.paradigms.one_pass import MultiTask, Score, VisualQuality, WithoutReasoning
 from lit_biqa.paradigms.two_passes import (
     Autoencoder,
@@ -12,12 +12,12 @@ from lit_biqa.paradigms.two_passes import (
 __all__ = [
     "Autoencoder",
     "ChainOfThought",
-    "Episode",
+    "GroupRewards",
     "HumanAligned",
-    "Judgement",
     "MultiTask",
     "Paradigm",
     "Pass",
+    "Rollout",
     "Say",
     "Score",
     "SelfConsistency",

@@ -41,7 +41,7 @@ class Pass:
 
 
 @dataclass(frozen=True, eq=False)
-class Episode:
+class Rollout:
     """All passes over the images of a batch.
 
     Attributes:
@@ -57,7 +57,7 @@ class Episode:
 
 
 @dataclass(frozen=True, eq=False)
-class Judgement:
+class GroupRewards:
     """What groups earn.
 
     Attributes:
@@ -70,10 +70,10 @@ class Judgement:
     parts: dict[str, Tensor]
     advantages: tuple[Tensor, ...]
 
-    def of(self, images: Sequence[int]) -> Judgement:
+    def of(self, images: Sequence[int]) -> GroupRewards:
         """That of some of the P images."""
         chosen = list(images)
-        return Judgement(
+        return GroupRewards(
             self.total[chosen],
             {name: part[chosen] for name, part in self.parts.items()},
             tuple(
@@ -215,7 +215,7 @@ class Paradigm(ABC):
             raise InputError(f"{name}: the second pass is not told what the first has written")
         return chat
 
-    def play(self, batch: Batch, say: Say, known: Sequence[Sample] = ()) -> Episode:
+    def play(self, batch: Batch, say: Say, known: Sequence[Sample] = ()) -> Rollout:
         """Go through all passes.
 
         Args:
@@ -231,16 +231,16 @@ class Paradigm(ABC):
         said = say(chats, self.group)
         groups = [_group(batch, row, said[row], known) for row in rows]
         if not self.second:
-            return Episode((Pass(chats, said),), groups, [])
+            return Rollout((Pass(chats, said),), groups, [])
         handed = [self.hand_over(one.text) for answers in said for one in answers]
         asked = [None if text is None else self.second_question(text) for text in handed]
         answered = say(asked, self.second)
         for row, group in enumerate(groups):
             own = answered[row * self.group : (row + 1) * self.group]
             groups[row] = replace(group, second=tuple(map(tuple, own)))
-        return Episode((Pass(chats, said), Pass(asked, answered)), groups, handed)
+        return Rollout((Pass(chats, said), Pass(asked, answered)), groups, handed)
 
-    def judge(self, groups: Sequence[Group], scale: Scale = "group") -> Judgement:
+    def judge(self, groups: Sequence[Group], scale: Scale = "group") -> GroupRewards:
         """Rewards and advantages of the groups of a step, of all ranks.
 
         Args:
@@ -250,12 +250,12 @@ class Paradigm(ABC):
         rewards, parts = total(self.slots, groups)
         first = torch.stack([self._credited(part, parts, scale) for part in PARTS], 2)
         if not self.second:
-            return Judgement(rewards, parts, (first,))
+            return GroupRewards(rewards, parts, (first,))
         if self.second == 1:
             second = advantages(rewards, scale).reshape(-1, 1)
         else:
             second = self._of_second(groups, scale)
-        return Judgement(rewards, parts, (first, second[..., None].expand(-1, -1, 2)))
+        return GroupRewards(rewards, parts, (first, second[..., None].expand(-1, -1, 2)))
 
     def _credited(self, part: str, parts: Mapping[str, Tensor], scale: Scale) -> Tensor:
         """Advantages ``[P, G]`` of the slots that credit the reasoning, or the rating."""

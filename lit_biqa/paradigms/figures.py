@@ -1,4 +1,4 @@
-"""What is told of an episode: figures of a step, and a table of what was said."""
+"""What is told of a rollout: figures of a step, and a table of what was said."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from lit_biqa.paradigms.base import Episode, Judgement, Paradigm
+from lit_biqa.paradigms.base import GroupRewards, Paradigm, Rollout
 from lit_biqa.text.leakage import leaks
 from lit_biqa.text.parsing import read
 from lit_biqa.types import Completion
 
 
-def figures(paradigm: Paradigm, episode: Episode, judgement: Judgement) -> dict[str, float]:
-    """Means over an episode.
+def figures(paradigm: Paradigm, rollout: Rollout, rewards: GroupRewards) -> dict[str, float]:
+    """Means over a rollout.
 
     Returns:
         ``reward`` and ``reward/SLOT``, without weights (that of a format is the format rate);
@@ -23,13 +23,13 @@ def figures(paradigm: Paradigm, episode: Episode, judgement: Judgement) -> dict[
         looked for, ``unparsed``, the share without one; of what was handed on ``nothing_handed``,
         the share that was nothing, and ``leaks``, the share of the rest that names a rating.
     """
-    found = {"reward": _mean(judgement.total)}
-    found |= {f"reward/{name}": _mean(part) for name, part in judgement.parts.items()}
-    same = (judgement.total == judgement.total[:, :1]).all(1)
+    found = {"reward": _mean(rewards.total)}
+    found |= {f"reward/{name}": _mean(part) for name, part in rewards.parts.items()}
+    same = (rewards.total == rewards.total[:, :1]).all(1)
     found["zero_variance"] = _mean(same)
-    for number, (each, form) in enumerate(zip(episode.passes, paradigm.forms, strict=True), 1):
+    for number, (each, form) in enumerate(zip(rollout.passes, paradigm.forms, strict=True), 1):
         said = [one for answers in each.completions for one in answers]
-        rated = _rated(episode, number)
+        rated = _rated(rollout, number)
         told: dict[str, list[int]] = {
             "length": [len(one.ids) for one in said],
             "truncated": [not one.finished for one in said],
@@ -37,16 +37,16 @@ def figures(paradigm: Paradigm, episode: Episode, judgement: Judgement) -> dict[
         if form is not None:
             told["unparsed"] = [read(one.text, form).status != "ok" for one in rated]
         found |= {f"pass{number}/{name}": _mean(values) for name, values in told.items()}
-    if episode.handed:
-        texts = [text for text in episode.handed if text is not None]
-        found["nothing_handed"] = 1 - len(texts) / len(episode.handed)
+    if rollout.handed:
+        texts = [text for text in rollout.handed if text is not None]
+        found["nothing_handed"] = 1 - len(texts) / len(rollout.handed)
         found["leaks"] = _mean([leaks(text) for text in texts])
     return found
 
 
-def _rated(episode: Episode, number: int) -> list[Completion]:
+def _rated(rollout: Rollout, number: int) -> list[Completion]:
     """What was said in a pass about images whose rating, not degradation, was asked for."""
-    groups = [group for group in episode.groups if group.degradation is None]
+    groups = [group for group in rollout.groups if group.degradation is None]
     if number == 1:
         return [one for group in groups for one in group.completions]
     return [one for group in groups for answers in group.second for one in answers]
@@ -57,19 +57,19 @@ def _mean(values: Tensor | Sequence[int]) -> float:
     return float(numbers.mean()) if numbers.numel() else 0.0
 
 
-def table(paradigm: Paradigm, episode: Episode, judgement: Judgement) -> Iterator[dict[str, str]]:
+def table(paradigm: Paradigm, rollout: Rollout, rewards: GroupRewards) -> Iterator[dict[str, str]]:
     """One row for each completion of the first pass: image, MOS, rewards and texts.
 
     Args:
         paradigm: that was followed.
-        episode: what was said.
-        judgement: what it earned.
+        rollout: what was said.
+        rewards: what it earned.
     """
-    for place, group in enumerate(episode.groups):
+    for place, group in enumerate(rollout.groups):
         for number, said in enumerate(group.completions):
             row = {"image": f"{group.dataset} {group.index}", "MOS": f"{group.mos:.2f}"}
-            row["reward"] = f"{float(judgement.total[place, number]):.2f}"
-            for name, part in judgement.parts.items():
+            row["reward"] = f"{float(rewards.total[place, number]):.2f}"
+            for name, part in rewards.parts.items():
                 row[name] = f"{float(part[place, number]):.2f}"
             row["said"] = _shown(said)
             if paradigm.second:

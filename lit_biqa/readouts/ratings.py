@@ -13,7 +13,7 @@ from lit_biqa.paradigms import Paradigm
 from lit_biqa.readouts.base import Readout, Verdict
 from lit_biqa.readouts.expected import digits, expected_ratings
 from lit_biqa.rollout.engine import Sampling
-from lit_biqa.rollout.speaker import Speaker
+from lit_biqa.rollout.sampler import CompletionSampler
 from lit_biqa.tasks import pixels_of
 from lit_biqa.text import prompts
 from lit_biqa.text.leakage import Mode, leaks, mask
@@ -102,15 +102,15 @@ class Rated(Readout):
         """See `Readout`."""
         rows = range(len(batch["index"]))
         keys = list(zip(batch["dataset"], batch["index"].tolist(), strict=True))
-        speaker = Speaker(model, keys, f"read/{self.seed}", self.sampling, self.at_once)
+        sampler = CompletionSampler(model, keys, f"read/{self.seed}", self.sampling, self.at_once)
         chats: list[Chat | None] = [self._first(batch, row) for row in rows]
         start = time.perf_counter()
-        said = speaker.say(chats, self.answers)
+        said = sampler.say(chats, self.answers)
         found = {}
         if self.form is not None:
             found["image"] = self._verdicts(model, chats, said, self.form, start)
         for name, texts in self._handed([answers[0].text for answers in said]).items():
-            found[name] = self._from_text(model, speaker, texts)
+            found[name] = self._from_text(model, sampler, texts)
         return {f"{self.prefix}{name}": verdicts for name, verdicts in found.items()}
 
     def _first(self, batch: Batch, row: int) -> Chat:
@@ -136,11 +136,11 @@ class Rated(Readout):
         return (before_think(text) or "").strip() or None
 
     def _from_text(
-        self, model: VisionLanguageModel, speaker: Speaker, texts: Sequence[str | None]
+        self, model: VisionLanguageModel, sampler: CompletionSampler, texts: Sequence[str | None]
     ) -> list[Verdict]:
         chats = [None if text is None else self._second(text) for text in texts]
         start = time.perf_counter()
-        said = speaker.say(chats, self.answers)
+        said = sampler.say(chats, self.answers)
         return self._verdicts(model, chats, said, "json", start, texts)
 
     def _second(self, text: str) -> Chat:

@@ -16,7 +16,7 @@ _NOTHING = ask(".")  # keeps the place of a chat that was not asked
 
 
 @dataclass(frozen=True, eq=False)
-class Said:
+class CompletionTokens:
     """R chats with n completions of each.
 
     Attributes:
@@ -38,7 +38,7 @@ def said(
     chats: Sequence[Chat | None],
     completions: Sequence[Sequence[Completion]],
     n: int,
-) -> Said:
+) -> CompletionTokens:
     """Bring chats and completions into tensors, on the model's device.
 
     Args:
@@ -57,7 +57,7 @@ def said(
             mask[row, place, :length] = True
             rating[row, place, answer_at(model, one) : length] = True
     inputs = model.encode([chat or _NOTHING for chat in chats]).to(model.device)
-    return Said(inputs, *(each.to(model.device) for each in (ids, mask, rating)))
+    return CompletionTokens(inputs, *(each.to(model.device) for each in (ids, mask, rating)))
 
 
 def answer_at(model: VisionLanguageModel, said: Completion) -> int:

@@ -135,7 +135,7 @@ class Written(Script):
 
 
 def scripted(monkeypatch: pytest.MonkeyPatch, script: Script) -> None:
-    monkeypatch.setattr(grpo, "Speaker", lambda *_: script)
+    monkeypatch.setattr(grpo, "CompletionSampler", lambda *_: script)
 
 
 def gradients(model: VisionLanguageModel) -> dict[str, Tensor]:
@@ -147,10 +147,10 @@ def gradients(model: VisionLanguageModel) -> dict[str, Tensor]:
 def restated(made: GRPO) -> Tensor:
     """The loss, each completion behind its whole prompt by itself, all logits at once."""
     assert made.rollout is not None
-    episode, judgement = made.rollout.episode, made.rollout.judgement
+    rollout, group_rewards = made.rollout.rollout, made.rollout.rewards
     losses = []
     for said, earned, trained in zip(
-        episode.passes, judgement.advantages, made.paradigm.updates, strict=False
+        rollout.passes, group_rewards.advantages, made.paradigm.updates, strict=False
     ):
         rows = zip(said.chats, said.completions, earned, strict=True)
         each = [
@@ -250,10 +250,10 @@ def test_other_aggregations_divide_by_all_tokens_or_the_budget(
     loss, _ = made.compute_loss(images(qwen))
     qwen.zero_grad()
     assert made.rollout is not None
-    (lesson,) = made.rollout.lessons
-    counted = lesson.said.mask.flatten(0, 1)
+    (update,) = made.rollout.updates
+    counted = update.said.mask.flatten(0, 1)
     sizes = {"dapo": int(counted.sum()), "dr_grpo": 6 * 100}
-    expected = -(lesson.advantages * counted).sum() / sizes[aggregation]
+    expected = -(update.advantages * counted).sum() / sizes[aggregation]
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
@@ -267,15 +267,15 @@ def test_later_updates_are_measured_against_the_policy_that_spoke(
     monkeypatch.setattr(LightningModule, "global_step", 0)
     data = images(model)
     _, first = made.compute_loss(data)
-    old = [lesson.old for lesson in made.rollout.lessons]  # type: ignore[union-attr]
+    old = [update.old for update in made.rollout.updates]  # type: ignore[union-attr]
     with torch.no_grad():
         for weight in model.parameters():
             weight.mul_(1.01)
     monkeypatch.setattr(LightningModule, "global_step", 1)
     _, second = made.compute_loss(data)
     assert made.rollout is not None
-    for lesson, before in zip(made.rollout.lessons, old, strict=True):
-        assert lesson.old is before is not None
+    for update, before in zip(made.rollout.updates, old, strict=True):
+        assert update.old is before is not None
     assert float(first["pass1/ratio"]) == pytest.approx(1)
     assert abs(float(second["pass1/ratio"]) - 1) > 1e-4
     assert second["reward"] == first["reward"]
@@ -293,12 +293,12 @@ def test_a_checkpoint_holds_what_is_still_to_be_learned_from(
     checkpoint: dict[str, Any] = {}
     made.on_save_checkpoint(checkpoint)
     again.on_load_checkpoint(checkpoint)
-    monkeypatch.setattr(grpo, "Speaker", None)  # nothing new is said
+    monkeypatch.setattr(grpo, "CompletionSampler", None)  # nothing new is said
     loss, _ = again.compute_loss(data)
     qwen.zero_grad()
     assert made.rollout is not None and again.rollout is not None
-    assert again.rollout.episode.groups == made.rollout.episode.groups
-    for one, other in zip(again.rollout.lessons, made.rollout.lessons, strict=True):
+    assert again.rollout.rollout.groups == made.rollout.rollout.groups
+    for one, other in zip(again.rollout.updates, made.rollout.updates, strict=True):
         assert one.old is not None and other.old is not None
         assert torch.equal(one.old, other.old) and torch.equal(one.advantages, other.advantages)
     assert loss.item() == made.compute_loss(data)[0].item()
@@ -353,7 +353,7 @@ def said(made: GRPO, data: Batch) -> list[tuple[Completion, ...]]:
     made.compute_loss(data)
     made.backbone.zero_grad()
     assert made.rollout is not None
-    return [group.completions for group in made.rollout.episode.groups]
+    return [group.completions for group in made.rollout.rollout.groups]
 
 
 def test_settings_out_of_range_are_refused() -> None:

@@ -59,7 +59,7 @@ def read(
     monkeypatch: pytest.MonkeyPatch, readout: Rated, seen: Sequence[str], told: Sequence[str]
 ) -> tuple[dict[str, Verdict], list[str]]:
     script = Scripted(seen, told)
-    monkeypatch.setattr("lit_biqa.rollout.speaker.generate", script)
+    monkeypatch.setattr("lit_biqa.rollout.sampler.generate", script)
     found = readout.read(None, batch())  # type: ignore[arg-type]
     assert tuple(found) == readout.conditions
     return {name: verdicts[0] for name, verdicts in found.items()}, script.asked

@@ -47,7 +47,7 @@ def _share(rows: Any, row: int, count: int) -> Any:
     return rows[row * size : (row + 1) * size]
 
 
-class Kept:
+class ReplayedCompletions:
     """Says again what was said about images.
 
     Args:

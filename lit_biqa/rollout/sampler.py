@@ -10,7 +10,7 @@ from lit_biqa.rollout.engine import Sampling, generate
 from lit_biqa.types import Chat, Completion
 
 
-class Speaker:
+class CompletionSampler:
     """Answers the chats of one pass after another.
 
     What is said follows from the name of the step, the pass, the image and the chat's place among

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from lit_biqa.backbones.vision_language import VisionLanguageModel
-from lit_biqa.distributed import everyone, world
+from lit_biqa.distributed import all_gather, world
 from lit_biqa.objectives.policy import Aggregation, policy_loss
 from lit_biqa.rollout.log_probs import accumulated_loss, completion_log_probs
-from lit_biqa.rollout.tokens import Said
+from lit_biqa.rollout.tokens import CompletionTokens
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,13 @@ class Objective:
             mask: of this rank's tokens ``[N, T]``; completions without any do not count.
         """
         counts = torch.stack([mask.any(1).sum(), mask.sum()])[None]
-        completions, tokens = map(int, everyone(counts).sum(0))
+        completions, tokens = map(int, all_gather(counts).sum(0))
         of = {"grpo": completions, "dapo": tokens, "dr_grpo": completions * self.budget}
         return max(1, of[self.aggregation]) / world()[1]
 
 
 @dataclass(eq=False)
-class Lesson:
+class PolicyUpdate:
     """A pass that is learned from.
 
     Attributes:
@@ -63,13 +63,13 @@ class Lesson:
     """
 
     number: int
-    said: Said
+    said: CompletionTokens
     advantages: Tensor
     old: Tensor | None = None
     reference: Tensor | None = None
 
     @classmethod
-    def of(cls, number: int, said: Said, earned: Tensor) -> Lesson:
+    def of(cls, number: int, said: CompletionTokens, earned: Tensor) -> PolicyUpdate:
         """From advantages ``[R, n, 2]`` of each completion's reasoning and rating."""
         earned = earned.to(said.ids.device)
         by_token = torch.where(said.rating, earned[..., 1, None], earned[..., 0, None])
