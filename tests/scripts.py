@@ -53,8 +53,8 @@ class Script:
         self.passes = list(passes)
         self.asked: list[Sequence[Chat | None]] = []
 
-    def say(self, chats: Sequence[Chat | None], n: int) -> list[list[Completion]]:
-        """See `lit_biqa.paradigms.Say`."""
+    def sample(self, chats: Sequence[Chat | None], n: int) -> list[list[Completion]]:
+        """See `lit_biqa.paradigms.Sampler`."""
         texts = self.passes[len(self.asked)]
         self.asked.append(chats)
         assert [len(some) for some in texts] == [n if chat else 0 for chat in chats]
@@ -106,6 +106,6 @@ class Plain(Paradigm):
         """See `Paradigm`."""
         return ask("Describe.", pixels_of(batch, row))
 
-    def hand_over(self, text: str) -> str | None:
+    def extract_caption(self, text: str) -> str | None:
         """See `Paradigm`."""
         return text.strip() or None

@@ -49,8 +49,8 @@ def test_score() -> None:
         ]
     )
     paradigm = Score(group=4)
-    rollout = paradigm.play(batch([4.0, 2.0], [PIXELS] * 2), script.say)
-    group_rewards = paradigm.judge(rollout.groups)
+    rollout = paradigm.run(batch([4.0, 2.0], [PIXELS] * 2), script.sample)
+    group_rewards = paradigm.reward(rollout.groups)
     assert group_rewards.total.tolist() == [[2, 1, 1, 0], [2, 2, 2, 2]]
     assert group_rewards.parts["format"].tolist() == [[1, 0, 1, 0], [1, 1, 1, 1]]
     (earned,) = group_rewards.advantages
@@ -69,9 +69,9 @@ def test_score() -> None:
 def test_visual_quality_ranks_images() -> None:
     script = Script([["<think>a</think> <answer>4</answer>"] * 2, ["<answer>2</answer>"] * 2])
     paradigm = VisualQuality(group=2)
-    groups = paradigm.play(batch([4.2, 1.7], [PIXELS] * 2), script.say).groups
+    groups = paradigm.run(batch([4.2, 1.7], [PIXELS] * 2), script.sample).groups
     ranked = PairwiseRanking()(groups)
-    assert torch.allclose(paradigm.judge(groups).total, ranked + torch.tensor([[1.0], [0.0]]))
+    assert torch.allclose(paradigm.reward(groups).total, ranked + torch.tensor([[1.0], [0.0]]))
     assert paradigm.forms == ("number",)
     asked = script.asked[0][0]
     assert asked is not None and [m.role for m in asked.messages] == ["user"]
@@ -88,8 +88,8 @@ def test_multi_task_asks_each_image_for_what_is_known_of_it() -> None:
     paradigm = MultiTask(group=2)
     assert paradigm.suited([rated, degraded, replace(rated, mos=math.nan)]) == [rated, degraded]
     images = batch([math.nan, 2.0], [PIXELS] * 2)
-    rollout = paradigm.play(images, script.say, [degraded, rated])
-    group_rewards = paradigm.judge(rollout.groups)
+    rollout = paradigm.run(images, script.sample, [degraded, rated])
+    group_rewards = paradigm.reward(rollout.groups)
     assert group_rewards.total.tolist() == [[1.25, 2], [2, 0]]
     asked = [chat.messages[-1].text for chat in script.asked[0] if chat]
     assert prompts.DEGRADATION in asked[0] and prompts.SCORE in asked[1]
@@ -101,8 +101,8 @@ def test_without_reasoning_the_answer_is_all() -> None:
     said = '<answer>\n{"rating": 4.1}\n</answer>'
     script = Script([[said, answer(4.1)]])
     paradigm = WithoutReasoning(group=2)
-    groups = paradigm.play(batch([4.0], [PIXELS]), script.say).groups
-    assert paradigm.judge(groups).total.tolist() == [[2, 1]]
+    groups = paradigm.run(batch([4.0], [PIXELS]), script.sample).groups
+    assert paradigm.reward(groups).total.tolist() == [[2, 1]]
     asked = script.asked[0][0]
     assert asked is not None and "without any reasoning" in asked.messages[0].text
 
@@ -114,8 +114,8 @@ def test_chain_of_thought() -> None:
         [[answer(4.0), '<answer>{"rating": 4.175}</answer>'], [answer(1.0), "none"]],
     )
     paradigm = ChainOfThought(group=2, second=2)
-    rollout = paradigm.play(batch([4.0], [PIXELS]), script.say)
-    group_rewards = paradigm.judge(rollout.groups)
+    rollout = paradigm.run(batch([4.0], [PIXELS]), script.sample)
+    group_rewards = paradigm.reward(rollout.groups)
     assert group_rewards.total[0].tolist() == near(1.0, 0.25)
     assert group_rewards.parts["score"][0].tolist() == near(0.75, 0.0)
     first, second = group_rewards.advantages
@@ -132,8 +132,8 @@ def test_chain_of_thought() -> None:
 def test_an_unparsable_caption_keeps_its_place() -> None:
     script = Script([["<answer>3</answer>", "noise"]], [[], [answer(4.0), answer(1.0)]])
     paradigm = ChainOfThought(group=2, second=2)
-    rollout = paradigm.play(batch([4.0], [PIXELS]), script.say)
-    group_rewards = paradigm.judge(rollout.groups)
+    rollout = paradigm.run(batch([4.0], [PIXELS]), script.sample)
+    group_rewards = paradigm.reward(rollout.groups)
     assert rollout.handed == [None, "noise"] and script.asked[1][0] is None
     assert group_rewards.total[0].tolist() == near(0.0, 1.0)
     assert group_rewards.advantages[1][..., 0].tolist()[0] == [0, 0]
@@ -150,8 +150,8 @@ def test_self_consistency() -> None:
         [[answer(2.175)], [answer(2.0)], []],
     )
     paradigm = SelfConsistency(group=3)
-    rollout = paradigm.play(batch([2.0], [PIXELS]), script.say)
-    group_rewards = paradigm.judge(rollout.groups)
+    rollout = paradigm.run(batch([2.0], [PIXELS]), script.sample)
+    group_rewards = paradigm.reward(rollout.groups)
     rewards = [1 + 0.5 + 0.5, 0 + 0.5 + 1, 0]
     assert group_rewards.total[0].tolist() == near(*rewards)
     assert group_rewards.advantages[0][0, :, 0].tolist() == near(*spread(rewards))
@@ -167,8 +167,8 @@ def test_masked_credit_tells_reasoning_from_rating() -> None:
     said = [described("dark", 2.0), described("grey", 3.0)]
     script = Script([said], [[answer(3.0)], [answer(2.0)]])
     paradigm = SelfConsistency(group=2, reward_credit="masked")
-    groups = paradigm.play(batch([2.0], [PIXELS]), script.say).groups
-    (earned, second) = paradigm.judge(groups).advantages
+    groups = paradigm.run(batch([2.0], [PIXELS]), script.sample).groups
+    (earned, second) = paradigm.reward(groups).advantages
     assert earned[0, :, 0].tolist() == near(*spread([0 + 0.5, 1 + 0.5]))
     assert earned[0, :, 1].tolist() == near(*spread([1 + 0.5, 0 + 0.5]))
     assert (second == 0).all()
@@ -180,7 +180,7 @@ def test_autoencoder_tells_the_mos_in_training_alone() -> None:
         [["blurred", "too dark"]], [[answer(3.7)], ['<answer>{"rating": 3.7}</answer>']]
     )
     paradigm = Autoencoder(group=2)
-    group_rewards = paradigm.judge(paradigm.play(images, script.say).groups)
+    group_rewards = paradigm.reward(paradigm.run(images, script.sample).groups)
     assert group_rewards.total[0].tolist() == near(1.5, 1.0)
     told = script.asked[0][0]
     assert told is not None and "rated as 3.7." in told.messages[-1].text
@@ -203,8 +203,8 @@ def test_human_aligned() -> None:
     script = Script([said], [[answer(2.0)], [answer(2.0)]])
     paradigm = HumanAligned(group=2)
     sample = Sample("own", "all", 10, "0.png", None, 2.0, texts=("dark dog", "a b c d e f g h"))
-    rollout = paradigm.play(batch([2.0], [PIXELS]), script.say, [sample])
-    group_rewards = paradigm.judge(rollout.groups)
+    rollout = paradigm.run(batch([2.0], [PIXELS]), script.sample, [sample])
+    group_rewards = paradigm.reward(rollout.groups)
     # Four words, "sharp" of the reasoning among them: "dark dog" shares two of them and all of its.
     assert group_rewards.parts["human"][0].tolist() == near(2 / 3, 2 / 11)
     assert group_rewards.total[0].tolist() == near(2.5 + 2 / 3, 2.5 + 2 / 11)
@@ -235,10 +235,10 @@ def test_annotations_are_the_references(tmp_path: Path) -> None:
 def test_completions_without_a_rating_earn_no_score(said: str, kind: type[Paradigm]) -> None:
     paradigm = kind(group=2)  # type: ignore[call-arg]
     again = [said] * paradigm.second
-    handed = paradigm.hand_over(said)
+    handed = paradigm.extract_caption(said)
     second = [again if paradigm.second and handed is not None else []] * 2
-    groups = paradigm.play(batch([3.0], [PIXELS]), Script([[said] * 2], second).say).groups
-    group_rewards = paradigm.judge(groups)
+    groups = paradigm.run(batch([3.0], [PIXELS]), Script([[said] * 2], second).sample).groups
+    group_rewards = paradigm.reward(groups)
     assert group_rewards.parts["score"].tolist() == [[0, 0]]
     assert all((each == 0).all() for each in group_rewards.advantages)
 
@@ -257,12 +257,12 @@ def test_settings_that_teach_nothing_are_refused() -> None:
 class Forgetful(SelfConsistency):
     """As the released code: the caption never enters the second question."""
 
-    def again(self, text: str) -> Chat:
+    def second_prompt(self, text: str) -> Chat:
         return ask(prompts.second_pass("{caption}"))
 
 
 class Seeing(SelfConsistency):
-    def again(self, text: str) -> Chat:
+    def second_prompt(self, text: str) -> Chat:
         return ask(text, PIXELS)
 
 
@@ -278,7 +278,7 @@ def test_a_second_pass_is_told_the_caption_and_sees_no_image() -> None:
 def test_a_completion_stays_what_it_was() -> None:
     said = Completion((1, 2), "dark", finished=False)
     paradigm = Score(group=2)
-    rollout = paradigm.play(batch([3.0], [PIXELS]), lambda chats, n: [[said] * n])
-    told = figures(paradigm, rollout, paradigm.judge(rollout.groups))
+    rollout = paradigm.run(batch([3.0], [PIXELS]), lambda chats, n: [[said] * n])
+    told = figures(paradigm, rollout, paradigm.reward(rollout.groups))
     assert told["pass1/truncated"] == 1 and told["pass1/length"] == 2
-    assert next(table(paradigm, rollout, paradigm.judge(rollout.groups)))["said"].endswith("off]")
+    assert next(table(paradigm, rollout, paradigm.reward(rollout.groups)))["said"].endswith("off]")

@@ -22,8 +22,7 @@ from torch import Tensor, nn
 from lit_biqa.backbones.tiny_chat import TinyQwenVL
 from lit_biqa.data.datamodule import BIQADataModule
 from lit_biqa.methods.grpo import GRPO
-from lit_biqa.paradigms import Rollout, VisualQuality
-from lit_biqa.paradigms.base import Say
+from lit_biqa.paradigms import Rollout, Sampler, VisualQuality
 from lit_biqa.rewards import Format, Reward, Slot
 from lit_biqa.rollout.engine import Sampling
 from lit_biqa.text import prompts
@@ -156,14 +155,14 @@ class Asked(VisualQuality):
         super().__init__(*slots, question=QUESTION, group=steps.group)
         self.steps = steps
 
-    def play(self, batch: Batch, say: Say, known: Sequence[Sample] = ()) -> Rollout:
+    def run(self, batch: Batch, sample: Sampler, known: Sequence[Sample] = ()) -> Rollout:
         """See `Paradigm`."""
 
         def recite(chats: Sequence[Chat | None], n: int) -> list[list[Completion]]:
             told = (self.steps.told(image) for image in batch["index"].tolist())
             return [[Completion(tuple(ids), "", False) for ids in some] for some in told]
 
-        return super().play(batch, recite if self.steps.recited else say, known)
+        return super().run(batch, recite if self.steps.recited else sample, known)
 
 
 class Ours:

@@ -120,7 +120,7 @@ class AutoChat(TemplatedModel):
         """Positions ``[1, L]``."""
         return torch.arange(len(image))[None]
 
-    def see(self, pixels: Sequence[Tensor]) -> Tensor:
+    def image_features(self, pixels: Sequence[Tensor]) -> Tensor:
         """``[3, H, W]`` each to ``[n * positions, D]``."""
         stacked = torch.stack(list(pixels)).to(self.model.dtype)
         features = self.model.get_image_features(pixel_values=stacked).pooler_output

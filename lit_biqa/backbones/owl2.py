@@ -97,7 +97,7 @@ class MplugOwl2(VisionLanguageModel):
         ids = compact.clamp_min(0).repeat_interleave(widths)
         return Row(ids, image, torch.arange(len(ids))[None])
 
-    def see(self, pixels: Sequence[Tensor]) -> Tensor:
+    def image_features(self, pixels: Sequence[Tensor]) -> Tensor:
         """``[3, S, S]`` each to ``[n * positions, D]``."""
         return self.model.model.encode_images(torch.stack(list(pixels))).flatten(0, 1)
 

@@ -97,7 +97,7 @@ class QwenVL(TemplatedModel):
         height, width = (side // 2 for side in pixels.shape[:2])
         return grid_positions(int(image.int().argmax()), height, width, len(image))
 
-    def see(self, pixels: Sequence[Tensor]) -> Tensor:
+    def image_features(self, pixels: Sequence[Tensor]) -> Tensor:
         """Patches ``[height, width, values]`` each to ``[height * width / 4 of all, D]``."""
         grids = torch.tensor([(1, *image.shape[:2]) for image in pixels])
         patches = torch.cat([image.flatten(0, 1) for image in pixels])

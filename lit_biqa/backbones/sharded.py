@@ -62,7 +62,7 @@ class Sharded(nn.Module):
         self.together = mesh.get_group()
 
     @contextmanager
-    def gathered(self) -> Iterator[None]:
+    def unsharded(self) -> Iterator[None]:
         """Weights of all blocks brought together once, for many calls of one rollout.
 
         Within it ranks need not keep step with each other. It does nothing where nothing is

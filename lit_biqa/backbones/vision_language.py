@@ -104,7 +104,7 @@ class VisionLanguageModel(Sharded, ABC):
         """Text of tokens that the assistant said, without end token."""
 
     @abstractmethod
-    def see(self, pixels: Sequence[Tensor]) -> Tensor:
+    def image_features(self, pixels: Sequence[Tensor]) -> Tensor:
         """What the decoder is shown of images: ``[positions of all images, D]``."""
 
     @abstractmethod
@@ -138,7 +138,7 @@ class VisionLanguageModel(Sharded, ABC):
         """
 
         def step(ids: Tensor, positions: Tensor, prefix: Growing) -> Tensor:
-            embeds, places = self.words(ids[:, None]), positions[..., None]
+            embeds, places = self.token_embedding(ids[:, None]), positions[..., None]
             hidden: Tensor = self.decode(embeds, None, places, prefix=prefix).last_hidden_state
             return hidden[:, -1]
 
@@ -164,7 +164,7 @@ class VisionLanguageModel(Sharded, ABC):
         """
 
     @property
-    def words(self) -> nn.Embedding:
+    def token_embedding(self) -> nn.Embedding:
         """Of tokens, ``[V, D]``."""
         words: nn.Embedding = self.model.get_input_embeddings()
         return words
@@ -260,7 +260,7 @@ class VisionLanguageModel(Sharded, ABC):
         Raises:
             InputError: if gradients are asked for and only what sees images is trained.
         """
-        embeds: Tensor = self.words(inputs.ids)
+        embeds: Tensor = self.token_embedding(inputs.ids)
         seen = [pixels for pixels in inputs.pixels if pixels is not None]
         if not self.anyone(bool(seen)):
             if torch.is_grad_enabled() and "language" not in self.tuning.parts:
@@ -272,9 +272,9 @@ class VisionLanguageModel(Sharded, ABC):
         if not seen:
             # The others wait for this rank's share of the tower, forward and backward.
             blank = self.image_transform(Image.new("RGB", (56, 56)))
-            return embeds + 0 * self.see([blank.to(embeds.device)]).sum(), inputs.image
+            return embeds + 0 * self.image_features([blank.to(embeds.device)]).sum(), inputs.image
         if self._remembered is None:
-            features = self.see(seen)
+            features = self.image_features(seen)
         else:
             widths = [width for width in inputs.image.sum(1).tolist() if width]
             features = self._remembered(seen, widths)
@@ -282,7 +282,7 @@ class VisionLanguageModel(Sharded, ABC):
         return embeds.masked_scatter(places, features.to(embeds.dtype)), inputs.image
 
     @contextmanager
-    def remembering(self) -> Iterator[None]:
+    def cache_image_features(self) -> Iterator[None]:
         """Within it what is made of an image is made once, for all that is asked about it.
 
         It does nothing where the parts that see images are trained, or sharded: ranks would call
@@ -291,7 +291,7 @@ class VisionLanguageModel(Sharded, ABC):
         seeing = [module for part in SEEING for module in self.parts[part]]
         trained = any(weight.requires_grad for module in seeing for weight in module.parameters())
         if not trained and self.together is None:
-            self._remembered = Remembered(self.see)
+            self._remembered = Remembered(self.image_features)
         try:
             yield
         finally:

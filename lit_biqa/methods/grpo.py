@@ -170,7 +170,7 @@ class GRPO(ChatMethod):
                 "second pass sees no image; train the language part"
             )
         if self.paradigm.second:
-            asked = len(self.backbone.row(self.paradigm.again("")).ids)
+            asked = len(self.backbone.row(self.paradigm.second_prompt("")).ids)
             self.backbone.check_length(asked + self.sampling.budget, self.sampling.budget)
         self._choose(self.data.samples)
         self.data.repeats = self.iterations
@@ -231,7 +231,7 @@ class GRPO(ChatMethod):
 
     def compute_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The policy loss, on what is said now or was said some steps ago."""
-        with self.backbone.remembering():
+        with self.backbone.cache_image_features():
             return self._loss(batch)
 
     def _loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
@@ -265,7 +265,7 @@ class GRPO(ChatMethod):
                 self.prompts_at_once,
             )
             known = [self.known[key] for key in keys]
-            rollout = self.paradigm.play(batch, sampler.say, known)
+            rollout = self.paradigm.run(batch, sampler.sample, known)
         rewards = self._judge(rollout.groups)
         updates = self._updates(rollout, rewards)
         for place, update in enumerate(updates):
@@ -280,7 +280,7 @@ class GRPO(ChatMethod):
         """Images are ranked against those of all ranks."""
         step = gather_rows(groups, _key)
         keys = [_key(group) for group in step]
-        return self.paradigm.judge(step, self.scale).of([keys.index(_key(g)) for g in groups])
+        return self.paradigm.reward(step, self.scale).of([keys.index(_key(g)) for g in groups])
 
     def _updates(self, rollout: Rollout, rewards: GroupRewards) -> list[PolicyUpdate]:
         passes = enumerate(zip(rollout.passes, rewards.advantages, strict=True))

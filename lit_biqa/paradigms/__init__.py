@@ -1,6 +1,6 @@
 """Ways to ask a model about an image and to reward its answers."""
 
-from lit_biqa.paradigms.base import GroupRewards, Paradigm, Pass, Rollout, Say
+from lit_biqa.paradigms.base import GroupRewards, Paradigm, Pass, Rollout, Sampler
 from lit_biqa.paradigms.one_pass import MultiTask, Score, VisualQuality, WithoutReasoning
 from lit_biqa.paradigms.two_passes import (
     Autoencoder,
@@ -18,7 +18,7 @@ __all__ = [
     "Paradigm",
     "Pass",
     "Rollout",
-    "Say",
+    "Sampler",
     "Score",
     "SelfConsistency",
     "VisualQuality",

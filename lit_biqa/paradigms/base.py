@@ -19,7 +19,7 @@ from lit_biqa.types import IMAGE, Batch, Chat, Completion, Group, InputError, Sa
 
 RewardCredit = Literal["shared", "masked"]
 
-Say = Callable[[Sequence[Chat | None], int], Sequence[Sequence[Completion]]]
+Sampler = Callable[[Sequence[Chat | None], int], Sequence[Sequence[Completion]]]
 """Lets a model speak: chats, a ``None`` among them is asked nothing, and completions of each."""
 
 _NEAR = 5e-3  # half of the last of two decimals
@@ -87,7 +87,8 @@ class Paradigm(ABC):
     """How a model is asked about an image, and what its answers are rewarded for.
 
     The first pass sees the image. What it writes may be handed on to a second, which sees that
-    text alone. A subclass says what is asked (:meth:`first`), what is handed on (:meth:`hand_over`)
+    text alone. A subclass says what is asked (:meth:`first`), what is handed on
+    (:meth:`extract_caption`)
     and which slots there are; slots that reward the second pass are `SecondPass`.
 
     The G completions of one image are a group. Where there are two answers or more to each text
@@ -166,11 +167,11 @@ class Paradigm(ABC):
             masked: whether the MOS, where it is in the question, is masked.
         """
 
-    def hand_over(self, text: str) -> str | None:
+    def extract_caption(self, text: str) -> str | None:
         """Which part of a completion the second pass is given; ``None`` for nothing."""
         return None
 
-    def again(self, text: str) -> Chat:
+    def second_prompt(self, text: str) -> Chat:
         """What the second pass is asked about a text, without the image.
 
         Source: *Understanding Pure Textual Reasoning*; all its paradigms share this prompt.
@@ -202,12 +203,12 @@ class Paradigm(ABC):
         return chat
 
     def second_question(self, text: str) -> Chat:
-        """:meth:`again`, held to what a second pass is.
+        """:meth:`second_prompt`, held to what a second pass is.
 
         Raises:
             InputError: if the text is not in the question, or an image is.
         """
-        chat, name = self.again(text), type(self).__name__
+        chat, name = self.second_prompt(text), type(self).__name__
         if chat.pixels is not None:
             raise InputError(f"{name}: the second pass sees text alone; leave the image out")
         told = text.replace(IMAGE, "").strip()
@@ -215,12 +216,12 @@ class Paradigm(ABC):
             raise InputError(f"{name}: the second pass is not told what the first has written")
         return chat
 
-    def play(self, batch: Batch, say: Say, known: Sequence[Sample] = ()) -> Rollout:
+    def run(self, batch: Batch, sample: Sampler, known: Sequence[Sample] = ()) -> Rollout:
         """Go through all passes.
 
         Args:
             batch: of P images.
-            say: lets the model speak.
+            sample: n completions of each prompt.
             known: the sample of each row, where more of it is wanted than the batch tells.
 
         Raises:
@@ -228,19 +229,19 @@ class Paradigm(ABC):
         """
         rows = range(len(batch["index"]))
         chats: list[Chat | None] = [self.first(batch, row) for row in rows]
-        said = say(chats, self.group)
+        said = sample(chats, self.group)
         groups = [_group(batch, row, said[row], known) for row in rows]
         if not self.second:
             return Rollout((Pass(chats, said),), groups, [])
-        handed = [self.hand_over(one.text) for answers in said for one in answers]
+        handed = [self.extract_caption(one.text) for answers in said for one in answers]
         asked = [None if text is None else self.second_question(text) for text in handed]
-        answered = say(asked, self.second)
+        answered = sample(asked, self.second)
         for row, group in enumerate(groups):
             own = answered[row * self.group : (row + 1) * self.group]
             groups[row] = replace(group, second=tuple(map(tuple, own)))
         return Rollout((Pass(chats, said), Pass(asked, answered)), groups, handed)
 
-    def judge(self, groups: Sequence[Group], scale: Scale = "group") -> GroupRewards:
+    def reward(self, groups: Sequence[Group], scale: Scale = "group") -> GroupRewards:
         """Rewards and advantages of the groups of a step, of all ranks.
 
         Args:

@@ -55,7 +55,7 @@ class ChainOfThought(Paradigm):
         """See `Paradigm`."""
         return ask(self.asked, pixels_of(batch, row), self.system)
 
-    def hand_over(self, text: str) -> str | None:
+    def extract_caption(self, text: str) -> str | None:
         """All that was written; not an answer, which would hold the rating itself."""
         return without_answer(text) or None
 
@@ -98,7 +98,7 @@ class Autoencoder(Paradigm):
         mos = None if masked else as_given(batch["mos"][row])
         return ask(prompts.explain(mos), pixels_of(batch, row), self.system)
 
-    def hand_over(self, text: str) -> str | None:
+    def extract_caption(self, text: str) -> str | None:
         """All that was written, without an answer."""
         return without_answer(text) or None
 
@@ -142,7 +142,7 @@ class SelfConsistency(Paradigm):
         """See `Paradigm`."""
         return ask(self.asked, pixels_of(batch, row), self.system)
 
-    def hand_over(self, text: str) -> str | None:
+    def extract_caption(self, text: str) -> str | None:
         """What stands before ``<think>``; nothing where that is missing or nothing stands there."""
         return (before_think(text) or "").strip() or None
 

@@ -105,7 +105,7 @@ class Rated(Readout):
         sampler = CompletionSampler(model, keys, f"read/{self.seed}", self.sampling, self.at_once)
         chats: list[Chat | None] = [self._first(batch, row) for row in rows]
         start = time.perf_counter()
-        said = sampler.say(chats, self.answers)
+        said = sampler.sample(chats, self.answers)
         found = {}
         if self.form is not None:
             found["image"] = self._verdicts(model, chats, said, self.form, start)
@@ -132,7 +132,7 @@ class Rated(Readout):
 
     def _caption(self, text: str) -> str | None:
         if self.protocol == "matched" and self._paradigm().second:
-            return self._paradigm().hand_over(text)
+            return self._paradigm().extract_caption(text)
         return (before_think(text) or "").strip() or None
 
     def _from_text(
@@ -140,7 +140,7 @@ class Rated(Readout):
     ) -> list[Verdict]:
         chats = [None if text is None else self._second(text) for text in texts]
         start = time.perf_counter()
-        said = sampler.say(chats, self.answers)
+        said = sampler.sample(chats, self.answers)
         return self._verdicts(model, chats, said, "json", start, texts)
 
     def _second(self, text: str) -> Chat:

@@ -116,7 +116,7 @@ def generate(
     order = sorted(range(len(chats)), key=lengths.__getitem__)
     seeds = range(len(chats)) if seeds is None else seeds
     answers: list[list[Completion]] = [[] for _ in chats]
-    with model.gathered():
+    with model.unsharded():
         for chosen in _portions(order, batch_size or len(chats)):
             alive()
             uniforms = torch.stack([_uniforms(seeds[i], n, sampling.budget) for i in chosen])

@@ -49,6 +49,6 @@ def go_on(model: VisionLanguageModel, ids: Tensor, positions: Tensor, prefix: Co
         positions: of each, ``[A, R, L]``.
         prefix: the prompts, and to which of them each row belongs.
     """
-    embeds: Tensor = model.words(ids)
+    embeds: Tensor = model.token_embedding(ids)
     hidden: Tensor = model.decode(embeds, None, positions, prefix=prefix).last_hidden_state
     return hidden

@@ -64,7 +64,7 @@ class ReplayedCompletions:
     ) -> None:
         self.model, self.rows, self.number = model, [found[key] for key in keys], 0
 
-    def say(self, chats: Sequence[Chat | None], n: int) -> list[list[Completion]]:
+    def sample(self, chats: Sequence[Chat | None], n: int) -> list[list[Completion]]:
         """The completions of the next pass."""
         said = [some for row in self.rows for some in row["said"][self.number]]
         self.number += 1

@@ -35,7 +35,7 @@ class CompletionSampler:
         self.model, self.keys, self.step = model, keys, step
         self.sampling, self.at_once, self.number = sampling, at_once, 0
 
-    def say(self, chats: Sequence[Chat | None], n: int) -> list[list[Completion]]:
+    def sample(self, chats: Sequence[Chat | None], n: int) -> list[list[Completion]]:
         """Completions, n of each chat, none where there is none; as many chats for each image."""
         self.number += 1
         asked = {place: chat for place, chat in enumerate(chats) if chat is not None}

@@ -249,7 +249,7 @@ def test_images_are_seen_once_while_they_are_remembered(
     model = shared(family)
     chats = mixed(model)
     counts: list[int] = []
-    see = model.see
+    see = model.image_features
 
     def counted(pixels: Sequence[Tensor]) -> Tensor:
         counts.append(len(pixels))
@@ -267,14 +267,14 @@ def test_images_are_seen_once_while_they_are_remembered(
     expected = shown(some), shown(every)
     first = sum(chats[i].pixels is not None for i in some)
     counts.clear()
-    with model.remembering():
+    with model.cache_image_features():
         shown(some)
         shown(every)
     assert counts == [first, images], "what sees images is trained: it changes within a step"
     counts.clear()
     model.requires_grad_(False)
     try:
-        with model.remembering():
+        with model.cache_image_features():
             found = shown(some), shown(every), shown(every)
         assert counts == [first, images - first]
         shown(some)

@@ -87,7 +87,7 @@ def gradients(model: Tiny, shares: list[list[int]], rank: int) -> dict[str, Tens
 def rollout(model: Tiny, rank: int) -> list[Tensor]:
     """Weights gathered once; the ranks then see different rows, and not as many."""
     found = []
-    with torch.no_grad(), model.gathered():
+    with torch.no_grad(), model.unsharded():
         for chosen in ([[0], [1], [2, 4]], [[1]])[rank]:
             found.append(model(lambda m: m.hidden(encoded(m, chosen)).last_hidden_state))  # noqa: B023
     return found

@@ -116,15 +116,15 @@ def test_words_that_are_the_head_stay_it(
     (tied / DIGESTS).unlink()
     model = QwenVL(str(tied), Tuning(how, rank=2))
     model.load()
-    assert model.head.weight is model.words.weight
+    assert model.head.weight is model.token_embedding.weight
     with torch.no_grad():
-        model.words.weight.mul_(1.5)
+        model.token_embedding.weight.mul_(1.5)
     model.save(tmp_path / "again", state_of(model))
     assert "lm_head.weight" not in load_file(tmp_path / "again" / "model.safetensors")
     again = QwenVL(str(tmp_path / "again"))
     again.load()
-    assert again.head.weight is again.words.weight
-    assert torch.equal(again.words.weight, model.words.weight)
+    assert again.head.weight is again.token_embedding.weight
+    assert torch.equal(again.token_embedding.weight, model.token_embedding.weight)
     tolerance = 1e-5 if how == "qlora" else 0
     torch.testing.assert_close(logits(again), logits(model), atol=tolerance, rtol=0)
 
