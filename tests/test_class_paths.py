@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import yaml
 
 from lit_biqa.cli import errors, main
+from lit_biqa.cli.class_paths import MOVED
 from lit_biqa.cli.config_files import read
 from lit_biqa.types import InputError
 
@@ -182,3 +184,12 @@ def test_classes_of_ones_own_are_taken(folder: Path) -> None:
     made = Dry(["fit", f"--config={RALI}", "--trainer.callbacks=[{class_path: own_callback.Own}]"])
     callbacks = made.trainer.callbacks  # type: ignore[attr-defined]
     assert "Own" in [type(callback).__name__ for callback in callbacks]
+
+
+def test_classes_that_have_moved_are_found_under_their_new_path(folder: Path) -> None:
+    for old, new in MOVED.items():
+        module, _, name = new.rpartition(".")
+        assert hasattr(importlib.import_module(module), name)
+        file = folder / "saved.yaml"
+        file.write_text(f"model: {{class_path: {old}, init_args: {{path: x.csv}}}}\n")
+        assert read(file)["model"]["class_path"] == new

@@ -16,11 +16,11 @@ from lit_biqa.backbones.clip import OpenClip
 from lit_biqa.backbones.tiny_chat import words_of
 from lit_biqa.cli.config_files import merge_arguments
 from lit_biqa.data.embeddings import read_embeddings
-from lit_biqa.data.readers import own
+from lit_biqa.data.readers import csv_file
 from lit_biqa.data.texts import json_items
 from lit_biqa.evaluation.report import read_results
 from lit_biqa.io.files import draft, refuse_special, replacing, whole
-from lit_biqa.methods.external import Predictions
+from lit_biqa.methods.predictions_file import Predictions
 from lit_biqa.scoring.scorer import load_scorer
 from lit_biqa.types import InputError
 
@@ -153,7 +153,7 @@ def test_readers_of_settings_texts_and_results_wait_for_no_pipe(tmp_path: Path) 
         lambda: load_scorer(pipe),
         lambda: read_embeddings(pipe),
         lambda: merge_arguments(["fit", f"--config={pipe}"]),
-        lambda: own.entry(pipe),
+        lambda: csv_file.entry(pipe),
         lambda: Predictions(str(pipe)),
     ):
         with pytest.raises(InputError, match=r"open_clip_config\.json( is a pipe|: no desc)"):

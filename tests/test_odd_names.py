@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from lit_biqa.__main__ import main
-from lit_biqa.data.readers import own
+from lit_biqa.data.readers import csv_file
 from lit_biqa.evaluation import report, store
 from lit_biqa.evaluation.metrics import Correlations
 from lit_biqa.io.files import as_utf8
@@ -89,7 +89,7 @@ def test_a_data_set_is_called_by_a_name_that_every_file_of_results_takes(tmp_pat
         path.write_text("image,mos\n")
     except OSError:
         pytest.skip("this disk takes names in UTF-8 alone")
-    assert own.entry(path).name == r"own\udcff"
+    assert csv_file.entry(path).name == r"own\udcff"
 
 
 @pytest.mark.parametrize("text", ["\udcff", "\ud83d", "a\udc80b"])

@@ -24,7 +24,7 @@ from lit_biqa.analysis.accuracy import FIVE, THREE, accuracy, write_accuracy
 from lit_biqa.analysis.answers import Asked, ask_sessions
 from lit_biqa.analysis.attention import SEGMENTS, attention, write_attention
 from lit_biqa.analysis.instability import instability, write_answers, write_instability
-from lit_biqa.analysis.lens import lens, write_lens
+from lit_biqa.analysis.logit_lens import lens, write_lens
 from lit_biqa.cli.errors import guard
 from lit_biqa.evaluation import tables
 from lit_biqa.progress import track

@@ -20,8 +20,8 @@ from PIL import Image
 from torch import Tensor
 
 from lit_biqa.backbones.clip import OpenClip
+from lit_biqa.backbones.image_towers import build_tower
 from lit_biqa.backbones.tiny import TinyClip
-from lit_biqa.backbones.towers import build_tower
 from lit_biqa.data.datamodule import BIQADataModule
 from lit_biqa.data.dead_leaves import dead_leaves
 from lit_biqa.data.images import list_images

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lit_biqa.analysis.answers import Asked
+from lit_biqa.analysis.csv_rows import COLUMNS
 from lit_biqa.analysis.instability import NONE, Spread, by_dataset
-from lit_biqa.analysis.rows import COLUMNS
 from lit_biqa.evaluation.report import write_csv
 from lit_biqa.text.levels import LEVELS, level_of
 

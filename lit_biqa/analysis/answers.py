@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from lit_biqa.analysis.rows import Who, who
+from lit_biqa.analysis.csv_rows import Who, who
 from lit_biqa.backbones.vision_language import VisionLanguageModel
 from lit_biqa.readouts.base import Readout, Verdict, seeds_of
 from lit_biqa.readouts.levels import (

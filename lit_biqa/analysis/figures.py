@@ -11,7 +11,7 @@ import numpy as np
 from lit_biqa.analysis.accuracy import Accuracy
 from lit_biqa.analysis.attention import SEGMENTS, Attention
 from lit_biqa.analysis.instability import NONE, Instability, Spread
-from lit_biqa.analysis.lens import TOP, Lens
+from lit_biqa.analysis.logit_lens import TOP, Lens
 from lit_biqa.evaluation.bootstrap import Array
 from lit_biqa.io.files import replacing
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lit_biqa.analysis.answers import Asked
-from lit_biqa.analysis.rows import COLUMNS
+from lit_biqa.analysis.csv_rows import COLUMNS
 from lit_biqa.evaluation.report import write_csv
 
 ALL = "all"

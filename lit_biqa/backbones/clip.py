@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from lit_biqa import limits
 from lit_biqa.backbones.base import ImageTextEncoder
-from lit_biqa.backbones.texts import embed_long
+from lit_biqa.backbones.long_texts import embed_long
 from lit_biqa.backbones.transforms import CLIP_MEAN, CLIP_STD, CentreCrop, Frame, RandomCrop
 from lit_biqa.io.files import refuse_special
 from lit_biqa.types import InputError, check_range, nearest

@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from lit_biqa.backbones.image_feature_cache import Remembered
 from lit_biqa.backbones.inputs import IGNORED, Inputs, Row, extended, padded
-from lit_biqa.backbones.remembered import Remembered
 from lit_biqa.backbones.sharded import Sharded
 from lit_biqa.backbones.shared_prefix import Growing, set_attention
 from lit_biqa.backbones.transforms import Evaluate

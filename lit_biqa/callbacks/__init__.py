@@ -1,8 +1,8 @@
 """What every method's run does beside training: report, write predictions, measure, show."""
 
-from lit_biqa.callbacks.bar import ProgressBar
 from lit_biqa.callbacks.correlation import CorrelationReport
 from lit_biqa.callbacks.predictions import PredictionWriter
+from lit_biqa.callbacks.progress_bar import ProgressBar
 from lit_biqa.callbacks.resources import ResourceMeter
 from lit_biqa.callbacks.rollout_table import RolloutTable
 from lit_biqa.callbacks.watchdog import Watchdog

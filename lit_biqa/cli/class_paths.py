@@ -39,6 +39,12 @@ KINDS = (
 )
 _PACKAGE = __name__.partition(".")[0]
 
+#: Classes that have moved: a ``config.yaml`` saved before names the old place.
+MOVED = {
+    "lit_biqa.methods.external.Predictions": "lit_biqa.methods.predictions_file.Predictions",
+    "lit_biqa.methods.portable.PortableScorer": "lit_biqa.methods.scorer_method.PortableScorer",
+}
+
 
 def refuse_standard_library(settings: object, name: str = "") -> None:
     """Refuse class paths into Python's own library while nothing has been imported for them.
@@ -53,6 +59,18 @@ def refuse_standard_library(settings: object, name: str = "") -> None:
     for key, value in walk(settings, name):
         if _last(key) == "class_path":
             check_module(value, key)
+
+
+def with_new_places(settings: Any) -> Any:
+    """Settings as they come out of YAML, with classes that have moved under their new path."""
+    if isinstance(settings, dict):
+        return {
+            key: MOVED.get(value, value)
+            if key == "class_path" and isinstance(value, str)
+            else with_new_places(value)
+            for key, value in settings.items()
+        }
+    return [with_new_places(each) for each in settings] if isinstance(settings, list) else settings
 
 
 def check_module(path: object, key: str) -> None:

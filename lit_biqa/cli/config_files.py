@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from lit_biqa import limits
-from lit_biqa.cli.class_paths import check_module, refuse_standard_library
+from lit_biqa.cli.class_paths import check_module, refuse_standard_library, with_new_places
 from lit_biqa.compat.jsonargparse import get_loader, set_loader
 from lit_biqa.io import yaml_text
 from lit_biqa.io.files import refuse_special
@@ -136,7 +136,8 @@ def read(file: Path) -> Settings:
     if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):
         raise InputError(f"{file} holds no settings: it must be a mapping of names to values.")
     refuse_standard_library(settings)
-    return settings
+    named: Settings = with_new_places(settings)
+    return named
 
 
 def _text(file: Path) -> str:

@@ -34,7 +34,7 @@ from lit_biqa.compat import lightning as inside
 from lit_biqa.compat.jsonargparse import Namespace, allow_subclasses
 from lit_biqa.data.datamodule import BIQADataModule
 from lit_biqa.distributed import leave_group
-from lit_biqa.methods import external, grpo, portable, rali, sft  # noqa: F401
+from lit_biqa.methods import grpo, predictions_file, rali, scorer_method, sft  # noqa: F401
 from lit_biqa.methods.base import Method
 from lit_biqa.methods.evaluation import Evaluator
 from lit_biqa.methods.optimizer import refuse_changed

@@ -11,11 +11,11 @@ from typing import Literal
 from lit_biqa.data.readers import (
     agiqa3k,
     csiq,
+    csv_file,
     kadid10k,
     koniq10k,
     liver2,
     livew,
-    own,
     pipal,
     spaq,
     synthetic,
@@ -72,7 +72,7 @@ def entry_of(name: str, root: Path) -> tuple[Entry, Path]:
         InputError: if there is no such data set or CSV.
     """
     if name.endswith(".csv"):
-        return own.entry(Path(name)), Path(name).parent
+        return csv_file.entry(Path(name)), Path(name).parent
     return find(name), root
 
 
@@ -87,7 +87,7 @@ def load_split(
 
     Args:
         spec: ``NAME[/SPLIT[:PART]]`` such as ``koniq10k/paper3015``, where NAME may be the path
-            of a CSV of one's own (`lit_biqa.data.readers.own`).
+            of a CSV of one's own (`lit_biqa.data.readers.csv_file`).
         part: ``train``, ``val`` or ``test``; a part named in the spec goes before it.
         root: folder under which the data sets lie; of ``synthetic`` also the set's own folder.
         missing: whether labelled images that the disk lacks are an error, are left out, or are

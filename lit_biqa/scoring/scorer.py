@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lit_biqa.backbones.towers import build_tower
+from lit_biqa.backbones.image_towers import build_tower
 from lit_biqa.backbones.transforms import CentreCrop, Frame
 from lit_biqa.data.images import ImageLike, open_image
 from lit_biqa.io.files import refuse_special, replacing

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lit_biqa import limits
-from lit_biqa.backbones.towers import build_tower
+from lit_biqa.backbones.image_towers import build_tower
 from lit_biqa.backbones.transforms import Frame
 from lit_biqa.scoring.head_settings import HeadSettings
 from lit_biqa.scoring.prototypes import PrototypeHead

@@ -20,7 +20,8 @@ from studied import (
     opinionated,
 )
 
-from lit_biqa.analysis import moments as room
+from lit_biqa.analysis import answer_states as room
+from lit_biqa.analysis.answer_states import moments
 from lit_biqa.analysis.attention import (
     SEGMENTS,
     Attention,
@@ -32,8 +33,7 @@ from lit_biqa.analysis.attention import (
     shared_out,
     write_attention,
 )
-from lit_biqa.analysis.moments import moments
-from lit_biqa.analysis.rows import Who
+from lit_biqa.analysis.csv_rows import Who
 from lit_biqa.backbones.vision_language import VisionLanguageModel
 from lit_biqa.readouts.base import Readout
 from lit_biqa.types import InputError

@@ -10,6 +10,7 @@ import pytest
 
 from lit_biqa.analysis.accuracy import FIVE, THREE, accuracy, write_accuracy
 from lit_biqa.analysis.answers import Asked
+from lit_biqa.analysis.csv_rows import Who
 from lit_biqa.analysis.instability import (
     Spread,
     instability,
@@ -18,7 +19,6 @@ from lit_biqa.analysis.instability import (
     write_answers,
     write_instability,
 )
-from lit_biqa.analysis.rows import Who
 from lit_biqa.readouts.base import Verdict
 
 

@@ -12,9 +12,9 @@ from test_counting import SAMPLES
 from lit_biqa.analysis import figures
 from lit_biqa.analysis.accuracy import FIVE, THREE, accuracy
 from lit_biqa.analysis.attention import Attention, Look
+from lit_biqa.analysis.csv_rows import Who
 from lit_biqa.analysis.instability import instability
-from lit_biqa.analysis.lens import Candidates, Lens
-from lit_biqa.analysis.rows import Who
+from lit_biqa.analysis.logit_lens import Candidates, Lens
 
 WHO = Who("own", "all", 0, "a.png")
 

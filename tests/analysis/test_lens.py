@@ -9,7 +9,8 @@ import pytest
 import torch
 from studied import DESCRIBED, FAMILIES, LOGITS, ONE_PASS, SPOKEN, TWO_PASS, batch, opinionated
 
-from lit_biqa.analysis.lens import (
+from lit_biqa.analysis.answer_states import moments
+from lit_biqa.analysis.logit_lens import (
     counted,
     deep_layers,
     layer_logits,
@@ -17,7 +18,6 @@ from lit_biqa.analysis.lens import (
     token_names,
     write_lens,
 )
-from lit_biqa.analysis.moments import moments
 from lit_biqa.backbones.vision_language import VisionLanguageModel
 from lit_biqa.readouts.base import Readout
 from lit_biqa.readouts.words import next_logits

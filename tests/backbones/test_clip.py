@@ -17,8 +17,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lit_biqa.backbones.clip import OpenClip
-from lit_biqa.backbones.texts import sentences
-from lit_biqa.backbones.towers import build_tower
+from lit_biqa.backbones.image_towers import build_tower
+from lit_biqa.backbones.long_texts import sentences
 from lit_biqa.backbones.transforms import CLIP_MEAN, CLIP_STD, Frame
 from lit_biqa.types import InputError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lit_biqa.backbones.texts import embed_long, sentences
+from lit_biqa.backbones.long_texts import embed_long, sentences
 
 
 def test_texts_are_cut_where_sentences_end() -> None:

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from lit_biqa.backbones.image_towers import build_tower
 from lit_biqa.backbones.tiny import TinyClip
 from lit_biqa.backbones.tiny_chat import TinyMplugOwl2, TinyQwenVL
-from lit_biqa.backbones.towers import build_tower
 from lit_biqa.types import InputError
 
 TEXTS = ["Sharp and clean.", "", "Heavy noise, banding and blur. " * 40]

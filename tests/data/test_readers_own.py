@@ -8,19 +8,19 @@ from pathlib import Path
 import pytest
 from archives import write
 
-from lit_biqa.data.readers import own
+from lit_biqa.data.readers import csv_file
 from lit_biqa.types import InputError
 
 
 def test_own_csv_merges_rows_and_keeps_order(tmp_path: Path) -> None:
     path = tmp_path / "mine.csv"
     write(path, "image,mos,text\nb.png,3,one\na.png,1.5,\nb.png,3.0,two\n")
-    labels = own.read(path, tmp_path)
+    labels = csv_file.read(path, tmp_path)
     assert [label.name for label in labels] == ["b.png", "a.png"]
     assert labels[0].texts == ("one", "two")
     assert labels[1].texts == ()
     assert math.isnan(labels[0].std)
-    assert own.entry(path).mos(labels[0])[0] == 3.0
+    assert csv_file.entry(path).mos(labels[0])[0] == 3.0
 
 
 @pytest.mark.parametrize(
@@ -49,21 +49,21 @@ def test_own_csv_faults_name_file_and_line(tmp_path: Path, content: str, message
     path = tmp_path / "mine.csv"
     write(path, content)
     with pytest.raises(InputError, match=f"mine.csv.*{message}"):
-        own.read(path, tmp_path)
+        csv_file.read(path, tmp_path)
 
 
 def test_own_csv_absent_or_not_text(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist"):
-        own.entry(tmp_path / "none.csv")
+        csv_file.entry(tmp_path / "none.csv")
     (tmp_path / "photo.csv").write_bytes(b"\xff\xd8\xff\xe0")
     with pytest.raises(InputError, match="no CSV file in UTF-8"):
-        own.read(tmp_path / "photo.csv", tmp_path)
+        csv_file.read(tmp_path / "photo.csv", tmp_path)
 
 
 def test_degradations_in_the_place_of_a_mos(tmp_path: Path) -> None:
     file = tmp_path / "degraded.csv"
     file.write_text("image,degradation,severity,mos\na.png,Blur,Serious,\nb.png,null,null,4.5\n")
-    made = own.entry(file)
+    made = csv_file.entry(file)
     labels = made.labels(tmp_path)
     assert [label.degradation for label in labels] == [("blur", "serious"), ("null", "null")]
     assert [made.mos(label)[0] for label in labels] == pytest.approx([math.nan, 4.5], nan_ok=True)

@@ -13,7 +13,7 @@ from mutations import mutated, plausible
 from lit_biqa.data.annotations import annotated
 from lit_biqa.data.conversations import read_conversations
 from lit_biqa.data.texts import attach_texts
-from lit_biqa.methods.external import read_score, read_table
+from lit_biqa.methods.predictions_file import read_score, read_table
 from lit_biqa.types import Sample
 
 SAMPLES = [Sample("own", "all", i, f"{name}.png", None) for i, name in enumerate("abc")]

@@ -21,10 +21,10 @@ from mutations import mutated, plausible, unchanged
 from lit_biqa.data.readers import (
     agiqa3k,
     csiq,
+    csv_file,
     kadid10k,
     koniq10k,
     livew,
-    own,
     pipal,
     spaq,
     tid2013,
@@ -163,7 +163,7 @@ def test_a_damaged_csv_of_ones_own_has_plausible_labels(table: Path, content: by
     table.write_bytes(content)
 
     def read() -> Sequence[float]:
-        entry = own.entry(table)
+        entry = csv_file.entry(table)
         return [entry.mos(label)[0] for label in entry.labels(table.parent)]
 
     plausible(read, lambda scores: all(1 <= mos <= 5 for mos in scores))

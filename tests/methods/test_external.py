@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lit_biqa.__main__ import main
-from lit_biqa.methods.external import Predictions, read_score
+from lit_biqa.methods.predictions_file import Predictions, read_score
 from lit_biqa.types import InputError
 
 MOS = {f"{i}.png": 1 + i / 2 for i in range(8)}

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from lit_biqa.backbones.texts import sentences
+from lit_biqa.backbones.long_texts import sentences
 from lit_biqa.paradigms import base
 from lit_biqa.text import conclusions, leakage, statements
 from lit_biqa.text.conclusions import decompose

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from lit_biqa.data.readers.csv_file import merged
 from lit_biqa.data.readers.entry import Entry, Label
-from lit_biqa.data.readers.own import merged
 from lit_biqa.data.readers.tables import csv_rows, existing
 from lit_biqa.io.digests import digest_of_file
 from lit_biqa.io.seals import DAMAGED
