@@ -1,4 +1,4 @@
-"""Group-relative policy optimisation: roll out, reward, compare, learn."""
+"""Group-relative policy optimisation: rollout, rewards, advantages, policy loss."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class ScoredRollout:
-    """What was said about a batch, what it earned, and what is learned from it.
+    """A rollout with its rewards and the policy updates that follow from them.
 
     Attributes:
         keys: data set and row of each image.
-        rollout: what was said.
-        rewards: what it earned.
-        updates: what is learned from it.
+        rollout: completions of all passes.
+        rewards: rewards and advantages of its groups.
+        updates: one for each pass that is trained.
     """
 
     keys: list[Key]

@@ -1,4 +1,4 @@
-"""What paradigms share: the passes over an image, what is handed on, and what is rewarded."""
+"""The base of paradigms: prompts of one or two passes, the caption between them, reward slots."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lit_biqa.types import IMAGE, Batch, Chat, Completion, Group, InputError, Sa
 RewardCredit = Literal["shared", "masked"]
 
 Sampler = Callable[[Sequence[Chat | None], int], Sequence[Sequence[Completion]]]
-"""Lets a model speak: chats, a ``None`` among them is asked nothing, and completions of each."""
+"""Samples n completions of each chat: ``(chats, n) -> completions``; none for a ``None``."""
 
 _NEAR = 5e-3  # half of the last of two decimals
 _DECIMAL = re.compile(r"(?<!\d)\d+\.\d+")  # a long number is read once, not from each digit
@@ -28,12 +28,12 @@ _DECIMAL = re.compile(r"(?<!\d)\d+\.\d+")  # a long number is read once, not fro
 
 @dataclass(frozen=True, eq=False)
 class Pass:
-    """What was asked and what was said, in one pass.
+    """Prompts and completions of one pass.
 
     Attributes:
-        chats: in the order of the images, as many for each; ``None`` where there was nothing to
-            ask, as a first pass handed nothing on.
-        completions: of each chat; none where nothing was asked.
+        chats: prompts in the order of the images, as many for each; ``None`` where the first pass
+            gave no caption.
+        completions: of each chat; none for a ``None``.
     """
 
     chats: Sequence[Chat | None]
@@ -42,13 +42,13 @@ class Pass:
 
 @dataclass(frozen=True, eq=False)
 class Rollout:
-    """All passes over the images of a batch.
+    """Completions of all passes over the images of a batch.
 
     Attributes:
         passes: one or two.
-        groups: what the images' rewards are given for, P of them.
-        handed: for each of the P * G completions of the first pass what it handed on; empty where
-            there is no second.
+        groups: P groups of G completions, to be rewarded.
+        handed: captions of the P * G completions of the first pass, ``None`` where there is none;
+            empty without a second pass.
     """
 
     passes: tuple[Pass, ...]
@@ -58,7 +58,7 @@ class Rollout:
 
 @dataclass(frozen=True, eq=False)
 class GroupRewards:
-    """What groups earn.
+    """Rewards and advantages of P groups.
 
     Attributes:
         total: rewards ``[P, G]``.
@@ -71,7 +71,7 @@ class GroupRewards:
     advantages: tuple[Tensor, ...]
 
     def of(self, images: Sequence[int]) -> GroupRewards:
-        """That of some of the P images."""
+        """Rewards and advantages of some of the P images."""
         chosen = list(images)
         return GroupRewards(
             self.total[chosen],
@@ -84,23 +84,22 @@ class GroupRewards:
 
 
 class Paradigm(ABC):
-    """How a model is asked about an image, and what its answers are rewarded for.
+    """Prompts of one or two passes over an image, and rewards of their completions.
 
-    The first pass sees the image. What it writes may be handed on to a second, which sees that
-    text alone. A subclass says what is asked (:meth:`first`), what is handed on
-    (:meth:`extract_caption`)
-    and which slots there are; slots that reward the second pass are `SecondPass`.
+    The first pass sees the image. A second pass sees only a text that the first has written. A
+    subclass gives the first prompt (:meth:`first`), the text between the passes
+    (:meth:`extract_caption`) and the reward slots; slots of the second pass hold a `SecondPass`.
 
-    The G completions of one image are a group. Where there are two answers or more to each text
-    that was handed on, they are groups of their own, with the rewards that the slots of the second
-    pass give each; an only answer has the advantage of the completion that it goes back to.
+    The G completions of one image are a group. The M completions of one caption are a group of
+    their own where M is at least 2, rewarded by the slots of the second pass; where M is 1, the
+    completion has the advantage of the first-pass completion that its caption comes from.
 
     Args:
         slots: rewards by name.
         group: G, completions of each image.
-        second: M, answers to each text handed on; 0 for no second pass.
-        update_pass1: whether the tokens of the first pass are learned from.
-        update_pass2: whether those of the second are.
+        second: M, completions of each caption; 0 for no second pass.
+        update_pass1: whether the first pass contributes to the loss.
+        update_pass2: whether the second pass contributes to the loss.
         reward_credit: ``shared`` gives all tokens of a completion one advantage; ``masked`` gives
             those from ``<answer>`` on that of the slots which credit the rating, and those before
             it that of the slots which credit the reasoning. It concerns the first pass.
@@ -143,7 +142,7 @@ class Paradigm(ABC):
 
     @property
     def slots_of_second(self) -> dict[str, Slot]:
-        """What each answer of the second pass earns by itself."""
+        """Reward slots of each completion of the second pass."""
         return {
             name: replace(slot, reward=slot.reward.reward)
             for name, slot in self.slots.items()
@@ -152,34 +151,34 @@ class Paradigm(ABC):
 
     @property
     def forms(self) -> tuple[Form | None, ...]:
-        """How ratings are written in each pass; ``None`` where none is looked for."""
+        """Form of the ratings in each pass; ``None`` where ratings are not read."""
         first = {n: s for n, s in self.slots.items() if n not in self.slots_of_second}
         both = (first, self.slots_of_second) if self.second else (first,)
         return tuple(_form(slots) for slots in both)
 
     @abstractmethod
     def first(self, batch: Batch, row: int, masked: bool = False) -> Chat:
-        """What is asked about the image of a row.
+        """The prompt about the image of a row.
 
         Args:
             batch: the images and what is known of them.
             row: of the batch.
-            masked: whether the MOS, where it is in the question, is masked.
+            masked: whether the prompt masks the MOS, where it holds it.
         """
 
     def extract_caption(self, text: str) -> str | None:
-        """Which part of a completion the second pass is given; ``None`` for nothing."""
+        """The part of a completion that the second pass sees; ``None`` where there is none."""
         return None
 
     def second_prompt(self, text: str) -> Chat:
-        """What the second pass is asked about a text, without the image.
+        """The prompt of the second pass: a text, without the image.
 
         Source: *Understanding Pure Textual Reasoning*; all its paradigms share this prompt.
         """
         return ask(prompts.second_pass(text), system=prompts.R1_SYSTEM)
 
     def suited(self, samples: Sequence[Sample], beside: Sequence[Sample] = ()) -> list[Sample]:
-        """The samples that can be learned from, with what rewards compare completions with.
+        """Samples that the paradigm can train on, with the references of their rewards.
 
         Args:
             samples: to choose from.
@@ -217,7 +216,7 @@ class Paradigm(ABC):
         return chat
 
     def run(self, batch: Batch, sample: Sampler, known: Sequence[Sample] = ()) -> Rollout:
-        """Go through all passes.
+        """Sample the completions of all passes.
 
         Args:
             batch: of P images.
@@ -245,7 +244,7 @@ class Paradigm(ABC):
         """Rewards and advantages of the groups of a step, of all ranks.
 
         Args:
-            groups: that were played.
+            groups: completions to reward.
             scale: of advantages, see `lit_biqa.objectives.policy.advantages`.
         """
         rewards, parts = total(self.slots, groups)

@@ -1,4 +1,4 @@
-"""What is told of a rollout: figures of a step, and a table of what was said."""
+"""Logged figures of a rollout, and a table of its completions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is learned from one pass of a rollout: its tokens, their advantages, and the loss."""
+"""The policy update from one pass of a rollout: tokens, advantages, loss."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ class Objective:
 
 @dataclass(eq=False)
 class PolicyUpdate:
-    """A pass that is learned from.
+    """Tokens and advantages of a pass that contributes to the loss.
 
     Attributes:
-        number: of the pass, from 1.
-        said: R chats with n completions of each.
+        number: number of the pass, from 1.
+        said: R prompts with n completions each.
         advantages: of each token ``[R * n, T]``.
-        old: log-probabilities under the policy that spoke ``[R * n, T]``; ``None`` until the first
-            update has computed them.
+        old: log-probabilities under the policy that sampled, ``[R * n, T]``; ``None`` until the
+            first update has computed them.
         reference: under the reference model, likewise; ``None`` without one.
     """
 

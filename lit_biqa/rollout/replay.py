@@ -1,4 +1,4 @@
-"""What was said, kept in a checkpoint until all has been learned from it."""
+"""Completions kept in a checkpoint, replayed when a fit resumes between their updates."""
 
 from __future__ import annotations
 
@@ -48,15 +48,15 @@ def _share(rows: Any, row: int, count: int) -> Any:
 
 
 class ReplayedCompletions:
-    """Says again what was said about images.
+    """Gives the completions of a checkpoint in place of new ones.
 
     Args:
-        model: whose tokens they are.
+        model: the model that sampled them.
         found: records by data set and row.
         keys: the images of a batch.
 
     Raises:
-        KeyError: if nothing was kept about one of them.
+        KeyError: if there is no record of one of them.
     """
 
     def __init__(

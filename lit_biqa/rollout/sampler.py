@@ -1,4 +1,4 @@
-"""A model that speaks in the passes of a step, the same in however many processes."""
+"""Completions of the passes of a step, the same on any number of processes."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from lit_biqa.types import Chat, Completion
 
 
 class CompletionSampler:
-    """Answers the chats of one pass after another.
+    """Samples completions of one pass after another.
 
-    What is said follows from the name of the step, the pass, the image and the chat's place among
-    those of the image: not from the process, nor from what else is said.
+    The seed of a completion follows from the step, the pass, the image and the place of the chat
+    among those of the image; not from the process or from other completions.
 
     Args:
-        model: that speaks.
+        model: to sample from.
         keys: data set and row of P images.
         step: names the step, with the seed of the run.
         sampling: how tokens are chosen.
-        at_once: chats that are answered together; all if ``None``.
+        at_once: chats that are sampled together; all if ``None``.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What was said, as tensors that a loss is taken on."""
+"""Prompts and completions as tensors of token ids."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _NOTHING = ask(".")  # keeps the place of a chat that was not asked
 
 @dataclass(frozen=True, eq=False)
 class CompletionTokens:
-    """R chats with n completions of each.
+    """R prompts with n completions each.
 
     Attributes:
-        inputs: of the chats.
+        inputs: of the prompts.
         ids: ``[R, n, T]``, padded on the right.
-        mask: ``[R, n, T]``, true at tokens, the end token included. A chat that was not asked has
-            its place too, without tokens: ranks that step together need as many.
+        mask: ``[R, n, T]``, true at tokens, the end token included. A missing chat keeps
+            its place, without tokens: ranks that step together need as many rows.
         rating: ``[R, n, T]``, true from the token on with which ``<answer>`` begins.
     """
 
