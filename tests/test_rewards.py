@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import doctest
+import importlib
 import math
+import pkgutil
 import statistics
 from collections.abc import Sequence
 from dataclasses import replace
@@ -41,8 +43,12 @@ def group(*completions: Completion, mos: float = 3.0, index: int = 0) -> Group:
 
 
 def test_docstrings() -> None:
-    assert doctest.testmod(rewards) == (0, doctest.testmod(rewards).attempted)
-    assert doctest.testmod(rewards).attempted > 15
+    files = pkgutil.iter_modules(rewards.__path__, f"{rewards.__name__}.")
+    names = {**vars(rewards), "Completion": Completion, "Group": Group, "math": math}
+    modules = [importlib.import_module(file.name) for file in files]
+    results = [doctest.testmod(module, extraglobs=names) for module in modules]
+    assert sum(result.failed for result in results) == 0
+    assert sum(result.attempted for result in results) > 15
 
 
 def test_step_score() -> None:

@@ -255,7 +255,7 @@ def test_images_are_seen_once_while_they_are_remembered(
         counts.append(len(pixels))
         return see(pixels)
 
-    monkeypatch.setattr(model, "see", counted)
+    monkeypatch.setattr(model, "image_features", counted)
 
     def shown(order: list[int]) -> Tensor:
         return torch.cat(
