@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 import sys
 from collections.abc import Sequence
 
@@ -13,6 +14,15 @@ SUBCOMMANDS = {
     "predict": "score images without MOS",
 }
 
+# Each has a module with ``main(arguments) -> exit status`` and a help of its own.
+COMMANDS = {
+    "describe": ("lit_biqa.cli.describe", "have a trained model write texts about images"),
+    "analyse": ("lit_biqa.cli.analyse", "study a model: instability, accuracy, layers, attention"),
+    "compare": ("lit_biqa.cli.compare", "lay tested runs side by side"),
+    "compare-rewards": ("lit_biqa.cli.compare_rewards", "rewards before and after reinforcement"),
+    "prepare": ("lit_biqa.cli.prepare", "check unpacked data sets and say where each is obtained"),
+}
+
 HELP = """\
 usage: lit_biqa [-h] [--version] SUBCOMMAND [--config FILE ...] [--run DIR] [--SETTING VALUE ...]
 
@@ -20,6 +30,9 @@ Blind image quality assessment with multimodal language models.
 
 subcommands:
 {subcommands}
+
+further commands, each with a --help of its own:
+{commands}
 
 for every subcommand:
   --config FILE      settings; of several files the later ones win
@@ -54,19 +67,45 @@ def main(args: Sequence[str] | None = None) -> int:
     """
     given = list(sys.argv[1:] if args is None else args)
     if not given or given[0] in ("-h", "--help", "help"):
-        lines = (f"  {name:<10} {what}" for name, what in SUBCOMMANDS.items())
-        print(HELP.format(subcommands="\n".join(lines)), end="")
+        print(help_text(), end="")
         return 0
     if given[0] == "--version":
         from lit_biqa import __version__
 
         print(f"lit_biqa {__version__}")
         return 0
+    if given[0] in COMMANDS:
+        return run_command(*given)
     if given[0] not in SUBCOMMANDS:
-        near = difflib.get_close_matches(given[0], SUBCOMMANDS, 1) or SUBCOMMANDS
+        names = [*SUBCOMMANDS, *COMMANDS]
+        near = difflib.get_close_matches(given[0], names, 1) or names
         print(f"error: no subcommand {given[0]!r}; there is {', '.join(near)}.", file=sys.stderr)
         return 2
 
+    return run_command("", *given)
+
+
+def help_text() -> str:
+    """All subcommands, a line each, and the options that they share."""
+    commands = {name: text for name, (_, text) in COMMANDS.items()}
+    width = max(map(len, [*SUBCOMMANDS, *commands]))
+    tables = (
+        "\n".join(f"  {name:<{width}}  {text}" for name, text in table.items())
+        for table in (SUBCOMMANDS, commands)
+    )
+    return HELP.format(**dict(zip(("subcommands", "commands"), tables, strict=True)))
+
+
+def run_command(name: str, *arguments: str) -> int:
+    """Import the module of a command, which may take seconds, and call its ``main``.
+
+    Args:
+        name: of `COMMANDS`; empty for the subcommands of LightningCLI.
+        arguments: what follows the name; for LightningCLI the subcommand is the first of them.
+
+    Returns:
+        The exit status.
+    """
     from lit_biqa.compat.versions import check
     from lit_biqa.types import InputError
 
@@ -77,12 +116,11 @@ def main(args: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-
     try:
-        from lit_biqa.cli.main import main as run
+        module = importlib.import_module(COMMANDS[name][0] if name else "lit_biqa.cli.main")
     except KeyboardInterrupt:  # Nothing has begun, and imports take seconds.
         return 130
-    return run(args)
+    return int(module.main(arguments))
 
 
 if __name__ == "__main__":

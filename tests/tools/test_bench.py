@@ -19,7 +19,7 @@ from lit_biqa.backbones.tuning import Tuning
 from lit_biqa.scoring.head_settings import HeadSettings
 from lit_biqa.types import InputError
 
-TOOLS = Path(__file__).resolve().parents[2] / "tools"
+TOOLS = Path(__file__).resolve().parents[2] / "tools" / "bench"
 NAMES = (
     *("bench", "bench_rows", "bench_rali"),
     *("bench_sft", "bench_fits", "bench_data", "bench_meters"),

@@ -14,7 +14,7 @@ import torch
 
 from lit_biqa.backbones.tuning import Tuning
 
-TOOLS = Path(__file__).resolve().parents[2] / "tools"
+TOOLS = Path(__file__).resolve().parents[2] / "tools" / "bench"
 
 
 @pytest.fixture

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import runs
-from conftest import REPOSITORY
 
-sys.path.insert(0, str(REPOSITORY / "tools"))
-from describe import Share, main
-
+from lit_biqa.cli.describe import Share, main
 from lit_biqa.data.texts import attach_texts
 from lit_biqa.io.seals import KEY, seal_record
 from lit_biqa.types import Sample

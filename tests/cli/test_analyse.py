@@ -3,35 +3,20 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import math
 import re
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 import runs
 import torch
 
+from lit_biqa.cli import analyse, restore
 from lit_biqa.readouts.levels import FromDescription, LevelLogits
 from lit_biqa.types import InputError, Sample
 
-TOOLS = Path(__file__).resolve().parents[2] / "tools"
 SHORT = {"temperature": 0.0, "budget": 6}
-
-
-@pytest.fixture(scope="module")
-def analyse() -> ModuleType:
-    for name in ("analyse_run", "analyse"):
-        spec = importlib.util.spec_from_file_location(name, TOOLS / f"{name}.py")
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-    return module
 
 
 def readout(name: str, **init: Any) -> dict[str, Any]:
@@ -61,11 +46,11 @@ def settings(folder: Path, backbone: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, analyse: ModuleType) -> Path:
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder whose weights are not those that its settings make."""
     folder = tmp_path_factory.mktemp("run")
     runs.write_settings(folder / "config.yaml", settings(folder, "TinyMplugOwl2"))
-    method, _, _ = sys.modules["analyse_run"].instantiate([f"--config={folder / 'config.yaml'}"])
+    method, _, _ = restore.instantiate([f"--config={folder / 'config.yaml'}"])
     method.load()
     state = {name: weight + 0.01 for name, weight in method.state_dict().items()}
     (folder / "checkpoints").mkdir()
@@ -78,9 +63,7 @@ def table(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_every_study_of_a_run(
-    analyse: ModuleType, run: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_every_study_of_a_run(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     few = ["--run", str(run), "--samples", "5"]
     draws = ["--sessions", "2", "--temperature", "1"]
     assert analyse.main(["instability", *few, *draws, "--predictions", "3"]) == 0
@@ -99,8 +82,8 @@ def test_every_study_of_a_run(
     assert f"written to {out / 'two-pass'}" in printed
 
 
-def test_weights_are_the_runs(analyse: ModuleType, run: Path) -> None:
-    prepare = sys.modules["analyse_run"].prepare
+def test_weights_are_the_runs(run: Path) -> None:
+    prepare = restore.prepare
     trained = prepare(run, None, [], "logits", None, 3, 0, False)
     made = prepare(run, "none", [], "logits", None, 3, 1, False)
     weight, other = (each.model.head.weight for each in (trained, made))
@@ -112,8 +95,8 @@ def test_weights_are_the_runs(analyse: ModuleType, run: Path) -> None:
     assert names != others
 
 
-def test_samples_are_drawn_by_seed_among_those_that_can_be_read(analyse: ModuleType) -> None:
-    drawn = sys.modules["analyse_run"].drawn
+def test_samples_are_drawn_by_seed_among_those_that_can_be_read() -> None:
+    drawn = restore.drawn
     samples = [
         Sample("own", "all", row, f"{row}.png", Path("a") if row % 2 else None, mos)
         for row, mos in enumerate([1.0, math.nan, 3.0] * 8)
@@ -131,7 +114,7 @@ def test_samples_are_drawn_by_seed_among_those_that_can_be_read(analyse: ModuleT
 
 
 def test_a_configuration_and_what_shall_differ(
-    analyse: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = runs.write_settings(tmp_path / "q.yaml", settings(tmp_path, "TinyQwenVL"))
     where = ["--config", str(file), "--ckpt_path", "none", "--out", str(tmp_path / "out")]
@@ -145,7 +128,7 @@ def test_a_configuration_and_what_shall_differ(
     assert table(tmp_path / "out" / "logit_lens_samples.csv")[0]["dataset"] == "other"
 
 
-def wrong(analyse: ModuleType, capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+def wrong(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     capsys.readouterr()
     assert analyse.main([str(argument) for argument in arguments]) == 2
     error = capsys.readouterr().err
@@ -153,11 +136,9 @@ def wrong(analyse: ModuleType, capsys: pytest.CaptureFixture[str], *arguments: o
     return error
 
 
-def test_bad_input(
-    analyse: ModuleType, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_bad_input(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def said(*arguments: object) -> str:
-        return wrong(analyse, capsys, *arguments)
+        return wrong(capsys, *arguments)
 
     assert "holds no config.yaml" in said("accuracy", "--run", tmp_path)
     assert "where to?" in said("accuracy", "--config", run / "config.yaml")
@@ -170,13 +151,11 @@ def test_bad_input(
     assert "no checkpoint" in said("accuracy", *given, "--ckpt_path", "last")
 
 
-def test_models_that_name_no_words(
-    analyse: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_models_that_name_no_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def said(changed: dict[str, Any]) -> str:
         file = runs.write_settings(tmp_path / "changed.yaml", changed)
         where = ("--config", file, "--ckpt_path", "none", "--out", tmp_path)
-        return wrong(analyse, capsys, "accuracy", *where)
+        return wrong(capsys, "accuracy", *where)
 
     assert "RALI names no quality words" in said(runs.tiny_settings(tmp_path))
     mute = settings(tmp_path, "TinyQwenVL")

@@ -1,7 +1,7 @@
 """Check unpacked data sets: what is right, what is missing, and where each is obtained.
 
-    python tools/prepare.py --root data koniq10k agiqa3k
-    python tools/prepare.py --root data --decode livew
+    lit_biqa prepare --root data koniq10k agiqa3k
+    lit_biqa prepare --root data --decode livew
 
 Without names every public data set of the catalogue is looked for. With names the exit status is
 1 if one of them is incomplete. Nothing is downloaded and nothing is written.
@@ -125,7 +125,9 @@ def table(findings: Sequence[Finding]) -> Table:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table; the exit status is 1 if a named data set is incomplete, 2 if unknown."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="lit_biqa prepare", description=(__doc__ or "").partition("\n")[0]
+    )
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(NAMES)}, or a .csv")
     parser.add_argument("--root", type=Path, default=Path("data"), help="folder of the data sets")
     parser.add_argument("--decode", action="store_true", help="open every image (minutes)")
@@ -141,7 +143,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = console if console.is_terminal else Console(width=WIDTH)
     console.print(table(findings))
     return int(bool(given.names) and any(finding.faults for finding in findings))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

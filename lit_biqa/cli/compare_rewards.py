@@ -1,6 +1,6 @@
 """What reinforcement has done to the score reward: before against after, and its curve.
 
-    python tools/rewards.py runs/tiny_warmup runs/tiny_score --figure rewards.png
+    lit_biqa compare-rewards runs/tiny_warmup runs/tiny_score --figure rewards.png
 
 Both runs were tested on the same images. The reward of a test image is that of Q-Insight: 1 for a
 rating nearer to the MOS than the tolerance, else 0, and 0 where no rating could be read. The
@@ -116,7 +116,9 @@ def draw(run: Path, path: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the comparison; the exit status is 2 for bad input."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="lit_biqa compare-rewards", description=(__doc__ or "").partition("\n")[0]
+    )
     parser.add_argument("before", type=Path, help="folder of the run that was gone on from")
     parser.add_argument("after", type=Path, help="folder of the run of GRPO")
     parser.add_argument("--condition", default="image", help="that is compared")
@@ -154,7 +156,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     print(pairs("Score reward", lines))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from lit_biqa.cli.compare_rewards import difference, main, rewards
 from lit_biqa.types import InputError
-
-sys.path.insert(0, str(REPOSITORY / "tools"))
-from rewards import difference, main, rewards
 
 COLUMNS = "dataset,split,condition,name,mos,score,status,index"
 

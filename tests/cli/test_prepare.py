@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from PIL import Image
 
-TOOL = Path(__file__).resolve().parents[2] / "tools" / "prepare.py"
+from lit_biqa.cli import prepare
+
 HEADER = "name,mos_quality,std_quality\n"
-
-
-@pytest.fixture(scope="module")
-def prepare() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("prepare_tool", TOOL)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
 
 
 def agiqa(root: Path, count: int) -> Path:
@@ -35,7 +22,7 @@ def agiqa(root: Path, count: int) -> Path:
     return folder
 
 
-def test_what_is_missing_and_altered_is_told(prepare: ModuleType, tmp_path: Path) -> None:
+def test_what_is_missing_and_altered_is_told(tmp_path: Path) -> None:
     folder = agiqa(tmp_path, 5)
     (folder / "3.jpg").unlink()
     finding = prepare.check("agiqa3k", tmp_path, decode=False)
@@ -48,9 +35,7 @@ def test_what_is_missing_and_altered_is_told(prepare: ModuleType, tmp_path: Path
     assert finding.source.startswith("https://")
 
 
-def test_decoding_finds_images_that_a_backbone_cannot_take(
-    prepare: ModuleType, tmp_path: Path
-) -> None:
+def test_decoding_finds_images_that_a_backbone_cannot_take(tmp_path: Path) -> None:
     folder = agiqa(tmp_path, 3)
     Image.new("RGB", (6000, 20)).save(folder / "1.jpg")
     finding = prepare.check("agiqa3k", tmp_path, decode=True)
@@ -58,7 +43,7 @@ def test_decoding_finds_images_that_a_backbone_cannot_take(
     assert finding.faults[-1].endswith("1.jpg: 6000 x 20 pixels are too narrow for Qwen2.5-VL")
 
 
-def test_decoding_finds_truncated_images(prepare: ModuleType, tmp_path: Path) -> None:
+def test_decoding_finds_truncated_images(tmp_path: Path) -> None:
     folder = agiqa(tmp_path, 6)
     whole = (folder / "0.jpg").read_bytes()
     for i in range(4):
@@ -69,9 +54,7 @@ def test_decoding_finds_truncated_images(prepare: ModuleType, tmp_path: Path) ->
     assert finding.faults[-1] == "1 more unreadable"
 
 
-def test_a_csv_of_ones_own_is_complete(
-    prepare: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_csv_of_ones_own_is_complete(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
     (tmp_path / "mine.csv").write_text("image,mos\na.png,3\n", encoding="utf-8")
     assert prepare.main(["--decode", str(tmp_path / "mine.csv")]) == 0
@@ -79,7 +62,7 @@ def test_a_csv_of_ones_own_is_complete(
 
 
 def test_one_table_over_all_sets_says_where_each_is_obtained(
-    prepare: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert prepare.main(["--root", str(tmp_path)]) == 0
     shown = capsys.readouterr().out
@@ -90,27 +73,27 @@ def test_one_table_over_all_sets_says_where_each_is_obtained(
 
 
 def test_the_status_is_1_where_a_named_set_is_incomplete(
-    prepare: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert prepare.main(["--root", str(tmp_path), "kadid10k"]) == 1
     assert "KADID-10k not found under" in capsys.readouterr().out
 
 
 def test_the_status_is_2_where_the_name_is_unknown(
-    prepare: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert prepare.main(["--root", str(tmp_path), "kadid"]) == 2
     assert "Did you mean kadid10k" in capsys.readouterr().err
 
 
-def test_a_label_file_on_another_scale_is_a_fault(prepare: ModuleType, tmp_path: Path) -> None:
+def test_a_label_file_on_another_scale_is_a_fault(tmp_path: Path) -> None:
     folder = agiqa(tmp_path, 1)
     (folder / "data.csv").write_text(HEADER + "0.jpg,73,2\n", encoding="utf-8")
     (fault,) = prepare.check("agiqa3k", tmp_path, decode=False).faults
     assert "another scale" in fault
 
 
-def test_real_archives(prepare: ModuleType, shared: Path) -> None:
+def test_real_archives(shared: Path) -> None:
     root = shared / "data"
     assert prepare.check("agiqa3k", root, decode=False).faults == []
     for name, count in {"koniq10k": 10073, "kadid10k": 10125, "tid2013": 3000, "csiq": 866}.items():

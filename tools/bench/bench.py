@@ -1,9 +1,9 @@
 """Measure speed against its limits, in one run, and print it as one table.
 
-    python tools/bench.py rali
-    python tools/bench.py rali --images FOLDER --csv rali.csv
-    python tools/bench.py sft
-    python tools/bench.py grpo
+    python tools/bench/bench.py rali
+    python tools/bench/bench.py rali --images FOLDER --csv rali.csv
+    python tools/bench/bench.py sft
+    python tools/bench/bench.py grpo
 
 The exit status is 1 if a figure is beyond its limit. Other load on the machine shows in all
 seconds and images per second; ratios are taken so that it shows in them least.

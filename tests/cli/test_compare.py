@@ -3,35 +3,21 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
-import sys
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
+from lit_biqa.cli import compare
 from lit_biqa.evaluation.metrics import Correlations
 from lit_biqa.evaluation.report import Result, write_results
 
-TOOL = Path(__file__).resolve().parents[2] / "tools" / "compare.py"
 CONFIG = """
 seed_everything: {seed}
 model: {{class_path: a.RALI, init_args: {{head: {{tau: {tau}}}, lr: 0.1}}}}
 data: {{train: [agiqa3k], batch_size: 8, root: same}}
 trainer: {{max_epochs: 3, default_root_dir: /runs/{seed}}}
 """
-
-
-@pytest.fixture(scope="module")
-def compare() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("compare_tool", TOOL)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
 
 
 def result(dataset: str, plcc: float, split: str = "all@1") -> Result:
@@ -46,7 +32,7 @@ def run(folder: Path, seed: int, tau: str, *results: Result) -> Path:
 
 
 def test_differing_settings_stand_beside_scores(
-    compare: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sets = (result("csiq", 0.8), result("livew", 0.7), result("mean", 0.75, "-"))
     one = run(tmp_path / "one", 0, "0.07", *sets)
@@ -73,9 +59,7 @@ def test_differing_settings_stand_beside_scores(
     assert second["model.head.tau"] == "none"
 
 
-def test_other_splits_are_other_columns_and_no_mean_spans_them(
-    compare: ModuleType, tmp_path: Path
-) -> None:
+def test_other_splits_are_other_columns_and_no_mean_spans_them(tmp_path: Path) -> None:
     mean = result("mean", 0.5, "-")
     one = run(tmp_path / "one", 0, "0.07", result("koniq10k", 0.9, "official@1"), mean)
     two = run(tmp_path / "two", 1, "0.07", result("koniq10k", 0.8, "paper3015@2"), mean)
@@ -91,7 +75,7 @@ def test_other_splits_are_other_columns_and_no_mean_spans_them(
 
 
 def test_each_of_several_weights_of_a_run_has_a_line(
-    compare: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     best, last = (replace(result("csiq", plcc), weights=w) for plcc, w in ((0.8, "b"), (0.7, "l")))
     one = run(tmp_path / "one", 0, "0.07", best, last)
@@ -108,14 +92,14 @@ def test_each_of_several_weights_of_a_run_has_a_line(
     ]
 
 
-def test_names_are_as_short_as_keeps_them_apart(compare: ModuleType) -> None:
+def test_names_are_as_short_as_keeps_them_apart() -> None:
     names = ["model.optimizer.lr", "model.head.lr", "data.batch_size", "lr"]
     assert compare.shortened(names) == ["optimizer.lr", "head.lr", "batch_size", "lr"]
 
 
 @pytest.mark.parametrize("missing", ["", "config.yaml", "test/results.csv"])
 def test_a_folder_that_is_no_tested_run_is_an_error(
-    compare: ModuleType, tmp_path: Path, missing: str, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, missing: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "nowhere"
     if missing:

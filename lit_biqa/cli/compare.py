@@ -1,7 +1,7 @@
 """Lay tested runs side by side: the settings in which they differ, and their scores.
 
-    python tools/compare.py runs/quickstart runs/quickstart_no_pca
-    python tools/compare.py runs/* --csv compared.csv
+    lit_biqa compare runs/quickstart runs/quickstart_no_pca
+    lit_biqa compare runs/* --csv compared.csv
 
 Scores come from each run's ``test/results.csv``, settings from its ``config.yaml``. A run that was
 tested with several weights has a line for each.
@@ -144,7 +144,9 @@ def save(path: Path, runs: Sequence[Run]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table; the exit status is 2 if a folder is no tested run."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="lit_biqa compare", description=(__doc__ or "").partition("\n")[0]
+    )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a tested run")
     parser.add_argument("--csv", type=Path, metavar="OUT", help="also write the table as CSV")
     given = parser.parse_args(arguments)
@@ -157,7 +159,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,6 +1,6 @@
 """Have a trained model write about images: the texts that RALI aligns with.
 
-    python tools/describe.py --run runs/score --data.test '[koniq10k/official:train]' \
+    lit_biqa describe --run runs/score --data.test '[koniq10k/official:train]' \
         --answers 4 --out data/texts/koniq.jsonl
 
 Each image gets a record ``{"image", "dataset", "texts"}`` with what the model said, tags and all,
@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,9 +23,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from analyse_run import instantiate, restore
 
 from lit_biqa.cli.errors import guard
+from lit_biqa.cli.restore import instantiate, restore
 from lit_biqa.io.files import replacing
 from lit_biqa.io.json_text import parse_json
 from lit_biqa.io.seals import seal_record
@@ -171,7 +170,7 @@ def _share(given: argparse.Namespace) -> Share:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the texts; the exit status is 2 for bad input."""
     parser = argparse.ArgumentParser(
-        description=(__doc__ or "").partition("\n")[0], allow_abbrev=False
+        prog="lit_biqa describe", description=(__doc__ or "").partition("\n")[0], allow_abbrev=False
     )
     parser.add_argument("--run", type=Path, required=True, help="folder of a fit")
     parser.add_argument("--ckpt_path", help="best or last of the run, a file, or none")
@@ -185,7 +184,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--shard", help="which of how many processes this is, such as 0/2")
     given, settings = parser.parse_known_args(arguments)
     return guard(lambda: describe(given, settings))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,9 +1,9 @@
 """Study a model that names quality levels: how steady, how right, by which layers, looking where.
 
-    python tools/analyse.py instability --run runs/conclude --data.test '[agiqa3k/random-0]'
-    python tools/analyse.py accuracy    --run runs/one_stage --condition word --samples 720
-    python tools/analyse.py logit-lens  --run runs/conclude --level poor
-    python tools/analyse.py attention   --config my.yaml --ckpt_path none --out analysis
+    lit_biqa analyse instability --run runs/conclude --data.test '[agiqa3k/random-0]'
+    lit_biqa analyse accuracy    --run runs/one_stage --condition word --samples 720
+    lit_biqa analyse logit-lens  --run runs/conclude --level poor
+    lit_biqa analyse attention   --config my.yaml --ckpt_path none --out analysis
 
 Each study writes CSV files and figures (docs/studies.md) into RUN/analysis/CONDITION, or where
 --out says. Whatever else is named is a setting of the model or the data that shall differ from the
@@ -13,11 +13,8 @@ run's, as on the command line of `lit_biqa`.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-
-from analyse_run import Studied, prepare
 
 from lit_biqa.analysis import figures
 from lit_biqa.analysis.accuracy import FIVE, THREE, accuracy, write_accuracy
@@ -26,6 +23,7 @@ from lit_biqa.analysis.attention import SEGMENTS, attention, write_attention
 from lit_biqa.analysis.instability import instability, write_answers, write_instability
 from lit_biqa.analysis.logit_lens import lens, write_lens
 from lit_biqa.cli.errors import guard
+from lit_biqa.cli.restore import Studied, prepare
 from lit_biqa.evaluation import tables
 from lit_biqa.progress import track
 from lit_biqa.types import Batch, InputError
@@ -122,7 +120,9 @@ def _batches(studied: Studied, title: str) -> Iterator[Batch]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="lit_biqa analyse",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     studies = parser.add_subparsers(dest="study", required=True)
     for name, study in STUDIES.items():
@@ -174,7 +174,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one study; the exit status is 2 for bad input."""
     given, settings = _parser().parse_known_args(arguments)
     return guard(lambda: _study(given, settings))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
