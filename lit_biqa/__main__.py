@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import sys
+import time
 from collections.abc import Sequence
 
 SUBCOMMANDS = {
@@ -106,6 +107,7 @@ def run_command(name: str, *arguments: str) -> int:
     Returns:
         The exit status.
     """
+    began = time.monotonic()
     from lit_biqa.compat.versions import check
     from lit_biqa.types import InputError
 
@@ -120,7 +122,8 @@ def run_command(name: str, *arguments: str) -> int:
         module = importlib.import_module(COMMANDS[name][0] if name else "lit_biqa.cli.main")
     except KeyboardInterrupt:  # Nothing has begun, and imports take seconds.
         return 130
-    return int(module.main(arguments))
+    # The others tell no time.
+    return int(module.main(arguments) if name else module.main(arguments, began))
 
 
 if __name__ == "__main__":

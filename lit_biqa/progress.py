@@ -29,6 +29,7 @@ class Bar:
         description: what is going on.
         total: steps to do; ``None`` where it is not known.
         unit: what the rate counts; a step may hold several.
+        steps: name of the steps, such as ``batches``, where they are not what the rate counts.
         done: steps that were done before, as when a run is resumed.
         interval: seconds from one line to the next where stdout is no terminal.
         keep: leave the bar on the terminal, or a last line in the log, once closed.
@@ -39,11 +40,12 @@ class Bar:
         description: str,
         total: int | None,
         unit: str = "items",
+        steps: str = "",
         done: int = 0,
         interval: float = 10.0,
         keep: bool = True,
     ) -> None:
-        self.description, self.total, self.unit = description, total, unit
+        self.description, self.total, self.unit, self.steps = description, total, unit, steps
         self.keep, self.done, self.before, self.units = keep, done, done, 0
         self._shown = self._started = time.monotonic()
         self._live: Progress | None = None
@@ -82,7 +84,8 @@ class Bar:
 
     def text(self, note: str = "") -> str:
         """Steps, rate, time left and note."""
-        parts = [f"{self.done}/{self.total}" if self.total is not None else str(self.done)]
+        count = f"{self.done}/{self.total}" if self.total is not None else str(self.done)
+        parts = [f"{count} {self.steps}".rstrip()]
         if self.units:
             parts.append(f"{self.units / max(self.elapsed(), 1e-9):.1f} {self.unit}/s")
         if self.total is not None and self.before < self.done < self.total:
@@ -112,6 +115,7 @@ def track(
     total: int | None = None,
     unit: str = "items",
     units: Callable[[Item], int] | None = None,
+    steps: str = "",
 ) -> Iterator[Item]:
     """Iterate, showing progress with rate and time left on rank zero.
 
@@ -125,10 +129,11 @@ def track(
         total: items in it; its length where it has one.
         unit: what the rate counts.
         units: how many of them an item holds; one where not given.
+        steps: name of the items, where the rate counts what they hold.
     """
     if total is None and isinstance(iterable, Sized):
         total = len(iterable)
-    bar = Bar(description, total, unit)
+    bar = Bar(description, total, unit, steps)
     try:
         for item in iterable:
             yield item

@@ -75,9 +75,10 @@ def test_without_terminal_a_line_every_ten_seconds_and_one_at_the_end(
 
 def test_track_takes_the_length_and_counts_units(capsys: pytest.CaptureFixture[str]) -> None:
     batches = [[1, 2, 3], [4]]
-    assert list(track(batches, "Embedding", unit="images", units=len)) == batches
+    shown = track(batches, "Embedding", unit="images", units=len, steps="batches")
+    assert list(shown) == batches
     line = capsys.readouterr().out
-    assert line.startswith("Embedding: 2/2, ")
+    assert line.startswith("Embedding: 2/2 batches, ")
     assert "images/s, took 0:00" in line
 
 

@@ -197,3 +197,16 @@ def test_a_wide_table_is_not_cut() -> None:
 def test_what_a_step_must_return(outputs: object) -> None:
     with pytest.raises(TypeError, match=r"test_step must return list\[Prediction\]"):
         report.checked(outputs, "test_step")
+
+
+@pytest.mark.filterwarnings("ignore::lit_biqa.evaluation.metrics.UndefinedCorrelationWarning")
+def test_a_correlation_that_is_nan_is_explained() -> None:
+    unread = [replace(row, status="no rating") for row in predictions("csiq", 5)]
+    equal = [replace(row, score=3.0) for row in predictions("spaq", 4, "text")]
+    lines = tables.table(report.evaluate([*unread, *equal], bootstrap=0)).splitlines()
+    assert [line for line in lines if line.startswith("nan: ")] == [
+        "nan: csiq: 0 of 5 images have a score, and correlations take 3; the column status of "
+        "predictions.csv says why",
+        "nan: spaq (text): all 4 scores are equal, or all MOS are",
+    ]
+    assert "nan: " not in tables.table(report.evaluate(predictions("csiq", 5), bootstrap=0))

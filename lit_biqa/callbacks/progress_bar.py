@@ -21,7 +21,8 @@ INTERVAL = 60.0
 class ProgressBar(LightningBar):
     """A bar for each epoch on a terminal; in a log, one line for each epoch and minute.
 
-    It shows images per second over all ranks, the time left of the epoch and of the fit, and
+    It shows batches, samples per second over all ranks (in training an image with one of its texts
+    is a sample, in evaluation an image), the time left of the epoch and of the fit, and
     what the method logs with ``prog_bar=True``.
     """
 
@@ -40,11 +41,11 @@ class ProgressBar(LightningBar):
         """Show nothing."""
         self.is_enabled = False
 
-    def _open(self, description: str, batches: float, done: int = 0) -> None:
+    def _open(self, description: str, batches: float, done: int = 0, unit: str = "images") -> None:
         total = int(batches) if math.isfinite(batches) else None
         if self.is_enabled:
             keep = not self._bars
-            self._bars.append(Bar(description, total, "images", done, INTERVAL, keep))
+            self._bars.append(Bar(description, total, unit, "batches", done, INTERVAL, keep))
 
     def _advance(self, batch: Batch, note: Callable[[], str] = str) -> None:
         if self._bars:
@@ -92,7 +93,7 @@ class ProgressBar(LightningBar):
         if not self._bars:
             limit = f"/{trainer.max_epochs}" if (trainer.max_epochs or 0) > 0 else ""
             name = f"Epoch {trainer.current_epoch + 1}{limit}"
-            self._open(name, self.total_train_batches, batch_idx)
+            self._open(name, self.total_train_batches, batch_idx, "samples")
 
     def on_train_batch_end(  # noqa: D102
         self,

@@ -37,9 +37,10 @@ class ResourceMeter(pl.Callback):
     """Log seconds, images per second and peak memory of each training epoch and of a test.
 
     Logged as ``train/seconds``, ``train/images_per_second``, ``train/peak_memory_gib`` and the
-    same under ``test/``. A fit ends with a table of its totals, a test with one line. Images are
-    counted over all ranks and include repeats; time runs from the start of an epoch to the end of
-    its last batch, without the validations between; memory is that of the rank that took most.
+    same under ``test/``. A fit ends with a table of its totals, a test with one line. Where rates
+    and costs name images, one counts each time it is shown, over all ranks; the table counts them
+    once, and as samples each time. Time runs from the start of an epoch to the end of its last
+    batch, without the validations between; memory is that of the rank that took most.
 
     The same stands in ``costs.csv``, columns `COSTS`, under the trainer's ``default_root_dir``: the
     line of a fit there, with the hours that an epoch takes, and one more for each time that it was
@@ -52,6 +53,7 @@ class ResourceMeter(pl.Callback):
         self._images, self._seconds, self._since = 0, 0.0, 0.0
         self._epochs, self._all_images, self._all_seconds = 0, 0, 0.0
         self._batches = 0
+        self._shown: set[tuple[str, int]] = set()
         self._read_in: dict[str, list[float]] = defaultdict(list)
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -88,6 +90,7 @@ class ResourceMeter(pl.Callback):
         """Begin the totals of a fit; one that resumes within an epoch starts its clock here."""
         self._epochs = self._images = self._all_images = self._batches = 0
         self._seconds = self._all_seconds = 0.0
+        self._shown.clear()
         self._start()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -104,6 +107,7 @@ class ResourceMeter(pl.Callback):
     ) -> None:
         self._count(batch)
         self._batches += 1
+        self._shown.update(zip(batch["dataset"], batch["index"].tolist(), strict=True))
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Go on with the clock of the training epoch."""
@@ -129,12 +133,14 @@ class ResourceMeter(pl.Callback):
             with store.locked(_file(trainer, "fit").parent):
                 # Each part of a fit that was resumed is a line of its own.
                 store.merge_costs(_file(trainer, "fit"), COSTS, [line], id)
+        images = len(gather_rows(list(self._shown), lambda image: image))
         totals = {
             "epochs": str(self._epochs),
-            "images": str(self._all_images),
-            "time": clock(self._all_seconds),
-            "images/s": f"{self._all_images / max(self._all_seconds, 1e-9):.1f}",
-            "an epoch": f"{hours:.2f} h",
+            "images": f"{images:,}",
+            "samples": f"{self._all_images:,} (an image each time it was shown)",
+            "samples/s": f"{self._all_images / max(self._all_seconds, 1e-9):.1f}",
+            "training": f"{clock(self._all_seconds)} (without validation)",
+            "per epoch": clock(hours * 3600),
             "peak memory": f"{memory:.2f} GiB",
         }
         pl_module.print(tables.pairs("Fit", totals | logged))
@@ -180,7 +186,8 @@ class ResourceMeter(pl.Callback):
                 lines.append(_line(name, count, seconds))
             self._save_test(trainer, lines)
         pl_module.print(
-            f"Tested in {clock(figures['seconds'])}, {figures['images_per_second']:.1f} images/s, "
+            f"Tested {images:,} images in {clock(figures['seconds'])}, "
+            f"{figures['images_per_second']:.1f} images/s, "
             f"peak memory {figures['peak_memory_gib']:.2f} GiB"
         )
 

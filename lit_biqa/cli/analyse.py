@@ -115,7 +115,7 @@ def _asked(given: argparse.Namespace, studied: Studied, title: str) -> list[Aske
 
 
 def _batches(studied: Studied, title: str) -> Iterator[Batch]:
-    return track(studied.loader, title, unit="images", units=lambda batch: len(batch["index"]))
+    return track(studied.loader, title, None, "images", lambda b: len(b["index"]), "batches")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import signal
 import sys
+import time
 from argparse import ArgumentError
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +30,7 @@ from lit_biqa.callbacks import (
 from lit_biqa.cli import errors
 from lit_biqa.cli.class_paths import check_parsed
 from lit_biqa.cli.config_files import merge_arguments, with_own_settings
+from lit_biqa.cli.ending import Ending, closing, files_in
 from lit_biqa.cli.setting_values import check_ranges, check_values
 from lit_biqa.compat import lightning as inside
 from lit_biqa.compat.jsonargparse import Namespace, allow_subclasses
@@ -78,6 +80,7 @@ class CLI(LightningCLI):
 
     Args:
         args: subcommand and settings.
+        began: when the command began, on the monotonic clock; ``None`` takes now.
 
     Attributes:
         run_folder: where all is written.
@@ -89,7 +92,8 @@ class CLI(LightningCLI):
     datamodule: BIQADataModule
     lock: RunLock | None = None
 
-    def __init__(self, args: Sequence[str]) -> None:
+    def __init__(self, args: Sequence[str], began: float | None = None) -> None:
+        began = time.monotonic() if began is None else began
         strict = {"exit_on_error": False, "allow_abbrev": False}
         self.arguments = args
         try:
@@ -106,6 +110,7 @@ class CLI(LightningCLI):
                 # Optimizers are made in the method, after the model has been configured.
                 auto_configure_optimizers=False,
             )
+            self._close(time.monotonic() - began)
         except Stopped as stop:
             self._clean_up()
             stop.advice = self._advice()
@@ -284,6 +289,15 @@ class CLI(LightningCLI):
         with explaining_misfit(model, self.weights):
             self.trainer.predict(model, None, datamodule, False, self.weights, weights_only=True)
 
+    def _close(self, seconds: float) -> None:
+        """Say what was written where and what to type next, once for all processes."""
+        if not self.trainer.is_global_zero:
+            return
+        run = self.run_folder.path
+        verdict = self.model.verdict() if self.subcommand == "fit" else ""
+        ending = Ending(str(self.subcommand), run, seconds, files_in(run), verdict)
+        print("\n".join(closing(ending)), flush=True)
+
     def _advice(self) -> str:
         """What to do after a signal."""
         run: RunFolder | None = getattr(self, "run_folder", None)
@@ -316,17 +330,18 @@ def listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def main(args: Sequence[str] | None = None) -> int:
+def main(args: Sequence[str] | None = None, began: float | None = None) -> int:
     """Run the command line.
 
     Args:
         args: subcommand and settings; ``None`` takes those of the process.
+        began: when the command began, on the monotonic clock; ``None`` takes now.
 
     Returns:
         The status for the process to end with.
     """
     inside.quieten()
     try:
-        return errors.guard(lambda: CLI(sys.argv[1:] if args is None else args))
+        return errors.guard(lambda: CLI(sys.argv[1:] if args is None else args, began))
     finally:
         leave_group()

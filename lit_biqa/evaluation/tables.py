@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from lit_biqa.evaluation.conditions import IMAGE
 from lit_biqa.evaluation.report import Result
 
 if TYPE_CHECKING:
@@ -35,7 +37,24 @@ def table(results: Sequence[Result], title: str = "Test") -> str:
             *(f"{f.krcc:.4f}", f"{f.rmse:.4f}", f"{f.plcc_fitted:.4f}"),
         )
         grid.add_row(*cells, end_section=last)
-    return "\n".join([rendered(grid), *_note(results)])
+    return "\n".join([rendered(grid), *_note(results), *_undefined(results)])
+
+
+def _undefined(results: Sequence[Result]) -> list[str]:
+    """Why correlations are ``nan``, a line for each data set and condition."""
+    lines = []
+    for r in results:
+        f, scored = r.correlations, r.correlations.n - r.correlations.failures
+        if r.is_derived or not math.isnan(f.srcc):
+            continue
+        name = r.dataset if r.condition == IMAGE else f"{r.dataset} ({r.condition})"
+        if scored < 3:
+            why = f"{scored} of {f.n} images have a score, and correlations take 3"
+            why += "; the column status of predictions.csv says why" if f.failures else ""
+        else:
+            why = f"all {scored} scores are equal, or all MOS are"
+        lines.append(f"nan: {name}: {why}")
+    return lines
 
 
 def _note(results: Sequence[Result]) -> list[str]:

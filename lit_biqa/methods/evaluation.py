@@ -18,6 +18,10 @@ class Evaluator(LightningModule, ABC):
     def score(self, batch: Batch) -> Tensor:
         """Predicted MOS ``[B]`` on [1, 5]."""
 
+    def verdict(self) -> str:
+        """Why a fit has learned nothing; empty where it has learned something."""
+        return ""
+
     # Lightning declares mappings, and hands on to callbacks whatever evaluation steps return.
     def validation_step(  # type: ignore[override]
         self, batch: Batch, batch_idx: int

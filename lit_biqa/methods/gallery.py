@@ -63,7 +63,10 @@ class Gallery:
         training = self.method.training
         found: list[Pair] = []
         self.method.eval()
-        for batch in track(loader, f"embedding {role} images"):
+        shown = track(
+            loader, f"Embedding {role} images", unit="images", units=_size, steps="batches"
+        )
+        for batch in shown:
             alive()
             moved = self.method.trainer.strategy.batch_to_device(batch)
             with self.method.trainer.precision_plugin.forward_context():
@@ -85,6 +88,10 @@ class Gallery:
             source = {"scorer": "scorer.safetensors"}
             write_embeddings(self.cache_to, Embeddings(vectors, rows, source))
         self.cache_to, self._kept = None, []
+
+
+def _size(batch: Batch) -> int:
+    return len(batch["index"])
 
 
 def pairs(batch: Batch, embeddings: Tensor, role: Role) -> list[Pair]:

@@ -26,7 +26,7 @@ from lit_biqa.methods.finite import OnNonfinite
 from lit_biqa.methods.taught import Taught
 from lit_biqa.objectives.policy import Aggregation, Scale
 from lit_biqa.paradigms import GroupRewards, Paradigm, Rollout
-from lit_biqa.paradigms.figures import figures, table
+from lit_biqa.paradigms.figures import figures, table, unread
 from lit_biqa.readouts.base import Readout
 from lit_biqa.readouts.ratings import Rated
 from lit_biqa.rollout.engine import Sampling
@@ -150,6 +150,7 @@ class GRPO(ChatMethod):
         self._seconds: dict[str, float] = {}
         self._differ: bool | None = None  # where nothing was said since the last step
         self._reward = 0.0
+        self._unread, self._answers = 0, 0  # since the last step
         self.taught = Taught()
 
     def setup(self, stage: str) -> None:
@@ -240,6 +241,8 @@ class GRPO(ChatMethod):
             self.rollout = self._roll_out(batch)
             fresh = (update for update in self.rollout.updates if update.old is None)
             self._differ = bool(self._differ) | any(update.teaches for update in fresh)
+            without, all_of_them = unread(self.paradigm, self.rollout.rollout)
+            self._unread, self._answers = self._unread + without, self._answers + all_of_them
         found = figures(self.paradigm, self.rollout.rollout, self.rollout.rewards)
         self._reward = found["reward"]
         losses = []
@@ -332,10 +335,13 @@ class GRPO(ChatMethod):
         """
         super().on_before_optimizer_step(optimizer)
         said, self._differ = self._differ, None
+        counts = [int(bool(said)), self._unread, self._answers]
+        self._unread = self._answers = 0
         if said is None:
             return
-        differ = bool(all_gather(torch.tensor([int(said)], device=self.device)).any())
-        warning = self.taught.note(differ, self._reward)
+        differing, *answers = all_gather(torch.tensor([counts], device=self.device)).sum(0).tolist()
+        differ = differing > 0
+        warning = self.taught.note(differ, self._reward, *answers)
         if warning and self.global_rank == 0:
             log.warning(warning)
         if differ and self.gradient_norm == 0:
@@ -348,8 +354,12 @@ class GRPO(ChatMethod):
     def on_train_end(self) -> None:
         """Say so where nothing was learned."""
         super().on_train_end()
-        if verdict := self.taught.verdict():
-            self.print(verdict)
+        if self.global_rank == 0 and (verdict := self.verdict()):
+            log.warning(verdict)
+
+    def verdict(self) -> str:
+        """See `Evaluator`: what earned the same throughout has taught nothing."""
+        return self.taught.verdict()
 
     def rollout_rows(self) -> Iterator[dict[str, str]]:
         """What was said in the last step; see `RolloutTable`."""

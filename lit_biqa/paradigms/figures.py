@@ -44,6 +44,20 @@ def figures(paradigm: Paradigm, rollout: Rollout, rewards: GroupRewards) -> dict
     return found
 
 
+def unread(paradigm: Paradigm, rollout: Rollout) -> tuple[int, int]:
+    """Answers without a rating where one was asked for, and all answers where one was.
+
+    With eight answers to one image, two of them without a rating: ``(2, 8)``.
+    """
+    answers = [
+        read(one.text, form).status != "ok"
+        for number, form in enumerate(paradigm.forms, 1)
+        if form is not None
+        for one in _rated(rollout, number)
+    ]
+    return sum(answers), len(answers)
+
+
 def _rated(rollout: Rollout, number: int) -> list[Completion]:
     """What was said in a pass about images whose rating, not degradation, was asked for."""
     groups = [group for group in rollout.groups if group.degradation is None]

@@ -43,7 +43,7 @@ class Indices(torch.utils.data.Dataset[int]):
 
 
 def collate(indices: list[int]) -> dict[str, Any]:
-    return {"index": torch.tensor(indices)}
+    return {"index": torch.tensor(indices), "dataset": [dataset_of(i) for i in indices]}
 
 
 class Tiny(pl.LightningModule):

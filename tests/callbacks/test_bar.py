@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
-from known_scores import Tiny, loader, trainer, uneven_loader
+from known_scores import N, Tiny, loader, trainer, uneven_loader
 from lightning.pytorch.loggers import CSVLogger
 
 from lit_biqa.callbacks import CorrelationReport, PredictionWriter, ProgressBar, ResourceMeter
@@ -21,14 +22,16 @@ def test_a_log_gets_one_line_per_epoch_and_no_version_number(
     printed = capsys.readouterr().out
     epochs = [line for line in printed.splitlines() if line.startswith("Epoch")]
     assert [line.split(":")[0] for line in epochs] == ["Epoch 1/2", "Epoch 2/2"]
-    for part in ("6/6", "images/s", "took 0:0", "train/loss", "val/srcc", "val/plcc"):
+    for part in ("6/6 batches, ", "samples/s", "took 0:0", "train/loss", "val/srcc", "val/plcc"):
         assert part in epochs[0]
     assert "fit 0:0" in epochs[0] and "left" not in epochs[1]
     assert "v_num" not in printed and "Validation" not in printed
-    assert "peak memory" in printed
+    # Each of N images, shown once in each of two epochs.
+    assert re.search(rf"images +│ {N} ", printed) and re.search(rf"samples +│ {2 * N} ", printed)
+    assert "0.00 h" not in printed and "peak memory" in printed
     run.test(Tiny(), loader())
     printed = capsys.readouterr().out
-    assert printed.startswith("Test: 6/6, ") and "Tested in 0:0" in printed
+    assert printed.startswith("Test: 6/6 batches, ") and f"Tested {N} images in 0:0" in printed
 
 
 def test_an_error_leaves_no_bar_behind(tmp_path: Path) -> None:

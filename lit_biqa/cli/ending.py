@@ -1,0 +1,105 @@
+"""Last lines of a command: what it wrote, how long it took, and what to type next."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import filter as matching
+from pathlib import Path
+
+from lit_biqa.progress import clock
+
+_TESTED = {
+    "test/results.csv": "correlations with MOS",
+    "test/predictions.csv": "score of each tested image",
+    "test/*.png": "scatter of each data set",
+}
+#: What each subcommand may write, in the order in which it is told.
+WRITTEN = {
+    "fit": {
+        "scorer.safetensors": "the scorer: one file that scores images",
+        "weights": "the trained model: a folder that another run can start from",
+        "checkpoints/best.ckpt": "weights of the best validation",
+        "checkpoints/last.ckpt": "last state of the training, to resume from",
+        **_TESTED,
+        "events.out.tfevents.*": "curves, for TensorBoard",
+    },
+    "validate": {},
+    "test": _TESTED,
+    "predict": {"predictions.csv": "score of each image"},
+}
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What a command came to.
+
+    Attributes:
+        command: ``fit``, ``validate``, ``test`` or ``predict``.
+        run: its folder.
+        seconds: wall time of the whole command.
+        files: what lies in the folder, as paths below it.
+        verdict: why nothing was learned; empty where something was.
+    """
+
+    command: str
+    run: Path
+    seconds: float
+    files: Sequence[str]
+    verdict: str = ""
+
+    @property
+    def written(self) -> dict[str, str]:
+        """What the command wrote: files, or patterns of them, and what they hold."""
+        told = WRITTEN[self.command].items()
+        return {name: what for name, what in told if matching(self.files, name)}
+
+
+def closing(ending: Ending) -> list[str]:
+    """Lines to print at the end of a command.
+
+    Example:
+        >>> print(*closing(Ending("predict", Path("a"), 61, ["predictions.csv"])), sep=chr(10))
+        predict took 1:01 in all and wrote to a:
+          predictions.csv  score of each image
+        Next:
+          lit_biqa test --run a --data.test '[livew]'
+    """
+    written, took = ending.written, f"{ending.command} took {clock(ending.seconds)} in all"
+    lines = [f"{took} and wrote to {shown(ending.run)}:" if written else f"{took}."]
+    width = max(map(len, written), default=0)
+    lines += [f"  {name:<{width}}  {what}" for name, what in written.items()]
+    lines += [ending.verdict] * bool(ending.verdict)
+    return [*lines, "Next:", *(f"  {command}" for command in _next(ending))]
+
+
+def shown(run: Path) -> str:
+    """A folder as one types it: from where commands are given, if it lies below."""
+    here = Path.cwd()
+    return shlex.quote(str(run.relative_to(here) if run.is_relative_to(here) else run))
+
+
+def _next(ending: Ending) -> Iterator[str]:
+    run, parent = shown(ending.run), shown(ending.run.parent)
+    if ending.verdict:
+        yield f"tensorboard --logdir {run}"
+    elif ending.command == "test":
+        yield f"lit_biqa compare {parent}/*"
+    elif ending.command == "validate":
+        yield f"lit_biqa test --run {run}"
+    elif "weights" in ending.written and "test/results.csv" not in ending.written:
+        start = f"--model.init_args.backbone.init_args.pretrained {run}/weights"
+        yield f"lit_biqa fit --config RECIPE {start}"
+    else:
+        yield f"lit_biqa test --run {run} --data.test '[livew]'"
+    if "scorer.safetensors" in ending.written:
+        yield f"lit_biqa score photos/ --scorer {run}"
+    if ending.command == "fit" and not ending.verdict:
+        yield f"tensorboard --logdir {parent}"
+
+
+def files_in(run: Path) -> list[str]:
+    """What lies in a run folder and right below its folders, as paths below it."""
+    return [os.path.relpath(path, run) for level in ("*", "*/*") for path in run.glob(level)]
