@@ -31,7 +31,6 @@ from lit_biqa.data.synthetic import SyntheticSettings
 from lit_biqa.data.texts import DEFAULT_FIELDS, attach_to_parts, cleaned
 from lit_biqa.distributed import GlobalBatchSampler
 from lit_biqa.io.files import find
-from lit_biqa.runs import stops
 from lit_biqa.types import Batch, InputError, Sample, check_range
 
 Part = Literal["train", "val", "test"]
@@ -273,7 +272,6 @@ class BIQADataModule(LightningDataModule):
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
-            worker_init_fn=stops.outlive_signals,
         )
 
 

@@ -59,10 +59,12 @@ class BatchLoader(DataLoader[Any]):
 
     Iteration begins at the first batch, not when the iterator is made: Lightning makes it while
     it still restores its progress, and workers would read ahead in the order of another epoch.
-    Errors of bad input keep their own message in place of a worker's traceback.
+    Errors of bad input keep their own message in place of a worker's traceback. Workers outlive the
+    signals that end a fit, and end when this process ends them.
     """
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        self.worker_init_fn = stops.outlive_signals
         try:
             with stops.held_back():
                 batches = super().__iter__()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -203,3 +205,19 @@ def test_resuming_in_a_shortened_epoch(cache: Path, tmp_path: Path) -> None:
     assert len(model.steps) == 6
     assert resumed.steps == model.steps[4:]
     assert same(resumed, model)
+
+
+def test_workers_end_when_their_process_ends_them(tmp_path: Path) -> None:
+    """A kept traceback keeps a loader's iterator, whose workers Python then ends by SIGTERM."""
+    file = tmp_path / "keep.py"
+    file.write_text(
+        "from lit_biqa.data.loader import BatchLoader\n"
+        "iterator = iter(BatchLoader(list(range(8)), batch_size=None, num_workers=1))\n"
+        "print(int(next(iterator)))\n"
+        # as where an exception of the main thread still holds the frame of the loop
+        "import multiprocessing.util as util; util._exit_function()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(file)], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert done.stdout == "0\n"
