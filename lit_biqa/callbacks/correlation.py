@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.loggers import TensorBoardLogger
 
 from lit_biqa.callbacks.batches import refuse_none
 from lit_biqa.callbacks.scatter import Figures, rename, save, scatter
-from lit_biqa.callbacks.tensorboard import log_test, name_of_test
-from lit_biqa.callbacks.weights import weights_of
+from lit_biqa.callbacks.tensorboard import RunLogger
+from lit_biqa.callbacks.weights import steps_of, weights_of
 from lit_biqa.distributed import gather_rows
 from lit_biqa.evaluation import report, store, tables
+from lit_biqa.evaluation.conditions import IMAGE
 from lit_biqa.evaluation.hyperparameters import read_hyperparameters
 from lit_biqa.types import InputError, Prediction, check_range
 
@@ -36,9 +36,10 @@ class CorrelationReport(pl.Callback):
 
     A test prints one table and only then writes, under the trainer's ``default_root_dir``,
     ``test/results.csv``, ``test/predictions.csv``, a scatter ``test/<dataset>.png`` for each data
-    set and, where the trainer logs to TensorBoard, events with metrics, scatters and the settings
-    in ``config.yaml``. What other tests left there stays, but for rows of the same data set, split,
-    condition and weights; see `lit_biqa.evaluation.store`.
+    set. What other tests left there stays, but for rows of the same data set, split, condition and
+    weights; see `lit_biqa.evaluation.store`. Loggers get ``test/<label>/<metric>`` and, as means
+    over the data sets, ``test/plcc`` and ``test/srcc``, at the step of the weights; a `RunLogger`
+    also gets the scatters, and the settings in ``config.yaml``.
 
     Args:
         bootstrap: resamples for the 95% intervals of a table; 0 for none.
@@ -73,6 +74,10 @@ class CorrelationReport(pl.Callback):
             report.read_results(folder / RESULTS)
         if stage == "test" and (folder / PREDICTIONS).exists():
             store.read_predictions(folder / PREDICTIONS)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Log the settings of the run."""
+        _log_settings(trainer)
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Forget the rows of the epoch before."""
@@ -140,7 +145,7 @@ class CorrelationReport(pl.Callback):
                 raise InputError(
                     f"{error} {folder / RESULTS} and {PREDICTIONS} hold this test already."
                 ) from error
-        self._log(trainer, figures)
+        self._log(trainer, figures, steps_of(pl_module, trainer))
 
     def _figures(self, all_rows: list[Prediction]) -> Figures:
         groups = report.grouped(all_rows)
@@ -150,21 +155,32 @@ class CorrelationReport(pl.Callback):
             if (rows := groups.get((result.dataset, result.split, result.condition)))
         }
 
-    def _log(self, trainer: pl.Trainer, figures: Figures) -> None:
-        metrics, shown = {}, {}
+    def _log(self, trainer: pl.Trainer, figures: Figures, step: int) -> None:
+        metrics, shown = _headlines(self.results), {}
         for label, result in zip(report.labels(self.results), self.results, strict=True):
             for name in report.METRICS:
                 metrics[f"test/{label}/{name}"] = float(getattr(result.correlations, name))
             if figure := figures.get(store.identity(result)):
                 shown[f"test/{label}"] = figure
+        _log_settings(trainer)
         for logger in trainer.loggers:
-            if not isinstance(logger, TensorBoardLogger):
-                logger.log_metrics(metrics, trainer.global_step)
-        if any(isinstance(logger, TensorBoardLogger) for logger in trainer.loggers):
-            run = Path(trainer.default_root_dir)
-            settings = read_hyperparameters(run) if (run / "config.yaml").exists() else {}
-            folder = _folder(trainer) / name_of_test(self.results)
-            log_test(folder, settings, metrics, shown, trainer.global_step)
+            logger.log_metrics(metrics, step)
+            if isinstance(logger, RunLogger):
+                logger.log_figures(shown, step)
+
+
+def _headlines(results: Sequence[report.Result]) -> dict[str, float]:
+    """Means over the data sets, of scores read from images where there are any."""
+    means = report.means([result for result in results if not result.is_derived])
+    first = sorted(means, key=lambda mean: mean.condition != IMAGE)[0].correlations
+    return {"test/plcc": first.plcc, "test/srcc": first.srcc}
+
+
+def _log_settings(trainer: pl.Trainer) -> None:
+    loggers = [logger for logger in trainer.loggers if isinstance(logger, RunLogger)]
+    run = Path(trainer.default_root_dir)
+    if loggers and trainer.is_global_zero and (run / "config.yaml").exists():
+        loggers[0].log_settings(read_hyperparameters(run))
 
 
 def _monitored(results: Sequence[report.Result]) -> list[str]:

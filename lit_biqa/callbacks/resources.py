@@ -13,6 +13,7 @@ import lightning.pytorch as pl
 import torch
 
 from lit_biqa.callbacks.correlation import CorrelationReport
+from lit_biqa.callbacks.weights import steps_of
 from lit_biqa.distributed import gather_rows, world
 from lit_biqa.evaluation import report, store, tables
 from lit_biqa.progress import clock
@@ -177,7 +178,8 @@ class ResourceMeter(pl.Callback):
             lambda row: row[:2],
         )
         for logger in trainer.loggers:
-            logger.log_metrics({f"test/{k}": v for k, v in figures.items()}, trainer.global_step)
+            costs = {f"test/{name}": value for name, value in figures.items()}
+            logger.log_metrics(costs, steps_of(pl_module, trainer))
         if trainer.is_global_zero:
             lines = [_line("test", images, figures["seconds"], figures["peak_memory_gib"])]
             for name in sorted({row[0] for row in timed}):

@@ -8,7 +8,8 @@ from itertools import islice
 from typing import Any, Protocol, runtime_checkable
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
+
+from lit_biqa.callbacks.tensorboard import RunLogger
 
 
 @runtime_checkable
@@ -39,7 +40,7 @@ class RolloutTable(Callback):
         self, trainer: Trainer, pl_module: LightningModule, *_: Any
     ) -> None:
         logger, step = trainer.logger, trainer.global_step
-        if not isinstance(pl_module, Speaks) or not isinstance(logger, TensorBoardLogger):
+        if not isinstance(pl_module, Speaks) or not isinstance(logger, RunLogger):
             return
         if trainer.is_global_zero and (step - 1) % pl_module.table_every == 0:
             shown = markdown(islice(pl_module.rollout_rows(), self.rows))

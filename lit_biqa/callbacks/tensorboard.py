@@ -1,61 +1,66 @@
-"""A test in TensorBoard: metrics beside the run's settings, and its figures."""
+"""TensorBoard's view of a run: one entry, with curves, tests, scatters and settings."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
 
 from lit_biqa.evaluation.hyperparameters import Setting
-from lit_biqa.evaluation.report import Result
-from lit_biqa.evaluation.store import identity
-from lit_biqa.io.digests import digest_of_plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-
-def name_of_test(results: Sequence[Result]) -> str:
-    """A folder's name for tests of the same weights over the same sets and conditions.
-
-    The first data sets for the reader, then a digest that tells such tests from all others.
-    """
-    sets = list(dict.fromkeys(r.dataset for r in results if not r.is_derived))
-    shown = "+".join(sets[:3]) + f"+{len(sets) - 3}" * (len(sets) > 3)
-    return f"{shown[:60]}-{digest_of_plain([list(identity(r)) for r in results])[:8]}"
+HEADLINES = ("val/plcc", "val/srcc", "test/plcc", "test/srcc")
+"""Scalars that TensorBoard's table of hyperparameters shows for each run, the latest of each."""
 
 
-def log_test(
-    folder: Path,
-    settings: Mapping[str, Setting],
-    metrics: Mapping[str, float],
-    figures: Mapping[str, Figure],
-    step: int,
-) -> None:
-    """Write a test's events into a folder of their own, beside those that lie there.
+class RunLogger(TensorBoardLogger):
+    """Writes all events of a run into its folder, so that TensorBoard shows the run as one entry.
 
-    TensorBoard's table of hyperparameters takes for each folder the settings and the names of
-    metrics that were written first. In the folder of the training, or of a test over other data
-    sets, a test would not show; in one of its own it does. The same test once more adds its
-    events there, and TensorBoard shows the latest.
+    A fit, its test and each later test add a file of events there.
 
     Args:
-        folder: for the events, see `name_of_test`.
-        settings: of the run, flat.
-        metrics: values by tag; runs are compared by those that end in ``plcc`` and ``srcc``.
-        figures: by tag.
-        step: optimizer steps behind these weights.
-
-    Raises:
-        OSError: if the events cannot be written.
+        folder: of the run.
     """
-    logger = TensorBoardLogger(folder.parent, name="", version=folder.name)
-    # A table of every interval's ends would hide what runs are compared by.
-    compared = {tag: v for tag, v in metrics.items() if tag.endswith(("/plcc", "/srcc"))}
-    logger.log_hyperparams(dict(settings), compared, step)
-    logger.log_metrics({tag: v for tag, v in metrics.items() if tag not in compared}, step)
-    for tag, figure in figures.items():
-        logger.experiment.add_figure(tag, figure, step)
-    logger.experiment.close()
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, name="", version="")
+        self._has_settings = False
+
+    @rank_zero_only
+    def save(self) -> None:
+        """Write what has been logged; without Lightning's hparams.yaml, as config.yaml is there."""
+        self.experiment.flush()
+
+    @rank_zero_only
+    def log_settings(self, settings: Mapping[str, Setting]) -> None:
+        """Give the run its line in the table of hyperparameters, with `HEADLINES` as its scores.
+
+        TensorBoard takes the first that were written; a logger writes them once.
+
+        Args:
+            settings: of the run, flat; see `lit_biqa.evaluation.hyperparameters`.
+        """
+        from torch.utils.tensorboard.summary import hparams
+
+        if self._has_settings:
+            return
+        self._has_settings = True
+        writer = self.experiment.file_writer
+        assert writer is not None
+        # The third summary, the session's end, would call a run that is cut off a success.
+        metrics = dict.fromkeys(HEADLINES, 0.0)  # their names alone are written
+        summaries = hparams(dict(settings), metrics)  # type: ignore[no-untyped-call]
+        for summary in summaries[:2]:
+            writer.add_summary(summary)
+        self.experiment.flush()
+
+    @rank_zero_only
+    def log_figures(self, figures: Mapping[str, Figure], step: int) -> None:
+        """Log figures by tag."""
+        for tag, figure in figures.items():
+            self.experiment.add_figure(tag, figure, step)

@@ -1,4 +1,4 @@
-"""Which weights gave a score."""
+"""Which weights gave a score, and after how many steps of training."""
 
 from __future__ import annotations
 
@@ -25,6 +25,22 @@ class Sourced(Protocol):
     """
 
     source: str
+
+
+@runtime_checkable
+class Trained(Protocol):
+    """What knows how long the weights were trained that it has loaded.
+
+    Attributes:
+        trained_steps: optimizer steps behind them.
+    """
+
+    trained_steps: int
+
+
+def steps_of(module: pl.LightningModule, trainer: pl.Trainer) -> int:
+    """Optimizer steps behind the weights of a module; those of the trainer if it does not tell."""
+    return module.trained_steps if isinstance(module, Trained) else trainer.global_step
 
 
 def weights_of(module: pl.LightningModule) -> str:

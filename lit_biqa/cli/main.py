@@ -13,7 +13,6 @@ from typing import Any
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import TensorBoardLogger
 
 from lit_biqa.backbones import auto_chat, clip, owl2, qwen_vl, tiny, tiny_chat  # noqa: F401
 from lit_biqa.callbacks import (
@@ -31,6 +30,7 @@ from lit_biqa.cli import errors
 from lit_biqa.cli.class_paths import check_parsed
 from lit_biqa.cli.config_files import merge_arguments, with_own_settings
 from lit_biqa.cli.ending import Ending, closing, files_in
+from lit_biqa.cli.loggers import below, loggers, with_folders
 from lit_biqa.cli.setting_values import check_ranges, check_values
 from lit_biqa.compat import lightning as inside
 from lit_biqa.compat.jsonargparse import Namespace, allow_subclasses
@@ -157,7 +157,7 @@ class CLI(LightningCLI):
         """
         files, arguments = merge_arguments(with_own_settings(self.arguments))
         try:
-            self.config = parser.parse_args(arguments)
+            self.config = parser.parse_args(with_folders(arguments))
         except ArgumentError as error:
             raise InputError(errors.explain_setting(str(error), self._names(), files)) from error
         except ImportError as error:
@@ -209,6 +209,9 @@ class CLI(LightningCLI):
         Raises:
             InputError: if a constructor refuses its settings.
         """
+        self._as_given, self.config = self.config, self.config.clone()
+        trainer = self.config[self.config.subcommand].trainer
+        trainer.logger = below(self.run_folder.path, trainer.logger)
         try:
             super().instantiate_classes()
         except InputError:
@@ -219,6 +222,8 @@ class CLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Make the Trainer write into the run folder, and write checkpoints whole."""
+        # What a run saves makes another run, in another folder.
+        self.config = self._as_given
         settings = self.config_init[self.subcommand].trainer
         callbacks = [
             *listed(settings.callbacks),
@@ -228,12 +233,9 @@ class CLI(LightningCLI):
         ]
         if settings.enable_progress_bar is not False:
             callbacks.append(ProgressBar())
-        logger = settings.logger
-        if logger is None or logger is True:
-            logger = TensorBoardLogger(self.run_folder.path, name="", version="")
         trainer = super().instantiate_trainer(
             default_root_dir=self.run_folder.path,
-            logger=logger,
+            logger=loggers(settings.logger, self.run_folder.path, str(self.subcommand)),
             callbacks=callbacks,
             plugins=[*listed(settings.plugins), WholeCheckpointIO()],
             **kwargs,

@@ -183,4 +183,5 @@ class Method(Evaluator):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on counting."""
+        self.trained_steps = checkpoint.get("global_step", 0)
         self.watch.skipped = checkpoint.get("skipped", 0)

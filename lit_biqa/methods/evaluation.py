@@ -12,7 +12,13 @@ from lit_biqa.types import Batch, Prediction
 
 
 class Evaluator(LightningModule, ABC):
-    """Scores batches; every evaluation step returns one row for each image."""
+    """Scores batches; every evaluation step returns one row for each image.
+
+    Attributes:
+        trained_steps: optimizer steps behind the weights that were loaded.
+    """
+
+    trained_steps: int = 0
 
     @abstractmethod
     def score(self, batch: Batch) -> Tensor:
