@@ -162,11 +162,11 @@ class CorrelationReport(pl.Callback):
                 metrics[f"test/{label}/{name}"] = float(getattr(result.correlations, name))
             if figure := figures.get(store.identity(result)):
                 shown[f"test/{label}"] = figure
-        _log_settings(trainer)
         for logger in trainer.loggers:
             logger.log_metrics(metrics, step)
             if isinstance(logger, RunLogger):
                 logger.log_figures(shown, step)
+        _log_settings(trainer)
 
 
 def _headlines(results: Sequence[report.Result]) -> dict[str, float]:

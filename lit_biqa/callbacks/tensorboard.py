@@ -50,8 +50,7 @@ class RunLogger(TensorBoardLogger):
         if self._has_settings:
             return
         self._has_settings = True
-        writer = self.experiment.file_writer
-        assert writer is not None
+        writer = self.experiment._get_file_writer()  # as Lightning does; opens it anew after a fit
         # The third summary, the session's end, would call a run that is cut off a success.
         metrics = dict.fromkeys(HEADLINES, 0.0)  # their names alone are written
         summaries = hparams(dict(settings), metrics)  # type: ignore[no-untyped-call]
