@@ -1,0 +1,38 @@
+"""The page for Python users: its code runs, in its order, and prints what it says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "python.md"
+
+
+def test_the_code_of_the_page_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    assert len(blocks) == 4
+    monkeypatch.chdir(tmp_path)
+    # What the page takes for granted: the recipes, and two pictures.
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    for name in ("one.jpg", "two.png"):
+        Image.effect_noise((160, 140), 60).convert("RGB").save(tmp_path / name)
+    names: dict[str, Any] = {}
+    printed = []
+    for block in blocks:
+        exec(compile(block, str(PAGE), "exec"), names)
+        printed.append(capsys.readouterr().out)
+    run, results = names["run"], names["results"]
+    assert run.path == tmp_path / "runs" / "first" and run.scorer.is_file()
+    assert repr(run.results) in printed[0]
+    assert printed[1].startswith("tensor([")
+    (row,) = results.rows
+    assert f"synthetic {row['n']} {row['srcc']} " in printed[2]
+    assert row["srcc"] == run.results.rows[0]["srcc"]
+    assert "koniq10k" in printed[3]
