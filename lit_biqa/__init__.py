@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 from lit_biqa.compat import torchvision
 
 if TYPE_CHECKING:
-    import torch
-
     from lit_biqa.cli.jobs import Run
     from lit_biqa.evaluation.results import Results
     from lit_biqa.scoring.scorer import Scorer
@@ -20,24 +18,18 @@ __version__ = "0.1.0"
 torchvision.install()
 
 
-def load_scorer(path: str | Path, device: str | torch.device | None = None) -> Scorer:
+def load_scorer(path: str | Path) -> Scorer:
     """Load a shipped scorer: ``load_scorer(path)(images) -> scores [N]`` on [1, 5], 5 best.
 
-    Example:
-        >>> score = lit_biqa.load_scorer("runs/first")
-        >>> score("one.jpg")
-        tensor([3.2107])
-
     Args:
-        path: the portable file that a fit of RALI wrote, or its run folder.
-        device: to score on; ``None`` takes CUDA where there is any, else the CPU.
+        path: the portable file that a fit wrote.
 
     Raises:
-        InputError: if the file is absent or is no scorer, or there is no such device.
+        InputError: if the file is absent or is no scorer.
     """
     from lit_biqa.scoring import scorer
 
-    return scorer.load_scorer(path, device)
+    return scorer.load_scorer(path)
 
 
 def fit(
@@ -51,8 +43,8 @@ def fit(
         recipe: configuration file, or several, of which the later ones win.
         run: folder for all that the run writes; ``None`` makes one under ``runs/``.
         settings: that are to be otherwise than in the recipe, by their dotted names:
-            ``{"data.batch_size": 32, "trainer.max_epochs": 5}``. ``{"ckpt_path": "last"}`` goes on
-            with a ``run`` that was cut off, and then needs no recipe.
+            ``{"data.loader.batch_size": 32, "trainer.max_epochs": 5}``. ``{"ckpt_path": "last"}``
+            goes on with a ``run`` that was cut off, and then needs no recipe.
 
     Returns:
         The run: its ``path``, its ``scorer`` (a file for `load_scorer`), the ``results`` of its

@@ -39,7 +39,7 @@ for every subcommand:
   --config FILE      settings; of several files the later ones win
   --run DIR          folder for all that the run writes; default runs/<config>-<date>-<time>
   --ckpt_path WHICH  weights to start from: best or last of the run folder, a file, or none
-  --SETTING VALUE    any setting, such as --data.batch_size 32 or --trainer.max_epochs 5
+  --SETTING VALUE    any setting, such as --data.loader.batch_size 32 or --trainer.max_epochs 5
   --print_config     print all settings as they came out, and stop
   --help             list all settings; --model.help CLASS lists those of one method
 

@@ -91,9 +91,7 @@ def tiny_settings(folder: Path) -> dict[str, Any]:
             "train": [str(write_images(folder, "train", 37, 0))],
             "val": [str(write_images(folder, "val", 9, 1))],
             "test": [str(write_images(folder, "test", 11, 2))],
-            "batch_size": 8,
-            "eval_batch_size": 4,
-            "num_workers": 0,
+            "loader": {"batch_size": 8, "eval_batch_size": 4, "num_workers": 0},
         },
         "trainer": {
             "accelerator": "cpu",

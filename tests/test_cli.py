@@ -26,7 +26,8 @@ from lit_biqa.cli.main import CLI
 ROOT = Path(__file__).resolve().parent.parent
 RECIPE = """
 model: {class_path: dummy_method.Dummy}
-data: {train: [grey.csv], val: [grey.csv], test: [grey.csv], num_workers: 0, batch_size: 8}
+data:
+  {train: [grey.csv], val: [grey.csv], test: [grey.csv], loader: {num_workers: 0, batch_size: 8}}
 trainer: {max_epochs: 2, accelerator: cpu, enable_model_summary: false}
 report: {bootstrap: 0}
 """
@@ -153,7 +154,7 @@ def test_saved_settings_run_again_as_they_are(out: Path) -> None:
 def test_a_test_takes_the_best_weights_and_leaves_the_settings_of_the_fit(out: Path) -> None:
     settings, results = (out / "config.yaml").read_text(), (out / "test/results.csv").read_text()
     (out / "checkpoints/last.ckpt").write_text("not looked at")
-    assert run("test --config out/config.yaml --run out --data.batch_size 4") == 0
+    assert run("test --config out/config.yaml --run out --data.loader.batch_size 4") == 0
     assert (out / "config.yaml").read_text() == settings
     assert (out / "test/results.csv").read_text() == results
     # The same into a folder of its own.
@@ -227,10 +228,10 @@ def test_a_trial_run_leaves_nothing_behind(folder: Path) -> None:
 
 
 def test_files_merge_in_order_and_the_command_line_wins(capsys: pytest.CaptureFixture[str]) -> None:
-    Path("b.yaml").write_text("data: {batch_size: 4}\ntrainer: {max_epochs: 7}")
+    Path("b.yaml").write_text("data: {loader: {batch_size: 4}}\ntrainer: {max_epochs: 7}")
     command = "fit --trainer.max_epochs 9 --config a.yaml --config b.yaml --data.train '[x, y]'"
     config = printed(command, capsys)
-    assert config["data"]["batch_size"] == 4
+    assert config["data"]["loader"]["batch_size"] == 4
     assert config["data"]["train"] == ["x", "y"]
     assert config["trainer"]["max_epochs"] == 9
     assert config["model"]["class_path"] == "dummy_method.Dummy"

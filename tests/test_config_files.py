@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 import yaml
 
 from lit_biqa.cli.config_files import merge_arguments
+from lit_biqa.cli.renamed_settings import RENAMED
+from lit_biqa.data.datamodule import BIQADataModule
 from lit_biqa.types import InputError
 
 CLIP = {"class_path": "lit_biqa.x.Clip", "init_args": {"dim": 512, "name": "l14"}}
@@ -96,3 +98,33 @@ def test_bad_files_are_named(tmp_path: Path, content: str | None, message: str) 
         file.write_text(content)
     with pytest.raises(InputError, match=message):
         merge_arguments(["fit", "--config", str(file)])
+
+
+@pytest.mark.parametrize("old", RENAMED)
+def test_an_old_name_is_refused_with_the_new_one(tmp_path: Path, old: str) -> None:
+    told = f"uses old names of settings: {old} is now {RENAMED[old]}$"
+    with pytest.raises(InputError, match=rf"0\.yaml {told}"):
+        merged(tmp_path, {"data": {"root": "x", old.removeprefix("data."): None}})
+    with pytest.raises(InputError, match=f"the command line {told}"):
+        merged(tmp_path, BASE, args=f"--{old}=[8]")
+
+
+def test_all_old_names_of_a_file_are_told_at_once(tmp_path: Path) -> None:
+    told = r"data\.texts is now data\.texts\.files, data\.clean is now data\.texts\.clean$"
+    with pytest.raises(InputError, match=told):
+        merged(tmp_path, {"data": {"clean": "ratings", "texts": ["a.json"]}})
+    with pytest.raises(InputError, match=r"data\.seed is now data\.loader\.seed$"):
+        merge_arguments(["fit", "--data", "{seed: 3}"])
+
+
+@pytest.mark.parametrize("new", RENAMED.values())
+def test_a_new_name_is_a_setting(new: str) -> None:
+    kind: type = BIQADataModule
+    for name in new.split(".")[1:]:
+        kind = get_type_hints(kind.__init__)[name]  # type: ignore[misc]
+
+
+def test_the_group_that_bears_an_old_name_is_taken(tmp_path: Path) -> None:
+    texts = {"data": {"texts": {"files": ["a.json"]}}}
+    assert merged(tmp_path, texts) == texts
+    assert merge_arguments(["fit", "--data.texts", "{files: [b.json]}"])[0] == []

@@ -18,7 +18,7 @@ CONFIGS = REPOSITORY / "configs"
 OVERLAYS = sorted(CONFIGS.glob("trainer/*.yaml"))
 HEAD = "--model.init_args.head."
 SMALL_HEAD = [f"{HEAD}pca=4", f"{HEAD}prototypes=8", f"{HEAD}buckets=4", f"{HEAD}steps=5"]
-SHORT = ["--trainer.max_epochs=1", "--data.num_workers=0", "--report.bootstrap=0"]
+SHORT = ["--trainer.max_epochs=1", "--data.loader.num_workers=0", "--report.bootstrap=0"]
 ENCODER = "--model.init_args.encoder.init_args."
 SMALL = [f"{ENCODER}size=32", f"{ENCODER}dim=16", *SMALL_HEAD, *SHORT]
 
@@ -28,8 +28,8 @@ def own_data(folder: Path) -> list[str]:
     data = [
         runs.write_images(folder, name, 24, seed) for seed, name in enumerate(("train", "test"))
     ]
-    named = [f"--data.train=['{data[0]}']", f"--data.test=['{data[1]}']", "--data.texts=null"]
-    return [*named, "--data.batch_size=8"]
+    named = [f"--data.train=['{data[0]}']", f"--data.test=['{data[1]}']", "--data.texts.files=[]"]
+    return [*named, "--data.loader.batch_size=8"]
 
 
 def fit(recipe: Path, folder: Path, *args: str) -> Path:
@@ -72,8 +72,8 @@ def test_weights_that_recipes_start_from_are_made_by_recipes(
 
 
 def test_quickstart(tmp_path: Path) -> None:
-    made = ["--data.synthetic.sources=12", "--data.synthetic.size=48"]
-    place = [f"--data.root={tmp_path}", "--data.batch_size=16"]
+    made = ["--data.sets.synthetic.sources=12", "--data.sets.synthetic.size=48"]
+    place = [f"--data.root={tmp_path}", "--data.loader.batch_size=16"]
     run = fit(CONFIGS / "quickstart.yaml", tmp_path, *SMALL, *made, *place)
     assert (run / "scorer.safetensors").exists()
 
@@ -101,13 +101,17 @@ def test_clip_vit_l_14_336(tmp_path: Path) -> None:
     recipe = CONFIGS / "rali/clip_vit_l_14_336.yaml"
     plain = ["--trainer.accelerator=cpu", "--trainer.precision=32-true"]
     run = fit(recipe, tmp_path, *SMALL_HEAD, *SHORT, *encoder, *data, *plain)
-    refit = [CONFIGS / "rali/refit_head.yaml", "--data.embeddings", run / "embeddings.safetensors"]
+    refit = [
+        CONFIGS / "rali/refit_head.yaml",
+        "--data.images.embeddings",
+        run / "embeddings.safetensors",
+    ]
     refit += ["--model.init_args.scorer", run / "scorer.safetensors", f"{HEAD}prototypes=6"]
     again = tmp_path / "again"
     command = ["fit", "--config", run / "config.yaml", "--config", *refit, "--run", again]
     runs.start(command, tmp_path / "refit.log").succeed()
     score = ["test", "--config", CONFIGS / "rali/score.yaml", *data[1:2], "--run", tmp_path / "s"]
-    score += ["--model.path", again / "scorer.safetensors", "--data.num_workers=0"]
+    score += ["--model.path", again / "scorer.safetensors", "--data.loader.num_workers=0"]
     runs.start(score, tmp_path / "score.log").succeed()
     first, second = (scores(path / "test" / "predictions.csv") for path in (again, tmp_path / "s"))
     assert first == pytest.approx(second, abs=1e-3)

@@ -22,8 +22,8 @@ TINY = sorted(file.stem for file in CONFIGS.glob("grpo/tiny_*.yaml") if "warmup"
 INIT = "--model.init_args."
 SMALL = [f"{INIT}sampling.budget=6", f"{INIT}backbone.init_args.max_pixels=3136"]
 SMALL += ["--trainer.precision=32-true", "--trainer.accelerator=cpu", "--trainer.max_steps=1"]
-SMALL += ["--trainer.log_every_n_steps=1", "--data.num_workers=0", "--report.bootstrap=0"]
-SMALL += ["--data.batch_size=2", "--data.eval_batch_size=2"]
+SMALL += ["--trainer.log_every_n_steps=1", "--data.loader.num_workers=0", "--report.bootstrap=0"]
+SMALL += ["--data.loader.batch_size=2", "--data.loader.eval_batch_size=2"]
 
 
 @pytest.fixture(scope="module")
@@ -96,8 +96,12 @@ def test_weights_of_rewards_and_rewards_are_set_by_name(folder: Path) -> None:
 def test_tiny_recipes(folder: Path, shared: Path) -> None:
     """The cold start and what goes on from it, on the real images and texts, by a step of each."""
     short = ["--trainer.max_steps=1", "--trainer.limit_test_batches=1", "--report.bootstrap=0"]
-    short += ["--data.num_workers=0", f"--data.root={shared}/data", "--data.batch_size=2"]
-    short += ["--data.eval_batch_size=2", "--trainer.limit_val_batches=1"]
+    short += [
+        "--data.loader.num_workers=0",
+        f"--data.root={shared}/data",
+        "--data.loader.batch_size=2",
+    ]
+    short += ["--data.loader.eval_batch_size=2", "--trainer.limit_val_batches=1"]
     said = "{class_path: lit_biqa.readouts.ratings.Rated, init_args: {sampling: {budget: 4}}}"
     short += [f"{INIT}readouts=[{said}]"]
     words = f"{INIT}backbone.init_args.texts=['texts/case_study_v11.json']"
@@ -110,6 +114,6 @@ def test_tiny_recipes(folder: Path, shared: Path) -> None:
 
     warm = run("tiny_warmup", *small)
     start = [f"{INIT}backbone.init_args.pretrained={warm}/weights", f"{INIT}sampling.budget=4"]
-    short.append("--data.missing=skip")
+    short.append("--data.images.missing=skip")
     for recipe in TINY:
         assert (run(recipe, *start) / "test" / "results.csv").exists()

@@ -19,9 +19,9 @@ BACKBONE = "--model.init_args.backbone.init_args."
 SHORT = ["--trainer.max_steps=2", "--trainer.precision=32-true", "--trainer.accelerator=cpu"]
 SHORT += [
     "--trainer.log_every_n_steps=1",
-    "--data.num_workers=0",
+    "--data.loader.num_workers=0",
     "--report.bootstrap=0",
-    "--data.batch_size=4",
+    "--data.loader.batch_size=4",
 ]
 
 
@@ -69,9 +69,12 @@ def fit(folder: Path, recipe: str, name: str, *more: object) -> Path:
         f"--data.test=['{folder}/test.csv']",
     ]
     if recipe in ("describe", "conclude", "one_stage"):
-        data = [f"--data.conversations.file={folder}/feedbacks.json"]
-        data += [f"--data.conversations.images={folder}", "--data.conversations.samples=10"]
-        data += ["--data.conversations.train=8"]
+        data = [f"--data.sets.conversations.file={folder}/feedbacks.json"]
+        data += [
+            f"--data.sets.conversations.images={folder}",
+            "--data.sets.conversations.samples=10",
+        ]
+        data += ["--data.sets.conversations.train=8"]
     args = ["fit", "--config", CONFIGS / f"sft/{recipe}.yaml", *more, *SHORT, *data]
     start = (
         [] if "pretrained" in " ".join(map(str, more)) else [f"{BACKBONE}pretrained={folder}/owl"]
@@ -126,9 +129,17 @@ def test_tiny_recipes(folder: Path, shared: Path) -> None:
     """On the real images and texts, by one or two steps of each."""
     # Found under the data's root, as all that they read.
     words = f"{BACKBONE}texts=['texts/case_study_v11.json']"
-    limits = ["--trainer.max_steps=1", "--trainer.limit_test_batches=1", "--data.num_workers=0"]
-    limits += [f"--data.root={shared}/data", "--report.bootstrap=0", "--data.eval_batch_size=2"]
-    limits += ["--data.batch_size=2"]
+    limits = [
+        "--trainer.max_steps=1",
+        "--trainer.limit_test_batches=1",
+        "--data.loader.num_workers=0",
+    ]
+    limits += [
+        f"--data.root={shared}/data",
+        "--report.bootstrap=0",
+        "--data.loader.eval_batch_size=2",
+    ]
+    limits += ["--data.loader.batch_size=2"]
 
     def run(recipe: str, *more: str) -> Path:
         args = ["fit", "--config", CONFIGS / f"sft/{recipe}.yaml", "--run", folder / recipe]

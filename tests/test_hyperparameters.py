@@ -18,7 +18,7 @@ model:
   init_args:
     encoder: {class_path: lit_biqa.backbones.tiny.Tiny, init_args: {width: 32}}
     head: {bases: 240, whiten: null}
-data: {train: [agiqa3k, koniq10k/official], batch_size: 64}
+data: {train: [agiqa3k, koniq10k/official], loader: {batch_size: 64}}
 trainer:
   default_root_dir: runs/one
   logger: {class_path: a.TensorBoardLogger, init_args: {save_dir: x}}
@@ -39,7 +39,7 @@ def test_flat_settings_of_a_run_without_its_places(tmp_path: Path) -> None:
         "model.head.bases": 240,
         "model.head.whiten": None,
         "data.train": "agiqa3k, koniq10k/official",
-        "data.batch_size": 64,
+        "data.loader.batch_size": 64,
         "trainer.callbacks.Swap": "Swap",
         "trainer.callbacks.Swap.start": 2,
         "trainer.callbacks.Swap1": "Swap",

@@ -18,7 +18,7 @@ from lit_biqa.types import Prediction
 
 RECIPE = """
 model: {class_path: dummy_method.Dummy}
-data: {num_workers: 0, batch_size: 8}
+data: {loader: {num_workers: 0, batch_size: 8}}
 trainer: {accelerator: cpu, enable_model_summary: false}
 report: {bootstrap: 0}
 """

@@ -44,7 +44,7 @@ def resume_through(
 ) -> None:
     """Begin, be killed at each step and moment in turn, go on, and come to the end."""
     args = [*fit, "--run", run, f"--checkpoint.every_n_steps={every}"]
-    args += [f"--data.num_workers={workers}"]
+    args += [f"--data.loader.num_workers={workers}"]
     log, resume = run.with_suffix(".log"), [*args, "--ckpt_path=last"]
     for number, (step, moment) in enumerate(kills):
         runs.killed(resume if number else args, log, moment, step)

@@ -11,6 +11,7 @@ from lit_biqa.callbacks import CorrelationReport
 from lit_biqa.cli.setting_values import check_ranges, check_values
 from lit_biqa.compat.jsonargparse import Namespace
 from lit_biqa.data.datamodule import BIQADataModule
+from lit_biqa.data.settings import ImageSettings, LoaderSettings, TextSettings
 from lit_biqa.runs.checkpoint_callback import RunCheckpoint
 from lit_biqa.types import InputError
 
@@ -18,7 +19,7 @@ GROUPS = {"trainer": Trainer, "data": BIQADataModule}
 GOOD = {
     "trainer.max_epochs": 1,
     "trainer.gradient_clip_val": None,
-    "data.batch_size": 8,
+    "data.loader.batch_size": 8,
     "data.train": None,
     "model.class_path": "lit_biqa.methods.rali.RALI",
     "model.init_args.warmup": 0.1,
@@ -89,8 +90,13 @@ def test_numbers_that_lightning_counts_by_have_a_range(
     [
         (CorrelationReport, "report", {"bootstrap": -1, "seed": -1}),
         (RunCheckpoint, "checkpoint", {"patience": 0, "every_n_steps": -2}),
-        (BIQADataModule, "data", {"batch_size": 0, "eval_batch_size": 0, "num_workers": -1}),
-        (BIQADataModule, "data", {"texts_per_image": 0, "max_pixels": 0, "seed": -1}),
+        (
+            LoaderSettings,
+            "data.loader",
+            {"batch_size": 0, "eval_batch_size": 0, "num_workers": -1, "seed": -1},
+        ),
+        (TextSettings, "data.texts", {"per_image": 0}),
+        (ImageSettings, "data.images", {"max_pixels": 0}),
     ],
 )
 def test_our_own_numbers_have_a_range(kind: type, group: str, bad: dict[str, int]) -> None:

@@ -56,8 +56,9 @@ def _chat(folder: Path, method: str, **init: Any) -> dict[str, Any]:
     readouts = [{"class_path": "lit_biqa.readouts.levels.LevelLogits"}]
     shared = {"backbone": backbone, "optimizer": ADAM, "readouts": readouts}
     made["model"] = {"class_path": f"lit_biqa.methods.{method}", "init_args": shared | init}
-    made["data"] |= {"train": [str(runs.write_images(folder, "few", 24, 3))], "batch_size": 2}
-    made["data"] |= {"val": [str(runs.write_images(folder, "held", 4, 4))], "eval_batch_size": 2}
+    made["data"] |= {"train": [str(runs.write_images(folder, "few", 24, 3))]}
+    made["data"] |= {"val": [str(runs.write_images(folder, "held", 4, 4))]}
+    made["data"]["loader"] |= {"batch_size": 2, "eval_batch_size": 2}
     made["trainer"] |= {"max_epochs": 2, "accumulate_grad_batches": 2, "limit_train_batches": 12}
     made["trainer"]["val_check_interval"] = 0.5
     return made
@@ -85,7 +86,7 @@ class Fits:
         made = METHODS[method](folder / "data")
         made["trainer"] |= {"devices": ranks, "strategy": "ddp" if ranks > 1 else "auto"}
         settings = runs.write_settings(folder / "fit.yaml", made)
-        self.args: list[object] = ["fit", "--config", settings, "--data.num_workers=1"]
+        self.args: list[object] = ["fit", "--config", settings, "--data.loader.num_workers=1"]
         self.whole = folder / "whole"
         runs.start([*self.args, "--run", self.whole], folder / "whole.log", ranks).succeed()
 

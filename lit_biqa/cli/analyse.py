@@ -110,7 +110,7 @@ def _asked(given: argparse.Namespace, studied: Studied, title: str) -> list[Aske
         given.seed,
     )
     if not asked:
-        raise InputError("none of the images can be read: see data.on_bad_image")
+        raise InputError("none of the images can be read: see data.images.on_bad")
     return asked
 
 

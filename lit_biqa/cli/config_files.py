@@ -16,6 +16,7 @@ import yaml
 
 from lit_biqa import limits
 from lit_biqa.cli.class_paths import check_module, refuse_standard_library, with_new_places
+from lit_biqa.cli.renamed_settings import refuse_renamed, refuse_renamed_argument
 from lit_biqa.compat.jsonargparse import get_loader, set_loader
 from lit_biqa.io import yaml_text
 from lit_biqa.io.files import refuse_special
@@ -111,6 +112,7 @@ def merge_files(files: Sequence[Path], arguments: Sequence[str]) -> Settings:
     for file in files:
         settings = merge(settings, read(file))
     for argument in arguments:
+        refuse_renamed_argument(argument)
         key, _, value = argument.removeprefix("--").partition("=")
         if key.rpartition(".")[2] == "class_path":
             check_module(value, key)
@@ -136,6 +138,7 @@ def read(file: Path) -> Settings:
     if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):
         raise InputError(f"{file} holds no settings: it must be a mapping of names to values.")
     refuse_standard_library(settings)
+    refuse_renamed(settings, str(file))
     named: Settings = with_new_places(settings)
     return named
 

@@ -4,8 +4,8 @@
         --answers 4 --out data/texts/koniq.jsonl
 
 Each image gets a record ``{"image", "dataset", "texts"}`` with what the model said, tags and all,
-and a digest by which readers know a damaged record. `data.texts` reads the file, with
-`data.text_fields: ["texts:think"]` for the reasoning alone. What stands in an answer is never read
+and a digest by which readers know a damaged record. `data.texts.files` reads the file, with
+`data.texts.fields: ["texts:think"]` for the reasoning alone. What stands in an answer is never read
 as a text. Under torchrun, or with --shard 2/8 by hand, processes share the images. A run that was
 cut off goes on where it was; the file is there once it is whole.
 Whatever else is named is a setting of the model or the data that shall differ from the run's.

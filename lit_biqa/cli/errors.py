@@ -77,7 +77,10 @@ def explain(error: Exception) -> str | None:
         return f"{error.filename}: {error.strerror}."
     if isinstance(error, torch.OutOfMemoryError):
         first = text.partition(". ")[0]
-        return f"{first}: lower data.batch_size and data.eval_batch_size, or shard the model."
+        return (
+            f"{first}: lower data.loader.batch_size and data.loader.eval_batch_size, or shard the "
+            "model."
+        )
     if isinstance(error, RuntimeError) and _PEER.search(text):
         return (
             "another process of this run has ended or hangs, and its own message says why: resume "

@@ -25,7 +25,7 @@ from lit_biqa.types import InputError
 
 PathLike: TypeAlias = str | Path
 Settings: TypeAlias = Mapping[str, object]
-"""Settings by their dotted names, as on the command line: ``{"data.batch_size": 32}``."""
+"""Settings by their dotted names, as on the command line: ``{"data.loader.batch_size": 32}``."""
 
 # What a command tells the processes that it starts.
 _TOLD = ("LIT_BIQA_RUN", "PL_GLOBAL_SEED", "PL_SEED_WORKERS")

@@ -103,7 +103,7 @@ def load_split(
     split, folder = split or entry.split, entry.folder(root)
     labels = entry.labels(folder, partial=wanted == "partial")
     if wanted == "partial" and (faults := entry.faults(labels)):
-        log.warning("%s: %s (data.labels: partial)", entry.name, faults[0])
+        log.warning("%s: %s (data.sets.labels: partial)", entry.name, faults[0])
     rows = choose(entry, labels, split, part, root)
     if not rows:
         raise InputError(f"{entry.name}/{split}:{part} holds no image. Take another split.")

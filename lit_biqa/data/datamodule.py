@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,7 +9,6 @@ import torch
 from lightning.fabric.utilities.apply_func import move_data_to_device
 from lightning.pytorch import LightningDataModule
 
-from lit_biqa import limits
 from lit_biqa.data.dataset import (
     BlindReader,
     EvaluateReader,
@@ -23,15 +21,14 @@ from lit_biqa.data.dataset import (
     collate,
 )
 from lit_biqa.data.embeddings import EmbeddingReader, Embeddings, read_embeddings
-from lit_biqa.data.feedbacks import ConversationSettings
 from lit_biqa.data.loader import BatchLoader, ResumingSampler
 from lit_biqa.data.parts import hold_out, is_dataset, to_predict, warn_of_overlap
+from lit_biqa.data.settings import ImageSettings, LoaderSettings, SetSettings, TextSettings
 from lit_biqa.data.sources import Sources
-from lit_biqa.data.synthetic import SyntheticSettings
-from lit_biqa.data.texts import DEFAULT_FIELDS, attach_to_parts, cleaned
+from lit_biqa.data.texts import attach_to_parts, cleaned
 from lit_biqa.distributed import GlobalBatchSampler
 from lit_biqa.io.files import find
-from lit_biqa.types import Batch, InputError, Sample, check_range
+from lit_biqa.types import Batch, InputError, Sample
 
 Part = Literal["train", "val", "test"]
 
@@ -50,35 +47,13 @@ class BIQADataModule(LightningDataModule):
     Args:
         root: folder under which the data sets lie.
         train: data sets to train on, mixed; their train part unless they say otherwise.
-        val: data sets to validate on; where ``None``, a part of ``train`` is held out.
+        val: data sets to validate on, or the share of each training set that is held out.
         test: data sets to test on, all in one pass.
         predict: a folder, image file or data set to score, or a list of them.
-        texts: files of texts about the images (`lit_biqa.data.texts`), relative to the working
-            directory or to ``root``. Images that are trained on should have some.
-        text_fields: which fields of their records are texts, such as ``perception_text:think``.
-        texts_per_image: train on the first so many texts of each image; ``None`` for all.
-        clean: what is taken out of all texts: ``ratings``, each sentence that gives a rating as
-            a number.
-        batch_size: rows of a training step over all processes.
-        eval_batch_size: images of any other step over all processes.
-        num_workers: processes that read images, for each process that computes.
-        val_fraction: share of each training set held out where ``val`` is ``None``.
-        seed: of the held-out part, the order of training and the augmentations.
-        missing: whether images that the label file names and the disk lacks, or of which no
-            embedding is cached, are an error or left out. A method that opens no image needs none.
-        labels: ``whole`` refuses a label file of the catalogue that has lost rows or whose scores
-            differ from its authors'; ``partial`` goes on with what is there, and tells.
-        on_bad_image: what becomes of an image that cannot be read. ``error`` stops, naming it;
-            ``skip`` trains on another instead and gives it no score where it is evaluated.
-            Prediction always gives such an image a row with its status.
-        embeddings: file of cached embeddings (`lit_biqa.data.embeddings`). ``pixels`` are then
-            these vectors ``[B, D]``, no image is opened, and a part for which no data sets are
-            named is what the file holds for it.
-        synthetic: what the data set ``synthetic`` is made of; its defaults where ``None``.
-        conversations: what the data set ``conversations`` is made of.
-        max_pixels: width times height that an image may have; a larger one counts as one that
-            cannot be read, and is not decoded.
-        group_by_length: train on batches of texts of like length, so that less is padded.
+        sets: how data sets are read, and what ``synthetic`` and ``conversations`` are made of.
+        texts: texts about the images. Images that are trained on should have some.
+        images: images that are absent, broken or too large, or embeddings in place of images.
+        loader: batches, workers and the seed.
 
     Raises:
         InputError: for numbers out of range.
@@ -88,46 +63,23 @@ class BIQADataModule(LightningDataModule):
         self,
         root: str = "data",
         train: list[str] | None = None,
-        val: list[str] | None = None,
+        val: list[str] | float = 0.1,
         test: list[str] | None = None,
         predict: list[str] | str | None = None,
-        texts: list[str] | None = None,
-        text_fields: Sequence[str] = DEFAULT_FIELDS,
-        texts_per_image: int | None = None,
-        clean: Literal["ratings"] | None = None,
-        batch_size: int = 64,
-        eval_batch_size: int = 64,
-        num_workers: int = 2,
-        val_fraction: float = 0.1,
-        seed: int = 0,
-        missing: Literal["error", "skip"] = "error",
-        labels: Literal["whole", "partial"] = "whole",
-        on_bad_image: Literal["error", "skip"] = "error",
-        embeddings: str | None = None,
-        synthetic: SyntheticSettings | None = None,
-        conversations: ConversationSettings | None = None,
-        group_by_length: bool = False,
-        max_pixels: int = limits.IMAGE_PIXELS,
+        sets: SetSettings = SetSettings(),
+        texts: TextSettings = TextSettings(),
+        images: ImageSettings = ImageSettings(),
+        loader: LoaderSettings = LoaderSettings(),
     ) -> None:
         super().__init__()
-        for name, value in {"batch_size": batch_size, "eval_batch_size": eval_batch_size}.items():
-            check_range(f"data.{name}", value, 1)
-        check_range("data.num_workers", num_workers, 0)
-        check_range("data.seed", seed, 0)
-        check_range("data.texts_per_image", texts_per_image, 1)
-        check_range("data.max_pixels", max_pixels, 1)
-        self.root, self.missing = Path(root), missing
-        synthetic = synthetic or SyntheticSettings()
-        self.sources = Sources(self.root, missing, synthetic, conversations, labels)
-        self.specs: dict[Part, list[str] | None] = {"train": train, "val": val, "test": test}
+        self.root = Path(root)
+        self.sources = Sources(self.root, sets, images.missing)
+        self.val_share = 0.0 if isinstance(val, list) else val
+        named = val if isinstance(val, list) else None
+        self.specs: dict[Part, list[str] | None] = {"train": train, "val": named, "test": test}
         self.predict = [predict] if isinstance(predict, str) else predict or []
-        self.texts, self.text_fields = texts or [], text_fields
-        self.texts_per_image, self.clean = texts_per_image, clean
-        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
-        self.num_workers, self.seed, self.group_by_length = num_workers, seed, group_by_length
-        self.val_fraction, self.on_bad_image = val_fraction, on_bad_image
-        self.max_pixels = max_pixels
-        self.cached = Path(embeddings) if embeddings else None
+        self.texts, self.images, self.loader = texts, images, loader
+        self.cached = Path(images.embeddings) if images.embeddings else None
         self.samples: dict[str, list[Sample]] = {}
         self.repeats = 1  # of each batch of training, in a row; for the method to set
         self._embeddings: Embeddings | None = None
@@ -145,10 +97,9 @@ class BIQADataModule(LightningDataModule):
             evaluate: for all others, likewise.
         """
         if self.cached is None:
-            most = self.max_pixels
+            most = self.images.max_pixels
             self._train = TrainReader(train, most) if train else BlindReader()
-            rated = limits.RATED_SIDE
-            self._evaluate = EvaluateReader(evaluate, most, rated) if evaluate else BlindReader()
+            self._evaluate = EvaluateReader(evaluate, most) if evaluate else BlindReader()
 
     @property
     def opens_images(self) -> bool:
@@ -192,7 +143,7 @@ class BIQADataModule(LightningDataModule):
         # Where data sets to train on are named, embeddings held out elsewhere may be among them.
         val = self._find("val") if self.specs["val"] or not self.specs["train"] else []
         if not val and self.specs["val"] is None:
-            return hold_out(train, self.val_fraction, self.seed)
+            return hold_out(train, self.val_share, self.loader.seed)
         return train, val
 
     def _find(self, part: Part) -> list[Sample]:
@@ -204,13 +155,13 @@ class BIQADataModule(LightningDataModule):
     def _load(self, spec: str, part: Part) -> list[Sample]:
         samples = self.sources.load(spec, part, self.opens_images)
         if isinstance(self._evaluate, EmbeddingReader):
-            return self._evaluate.held(samples, self.missing == "skip")
+            return self._evaluate.held(samples, self.images.missing == "skip")
         return samples
 
     def _with_texts(self, found: dict[str, list[Sample]]) -> dict[str, list[Sample]]:
-        files = [find(file, self.root) for file in self.texts]
-        joined = attach_to_parts(found, files, self.text_fields, self.texts_per_image)
-        return {part: cleaned(s) for part, s in joined.items()} if self.clean else joined
+        files = [find(file, self.root) for file in self.texts.files]
+        joined = attach_to_parts(found, files, self.texts.fields, self.texts.per_image)
+        return {part: cleaned(s) for part, s in joined.items()} if self.texts.clean else joined
 
     def _find_predicted(self) -> list[Sample]:
         if not self.predict:
@@ -230,12 +181,12 @@ class BIQADataModule(LightningDataModule):
 
     def train_dataloader(self) -> BatchLoader:
         """Shuffled rows, one for each text of each image; one for each image without texts."""
-        bad: OnBadImage = "replace" if self.on_bad_image == "skip" else "error"
-        pairs = self.cached is None
-        rows = QualityDataset(self.samples["train"], _ready(self._train), pairs, bad, self.seed)
-        lengths = rows.lengths if self.group_by_length else None
+        bad: OnBadImage = "replace" if self.images.on_bad == "skip" else "error"
+        seed, pairs = self.loader.seed, self.cached is None
+        rows = QualityDataset(self.samples["train"], _ready(self._train), pairs, bad, seed)
+        lengths = rows.lengths if self.loader.group_by_length else None
         sampler = ResumingSampler(
-            self.trainer, len(rows), self.batch_size, self.seed, lengths, self.repeats
+            self.trainer, len(rows), self.loader.batch_size, seed, lengths, self.repeats
         )
         return self._loader(rows, sampler)
 
@@ -258,9 +209,9 @@ class BIQADataModule(LightningDataModule):
         return self._evaluation("predict", "mark")
 
     def _evaluation(self, part: str, bad: OnBadImage | None = None) -> BatchLoader:
-        bad = bad or ("mark" if self.on_bad_image == "skip" else "error")
+        bad = bad or ("mark" if self.images.on_bad == "skip" else "error")
         rows = QualityDataset(self.samples[part], _ready(self._evaluate), on_bad_image=bad)
-        return self._loader(rows, GlobalBatchSampler(len(rows), self.eval_batch_size, False))
+        return self._loader(rows, GlobalBatchSampler(len(rows), self.loader.eval_batch_size, False))
 
     def _loader(self, rows: QualityDataset, sampler: GlobalBatchSampler) -> BatchLoader:
         # The sampler gives whole batches. As `batch_sampler` Lightning would rebuild it wrongly
@@ -270,8 +221,8 @@ class BIQADataModule(LightningDataModule):
             sampler=sampler,
             batch_size=None,
             collate_fn=collate,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
+            num_workers=self.loader.num_workers,
+            persistent_workers=self.loader.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
 

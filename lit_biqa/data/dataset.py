@@ -67,21 +67,14 @@ class BlindReader:
 
 @dataclass(frozen=True)
 class EvaluateReader:
-    """Reads an image file and applies a transform that has nothing random.
-
-    Attributes:
-        transform: from the image to pixels.
-        max_pixels: width times height that an image may have.
-        least_side: pixels that its shorter side has at least.
-    """
+    """Reads an image file and applies a transform that has nothing random."""
 
     transform: EvaluateTransform
     max_pixels: int = limits.IMAGE_PIXELS
-    least_side: int = 1
 
     def __call__(self, sample: Sample, generator: Generator) -> Tensor | None:
         """See `Reader`."""
-        return _pixels(sample.path, self.transform, self.max_pixels, self.least_side)
+        return _pixels(sample.path, self.transform, self.max_pixels)
 
     def stand_in(self) -> Tensor:
         """See `Reader`."""
@@ -104,9 +97,7 @@ class TrainReader:
         return self.transform(_grey(), Generator().manual_seed(0))
 
 
-def _pixels(
-    path: Path | None, transform: EvaluateTransform, max_pixels: int, least_side: int = 1
-) -> Tensor | None:
+def _pixels(path: Path | None, transform: EvaluateTransform, max_pixels: int) -> Tensor | None:
     """Pixels of an image file, ``None`` where there is none.
 
     Raises:
@@ -115,7 +106,7 @@ def _pixels(
     """
     if path is None:
         return None
-    image = open_image(path, max_pixels, least_side)
+    image = open_image(path, max_pixels)
     try:
         return transform(image)
     except ValueError as error:
@@ -188,7 +179,7 @@ class QualityDataset(Dataset[list[Item]]):
                 if self.on_bad_image == "error":
                     raise InputError(
                         f"image of {sample.dataset} cannot be read: {error}. Put the file right, "
-                        "or set data.on_bad_image=skip to go on without it."
+                        "or set data.images.on_bad=skip to go on without it."
                     ) from error
                 self._note(place, error)
             row = self._next_row(row)

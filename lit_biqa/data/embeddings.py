@@ -99,7 +99,9 @@ def read_embeddings(path: Path) -> Embeddings:
 
     refuse_special(path)
     if not path.is_file():
-        raise InputError(f"{path}: no such file of embeddings; {_REMEDY}, or mend data.embeddings")
+        raise InputError(
+            f"{path}: no such file of embeddings; {_REMEDY}, or mend data.images.embeddings"
+        )
     try:
         with safe_open(path, framework="pt") as file:
             notes = file.metadata() or {}
@@ -140,7 +142,8 @@ class EmbeddingReader:
             some = ", ".join(f"{s.dataset}/{s.name}" for s in absent[:3])
             raise InputError(
                 f"{self.path}: no embedding of {len(absent)} of {len(samples)} images ({some}); "
-                f"{_REMEDY} over these data sets, or set data.missing=skip to go on without them"
+                f"{_REMEDY} over these data sets, or set data.images.missing=skip to go on "
+                "without them"
             )
         return held
 

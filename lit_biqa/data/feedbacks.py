@@ -61,15 +61,15 @@ class ConversationSettings:
             re.compile(self.asked or "")
         except re.error as error:
             raise InputError(
-                f"data.conversations: asked={self.asked!r} is no regular expression: {error}"
+                f"data.sets.conversations: asked={self.asked!r} is no regular expression: {error}"
             ) from error
         for name in ("samples", "train"):
             if (value := getattr(self, name)) is not None and value < 1:
-                raise InputError(f"data.conversations: {name} is {value}; give 1 or more")
+                raise InputError(f"data.sets.conversations: {name} is {value}; give 1 or more")
         if self.train and self.samples and self.train >= self.samples:
             raise InputError(
-                f"data.conversations: train={self.train} of samples={self.samples} leaves none to "
-                "test on; train counts those of the samples that are trained on"
+                f"data.sets.conversations: train={self.train} of samples={self.samples} leaves "
+                "none to test on; train counts those of the samples that are trained on"
             )
 
 
@@ -125,8 +125,8 @@ class ConversationSet:
         if absent and (missing == "error" or len(absent) == len(rows)):
             raise InputError(
                 f"{absent[0].place}: no image at {self.images / str(absent[0].image)}; "
-                f"{len(absent)} of {len(rows)} are missing. Check data.conversations.images, or "
-                "set data.missing=skip to go on with those that are there."
+                f"{len(absent)} of {len(rows)} are missing. Check data.sets.conversations.images, "
+                "or set data.images.missing=skip to go on with those that are there."
             )
         left_out = {row.row for row in absent}
         samples = [self._sample(row) for row in rows if row.row not in left_out]
@@ -172,8 +172,9 @@ def _asked(rows: Sequence[Conversation], pattern: str, file: Path) -> list[Conve
     found = [row for row in rows if re.search(pattern, row.turns[0].text, re.IGNORECASE)]
     if not found:
         raise InputError(
-            f"{file}: none of its {len(rows)} first questions matches data.conversations.asked="
-            f"{pattern!r}; one of them is {rows[0].turns[0].text!r:.80}"
+            f"{file}: none of its {len(rows)} first questions matches "
+            f"data.sets.conversations.asked={pattern!r}; one of them is "
+            f"{rows[0].turns[0].text!r:.80}"
         )
     return found
 
@@ -186,8 +187,8 @@ def _single(
     if several and (otherwise == "error" or len(several) == len(rows)):
         raise InputError(
             f"{several[0].place}: {len(several[0].answers)} answers, but a feedback to be taken "
-            "apart is one. Set data.conversations.on_bad_record=skip to leave such records out, or "
-            "decompose=false to learn all answers as they are."
+            "apart is one. Set data.sets.conversations.on_bad_record=skip to leave such records "
+            "out, or decompose=false to learn all answers as they are."
         )
     if several:
         log.warning("%d records with several answers skipped: %s", len(several), several[0].place)
@@ -201,7 +202,7 @@ def _draw(
     if wanted > len(rows):
         raise InputError(
             f"{file}: {wanted} samples cannot be drawn from its {len(rows)} records; lower "
-            "data.conversations.samples"
+            "data.sets.conversations.samples"
         )
     lots = sorted(rows, key=lambda row: _lot(settings.seed, f"{row.row}/{row.image}"))
     return sorted(lots[:wanted], key=lambda row: row.row)
@@ -222,7 +223,7 @@ def _divide(
         raise InputError(
             f"{file}: train={train} of {len(rows)} records leaves {wanted} to test on, of which "
             f"{len(test)} can be had without images that are trained on; set "
-            f"data.conversations.train to {len(rows) - max(1, len(test))}"
+            f"data.sets.conversations.train to {len(rows) - max(1, len(test))}"
         )
     return {
         "train": [row for row in rows if row.row not in test],

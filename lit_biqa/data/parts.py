@@ -36,14 +36,16 @@ def hold_out(
         InputError: if the fraction is out of range, or a data set is too small to part.
     """
     if not 0 <= fraction < 1:
-        raise InputError(f"val_fraction={fraction}: give a share of the images, 0 <= share < 1")
+        raise InputError(
+            f"data.val is {fraction}: give data sets, or a share of the images, 0 <= share < 1"
+        )
     held: set[tuple[str, str]] = set()
     for dataset in {s.dataset for s in samples} if fraction else set():
         groups = sorted({_group(s) for s in samples if s.dataset == dataset})
         if len(groups) < 2:
             raise InputError(
                 f"{dataset}: nothing can be held out of its {len(groups)} training images or "
-                "references; name validation sets in data.val, or set data.val_fraction=0"
+                "references; name validation sets in data.val, or set data.val=0"
             )
         groups.sort(key=lambda group: hashlib.sha256(f"{seed}/{group}".encode()).digest())
         count = min(max(1, round(fraction * len(groups))), len(groups) - 1)

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Literal
 
 from lit_biqa.data import synthetic as embedded
-from lit_biqa.data.catalog import CONVERSATIONS, Labels, Missing, entry_of, load_split, parse
-from lit_biqa.data.feedbacks import ConversationSet, ConversationSettings
+from lit_biqa.data.catalog import CONVERSATIONS, Missing, entry_of, load_split, parse
+from lit_biqa.data.feedbacks import ConversationSet
+from lit_biqa.data.settings import SetSettings
 from lit_biqa.data.splits import Split
-from lit_biqa.data.synthetic import SyntheticSettings
 from lit_biqa.types import InputError, Sample
 
 log = logging.getLogger(__name__)
@@ -25,17 +25,13 @@ class Sources:
 
     Attributes:
         root: folder under which they lie.
+        sets: how they are read, and what those without fixed content are made of.
         missing: whether images that the disk lacks are an error or are left out.
-        synthetic: what the data set ``synthetic`` is made of.
-        conversations: what the data set ``conversations`` is made of; ``None`` where there is none.
-        labels: whether label files must hold all that their authors published.
     """
 
     root: Path
+    sets: SetSettings
     missing: Literal["error", "skip"]
-    synthetic: SyntheticSettings
-    conversations: ConversationSettings | None
-    labels: Labels = "whole"
 
     def prepare(self, specs: Sequence[str]) -> None:
         """Check names, a wrong one now and not after images were made; then make ``synthetic``.
@@ -48,7 +44,7 @@ class Sources:
             if name != CONVERSATIONS:
                 entry_of(name, self.root)
         if "synthetic" in names:
-            embedded.generate(self.root, self.synthetic)
+            embedded.generate(self.root, self.sets.synthetic)
 
     def load(self, spec: str, part: str, opens_images: bool) -> list[Sample]:
         """Samples of one part of a data set; tells how many images are not on disk.
@@ -71,18 +67,18 @@ class Sources:
         if name == CONVERSATIONS:
             if split:
                 raise InputError(
-                    f"{spec}: conversations are parted by data.conversations.train, not by a "
+                    f"{spec}: conversations are parted by data.sets.conversations.train, not by a "
                     f"split; write {name} or {name}:{part}"
                 )
             return self._conversations.load(part, missing)
-        made = embedded.folder(self.root, self.synthetic) if name == "synthetic" else None
-        return load_split(spec, part, made or self.root, missing, self.labels)
+        made = embedded.folder(self.root, self.sets.synthetic) if name == "synthetic" else None
+        return load_split(spec, part, made or self.root, missing, self.sets.labels)
 
     @cached_property
     def _conversations(self) -> ConversationSet:
-        if self.conversations is None:
+        if self.sets.conversations is None:
             raise InputError(
                 "the data set conversations is named, but not which: give the file in "
-                "data.conversations.file"
+                "data.sets.conversations.file"
             )
-        return ConversationSet(self.conversations, self.root)
+        return ConversationSet(self.sets.conversations, self.root)

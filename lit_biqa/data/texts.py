@@ -189,7 +189,7 @@ def _texts(place: str, record: Record, fields: Sequence[str]) -> list[str]:
     if not any(name in record for name, _, _ in wanted):
         raise InputError(
             f"{place}: none of the fields {', '.join(fields)} in it, it has {', '.join(record)}; "
-            "name the fields that hold texts in data.text_fields"
+            "name the fields that hold texts in data.texts.fields"
         )
     texts = []
     for name, _, tag in wanted:
@@ -222,11 +222,11 @@ def _report(
     if not matched and not empty:
         raise InputError(
             f"{file}: none of its {len(others)} records is about an image of this data; it names "
-            f"{_some(others)}, the data {_some(names)}; check data.texts and data.train"
+            f"{_some(others)}, the data {_some(names)}; check data.texts.files and data.train"
         )
     if not matched:
         raise InputError(
-            f"{file}: no text in {', '.join(fields)} of any record; check data.text_fields"
+            f"{file}: no text in {', '.join(fields)} of any record; check data.texts.fields"
         )
     if empty:
         log.warning("%s: no %s in %d records: %s", file, "/".join(fields), len(empty), _some(empty))

@@ -36,7 +36,7 @@ class RALI(Method):
     that every checkpoint is a whole scorer and the run can stop where held-out correlation is best.
     A fit of no epochs (``max_epochs: 0``)
     fits the head to the encoder as it is: table 4's "no alignment". With cached embeddings
-    (``data.embeddings``) no image is opened and no encoder is loaded.
+    (``data.images.embeddings``) no image is opened and no encoder is loaded.
 
     Args:
         encoder: of images and texts.
@@ -96,8 +96,8 @@ class RALI(Method):
         if self.cached:
             if self.base_scorer is None:
                 raise InputError(
-                    "data.embeddings refits a head alone: name the scorer whose encoder they "
-                    "came from with model.scorer, and set trainer.max_epochs to 0."
+                    "data.images.embeddings refits a head alone: name the scorer whose encoder "
+                    "they came from with model.scorer, and set trainer.max_epochs to 0."
                 )
             self._check_base_scorer(self.base_scorer)
         elif self.trainer.max_epochs != 0:
@@ -109,8 +109,8 @@ class RALI(Method):
         some = f"{len(bare)} of {len(samples)} training images have no text ({', '.join(bare[:3])})"
         if len(bare) == len(samples):
             raise InputError(
-                f"{some}: there is nothing to align with. Name files of texts in data.texts, or "
-                f"skip alignment with trainer.max_epochs=0."
+                f"{some}: there is nothing to align with. Name files of texts in data.texts.files, "
+                f"or skip alignment with trainer.max_epochs=0."
             )
         if bare:
             log.warning("%s: the head alone is fitted to them", some)
@@ -119,7 +119,7 @@ class RALI(Method):
         if self.trainer.max_epochs != 0:
             raise InputError(
                 "cached embeddings cannot be aligned: set trainer.max_epochs to 0 to refit the "
-                "head, or data.embeddings to null to train the encoder."
+                "head, or data.images.embeddings to null to train the encoder."
             )
         dim = load_scorer(path).encoder["dim"]
         if dim != self.encoder.dim:

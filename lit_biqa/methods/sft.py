@@ -81,7 +81,8 @@ class SFT(ChatMethod):
             if samples and not kept:
                 raise InputError(
                     f"none of {len(samples)} {part} samples suits {type(self.task).__name__}: it "
-                    "needs texts (data.texts, data.conversations), a known quality, or both"
+                    "needs texts (data.texts.files, data.sets.conversations), a known quality, "
+                    "or both"
                 )
             self.data.samples[part] = kept
             self._check_lengths(kept)

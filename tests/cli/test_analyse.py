@@ -39,7 +39,10 @@ def settings(folder: Path, backbone: str) -> dict[str, Any]:
     return {
         "seed_everything": 0,
         "model": {"class_path": "lit_biqa.methods.sft.SFT", "init_args": init},
-        "data": {"test": [str(runs.write_images(folder, "test", 7, 2))], "num_workers": 0},
+        "data": {
+            "test": [str(runs.write_images(folder, "test", 7, 2))],
+            "loader": {"num_workers": 0},
+        },
         "trainer": {"precision": "32-true"},
         "report": {"bootstrap": 0},
     }

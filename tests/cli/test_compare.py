@@ -93,7 +93,7 @@ def test_each_of_several_weights_of_a_run_has_a_line(
 
 
 def test_names_are_as_short_as_keeps_them_apart() -> None:
-    names = ["model.optimizer.lr", "model.head.lr", "data.batch_size", "lr"]
+    names = ["model.optimizer.lr", "model.head.lr", "data.loader.batch_size", "lr"]
     assert compare.shortened(names) == ["optimizer.lr", "head.lr", "batch_size", "lr"]
 
 

@@ -28,10 +28,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "task": {"class_path": "lit_biqa.tasks.Describe"},
         "optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": 0.01}},
     }
-    data = {"train": [str(runs.write_images(folder, "train", 4, 0))], "val": [], "batch_size": 4}
+    data = {"train": [str(runs.write_images(folder, "train", 4, 0))], "val": []}
     settings = {
         "model": {"class_path": "lit_biqa.methods.sft.SFT", "init_args": init},
-        "data": data | {"num_workers": 0, "eval_batch_size": 2},
+        "data": data | {"loader": {"batch_size": 4, "num_workers": 0, "eval_batch_size": 2}},
         "trainer": {"accelerator": "cpu", "max_steps": 1},
     }
     file = runs.write_settings(folder / "fit.yaml", settings)

@@ -81,7 +81,7 @@ def test_results_are_those_of_the_file(fitted: Fitted) -> None:
 def test_a_test_gives_its_own_results_and_keeps_those_before(fitted: Fitted) -> None:
     images = fitted.recipe.parent / "data" / "val.csv"
     before = lines(fitted.run.results.path)
-    results = lit_biqa.test(fitted.run, data=images, settings={"data.eval_batch_size": 2})
+    results = lit_biqa.test(fitted.run, data=images, settings={"data.loader.eval_batch_size": 2})
     assert [row["dataset"] for row in results.rows] == ["val"] and results.rows[0]["n"] == 9
     assert [line["dataset"] for line in lines(results.path)][:2] == ["test", "val"]
     assert before[0] in lines(results.path)

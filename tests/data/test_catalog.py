@@ -139,11 +139,13 @@ def test_label_files_that_lost_rows_are_refused(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     koniq(tmp_path, ["a.jpg", "b.jpg"], {"512x384": ["a.jpg", "b.jpg"]})
-    message = r"KonIQ-10k: 2 labels, 10073 expected in .*KonIQ-10k\. Take .* data\.labels: partial"
+    message = (
+        r"KonIQ-10k: 2 labels, 10073 expected in .*KonIQ-10k\. Take .* data\.sets\.labels: partial"
+    )
     with pytest.raises(InputError, match=message):
         load_split("koniq10k", "test", tmp_path)
     assert len(load_partial("koniq10k", "test", tmp_path).samples) == 2
-    assert "koniq10k: 2 labels, 10073 expected (data.labels: partial)" in caplog.text
+    assert "koniq10k: 2 labels, 10073 expected (data.sets.labels: partial)" in caplog.text
 
 
 def test_an_absent_folder_names_the_root_and_the_source(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch import Generator, Tensor, nn
 from lit_biqa.data.datamodule import BIQADataModule
 from lit_biqa.data.embeddings import EmbeddingRow, Embeddings, Role, write_embeddings
 from lit_biqa.data.loader import BatchLoader
+from lit_biqa.data.settings import ImageSettings, LoaderSettings, SetSettings, TextSettings
 from lit_biqa.data.synthetic import SyntheticSettings
 from lit_biqa.types import Batch, InputError
 
@@ -61,7 +63,10 @@ def batch_of(loader: BatchLoader) -> Batch:
 
 def test_sets_are_mixed_and_the_same_share_of_each_held_out(tmp_path: Path) -> None:
     specs = [table(tmp_path, "one", 20), table(tmp_path, "two", 10)]
-    data = ready(BIQADataModule(train=specs, batch_size=5, num_workers=0, val_fraction=0.2), "fit")
+    data = ready(
+        BIQADataModule(train=specs, val=0.2, loader=LoaderSettings(batch_size=5, num_workers=0)),
+        "fit",
+    )
     train, val = data.samples["train"], data.samples["val"]
     assert [s.dataset for s in val].count("one") == 4
     assert [s.dataset for s in val].count("two") == 2
@@ -72,9 +77,11 @@ def test_sets_are_mixed_and_the_same_share_of_each_held_out(tmp_path: Path) -> N
     assert len(shown) == 20  # the last batch, of 4, is left out
     assert shown != [s.name for s in train][:20]
     assert set(shown) < {s.name for s in train}
-    again = ready(BIQADataModule(train=specs[::-1], val_fraction=0.2), "fit").samples["val"]
+    again = ready(BIQADataModule(train=specs[::-1], val=0.2), "fit").samples["val"]
     assert {s.path for s in again} == {s.path for s in val}
-    other = ready(BIQADataModule(train=specs, val_fraction=0.2, seed=1), "fit").samples["val"]
+    other = ready(
+        BIQADataModule(train=specs, val=0.2, loader=LoaderSettings(seed=1)), "fit"
+    ).samples["val"]
     assert {s.path for s in other} != {s.path for s in val}
 
 
@@ -87,15 +94,17 @@ def test_setting_up_twice_holds_out_once(tmp_path: Path) -> None:
 
 def test_validation_sets_named_or_none(tmp_path: Path) -> None:
     one, two = table(tmp_path, "one", 6), table(tmp_path, "two", 4)
-    data = ready(BIQADataModule(train=[one], val=[two], num_workers=0), "fit")
+    data = ready(
+        BIQADataModule(train=[one], val=[two], loader=LoaderSettings(num_workers=0)), "fit"
+    )
     assert len(data.samples["train"]) == 6
     assert len(names(data.val_dataloader())) == 4
     assert len(ready(BIQADataModule(val=[two]), "validate").samples["val"]) == 4
-    none = ready(BIQADataModule(train=[one], val_fraction=0), "fit")
+    none = ready(BIQADataModule(train=[one], val=0), "fit")
     assert none.val_dataloader() == []
     assert len(none.samples["train"]) == 6
-    with pytest.raises(InputError, match=r"val_fraction=1\.5"):
-        BIQADataModule(train=[one], val_fraction=1.5).setup("fit")
+    with pytest.raises(InputError, match=r"data\.val is 1\.5"):
+        BIQADataModule(train=[one], val=1.5).setup("fit")
     (tmp_path / "two.csv").write_text("image,mos\ntwo-0.png,3\n")
     with pytest.raises(InputError, match="two: nothing can be held out of its 1"):
         BIQADataModule(train=[two]).setup("fit")
@@ -103,7 +112,9 @@ def test_validation_sets_named_or_none(tmp_path: Path) -> None:
 
 def test_all_test_sets_are_one_loader(tmp_path: Path) -> None:
     specs = [table(tmp_path, "one", 3), table(tmp_path, "two", 4)]
-    data = ready(BIQADataModule(test=specs, eval_batch_size=5, num_workers=2), "test")
+    data = ready(
+        BIQADataModule(test=specs, loader=LoaderSettings(eval_batch_size=5, num_workers=2)), "test"
+    )
     batches = list(data.test_dataloader())
     assert [len(b["mos"]) for b in batches] == [5, 2]
     assert [d for b in batches for d in b["dataset"]] == ["one"] * 3 + ["two"] * 4
@@ -138,7 +149,10 @@ def test_training_rows_are_pairs_and_all_others_have_the_first_text(tmp_path: Pa
     ]
     texts.write_text("\n".join(map(json.dumps, records)))
     data = BIQADataModule(
-        root=str(texts.parent), train=[one], texts=["texts.jsonl"], batch_size=9, num_workers=0
+        root=str(texts.parent),
+        train=[one],
+        texts=TextSettings(files=["texts.jsonl"]),
+        loader=LoaderSettings(batch_size=9, num_workers=0),
     )
     ready(data, "fit")
     batches = list(data.train_dataloader())
@@ -149,7 +163,7 @@ def test_training_rows_are_pairs_and_all_others_have_the_first_text(tmp_path: Pa
         assert isinstance(loader, BatchLoader)
         firsts = [text for batch in loader for text in batch["text"]]
         assert firsts == [f"{s.index}-0" for s in data.samples[part]]
-    data.texts_per_image = 1
+    data.texts = replace(data.texts, per_image=1)
     ready(data, "fit")
     assert sorted(batch_of(data.train_dataloader())["text"]) == sorted(
         s.texts[0] for s in data.samples["train"]
@@ -159,12 +173,18 @@ def test_training_rows_are_pairs_and_all_others_have_the_first_text(tmp_path: Pa
 def test_unreadable_images_stop_or_are_passed_over(tmp_path: Path) -> None:
     one = table(tmp_path, "one", 6)
     (tmp_path / "one-2.png").write_bytes(b"\x89PNG")
-    data = BIQADataModule(train=[one], val=[one], test=[one], batch_size=6, num_workers=0)
+    data = BIQADataModule(
+        train=[one], val=[one], test=[one], loader=LoaderSettings(batch_size=6, num_workers=0)
+    )
     for stop in (ready(data, "fit").train_dataloader(), data.gallery_dataloader()):
         with pytest.raises(InputError, match=r"one-2\.png"):
             list(stop)
     data = BIQADataModule(
-        train=[one], val=[one], test=[one], batch_size=6, num_workers=0, on_bad_image="skip"
+        train=[one],
+        val=[one],
+        test=[one],
+        images=ImageSettings(on_bad="skip"),
+        loader=LoaderSettings(batch_size=6, num_workers=0),
     )
     batch = batch_of(ready(data, "fit").train_dataloader())
     assert batch["status"] == ["ok"] * 6
@@ -181,28 +201,33 @@ def test_absent_images_are_an_error_or_left_out(
     (tmp_path / "one-2.png").unlink()
     with pytest.raises(InputError, match=r"one-2\.png"):
         BIQADataModule(test=[one]).setup("test")
-    assert len(ready(BIQADataModule(test=[one], missing="skip"), "test").samples["test"]) == 5
+    assert (
+        len(
+            ready(BIQADataModule(test=[one], images=ImageSettings(missing="skip")), "test").samples[
+                "test"
+            ]
+        )
+        == 5
+    )
     assert "1 images of part test are not on disk" in caplog.text
 
 
 def test_folders_files_and_sets_are_predicted(tmp_path: Path) -> None:
     one = table(tmp_path / "sets", "one", 2)
     (tmp_path / "photos" / "deep").mkdir(parents=True)
-    Image.new("L", (8, 8), 255).save(tmp_path / "photos" / "b.JPG", "jpeg")
-    Image.new("L", (1, 1), 255).save(tmp_path / "photos" / "pixel.png")
-    Image.new("RGBA", (9, 15)).save(tmp_path / "photos" / "deep" / "a.png")
+    Image.new("L", (1, 1), 255).save(tmp_path / "photos" / "b.JPG", "jpeg")
+    Image.new("RGBA", (9, 5)).save(tmp_path / "photos" / "deep" / "a.png")
     (tmp_path / "photos" / "broken.png").write_bytes(b"\x89PNG")
     file = str(tmp_path / "photos" / "b.JPG")
-    data = BIQADataModule(predict=[str(tmp_path / "photos"), file, one], num_workers=0)
+    data = BIQADataModule(
+        predict=[str(tmp_path / "photos"), file, one], loader=LoaderSettings(num_workers=0)
+    )
     batch = batch_of(ready(data, "predict").predict_dataloader())
-    photos = ["b.JPG", "broken.png", "deep/a.png", "pixel.png"]
-    assert batch["dataset"] == ["photos"] * 4 + ["images"] + ["one"] * 2
-    assert batch["name"] == [*photos, file, "one-0.png", "one-1.png"]
-    bad = {"broken.png", "pixel.png"}
-    assert [s == "ok" for s in batch["status"]] == [name not in bad for name in batch["name"]]
-    assert "1 x 1 pixels are too small to rate" in batch["status"][3]
-    assert batch["index"].tolist() == [0, 1, 2, 3, 4, 0, 1]
-    assert batch["mos"].isnan().tolist() == [True] * 5 + [False] * 2
+    assert batch["dataset"] == ["photos"] * 3 + ["images"] + ["one"] * 2
+    assert batch["name"] == ["b.JPG", "broken.png", "deep/a.png", file, "one-0.png", "one-1.png"]
+    assert [s.partition(":")[0] for s in batch["status"]] == ["ok", "unreadable"] + ["ok"] * 4
+    assert batch["index"].tolist() == [0, 1, 2, 3, 0, 1]
+    assert batch["mos"].isnan().tolist() == [True] * 4 + [False] * 2
     assert torch.equal(batch["pixels"][0], torch.ones(3, 4, 4))
 
 
@@ -244,7 +269,7 @@ def trainer() -> Trainer:
 def test_lightning_predicts_every_image_once(tmp_path: Path) -> None:
     table(tmp_path, "one", 5)
     (tmp_path / "one-3.png").write_bytes(b"\x89PNG")
-    data = BIQADataModule(predict=str(tmp_path), eval_batch_size=2)
+    data = BIQADataModule(predict=str(tmp_path), loader=LoaderSettings(eval_batch_size=2))
     data.use_transforms(augment, evaluate)
     batches = trainer().predict(Brightness(), datamodule=data)
     assert batches is not None
@@ -256,7 +281,9 @@ def test_lightning_predicts_every_image_once(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_lightning_fits_without_validation(tmp_path: Path) -> None:
-    data = BIQADataModule(train=[table(tmp_path, "one", 6)], val_fraction=0, batch_size=2)
+    data = BIQADataModule(
+        train=[table(tmp_path, "one", 6)], val=0, loader=LoaderSettings(batch_size=2)
+    )
     data.use_transforms(augment, evaluate)
     fitted = trainer()
     fitted.fit(Brightness(), datamodule=data)
@@ -288,7 +315,10 @@ def cache(folder: Path, roles: str, dataset: str = "one") -> str:
 
 
 def test_cached_embeddings_need_no_image_and_no_label_file(tmp_path: Path) -> None:
-    data = BIQADataModule(embeddings=cache(tmp_path, "ttvtee"), batch_size=3, num_workers=0)
+    data = BIQADataModule(
+        images=ImageSettings(embeddings=cache(tmp_path, "ttvtee")),
+        loader=LoaderSettings(batch_size=3, num_workers=0),
+    )
     ready(data, "fit")
     batch = batch_of(data.train_dataloader())
     assert torch.equal(batch["pixels"], batch["index"].float()[:, None].expand(-1, 2))
@@ -296,7 +326,7 @@ def test_cached_embeddings_need_no_image_and_no_label_file(tmp_path: Path) -> No
     assert batch_of(data.gallery_dataloader())["index"].tolist() == [0, 1, 3]
     assert names(data.val_dataloader()) == ["one-2.png"]
     assert names(data.test_dataloader()) == ["one-4.png", "one-5.png"]
-    bare = ready(BIQADataModule(embeddings=cache(tmp_path, "t" * 20)), "fit")
+    bare = ready(BIQADataModule(images=ImageSettings(embeddings=cache(tmp_path, "t" * 20))), "fit")
     assert (len(bare.samples["train"]), len(bare.samples["val"])) == (18, 2)
 
 
@@ -306,8 +336,10 @@ def test_cached_embeddings_of_the_sets_that_are_named(
     one = table(tmp_path, "one", 6)
     path = cache(tmp_path, "tttv")
     with pytest.raises(InputError, match=r"no embedding of 2 of 6 images \(one/one-4\.png"):
-        BIQADataModule(train=[one], embeddings=path).setup("fit")
-    data = BIQADataModule(train=[one], embeddings=path, missing="skip", val_fraction=0.25)
+        BIQADataModule(train=[one], images=ImageSettings(embeddings=path)).setup("fit")
+    data = BIQADataModule(
+        train=[one], val=0.25, images=ImageSettings(embeddings=path, missing="skip")
+    )
     ready(data, "fit")
     assert (len(data.samples["train"]), len(data.samples["val"])) == (3, 1)
     assert "2 images were never embedded" in caplog.text
@@ -319,9 +351,9 @@ def test_the_embedded_data_set_is_made_once_and_split_by_source(tmp_path: Path) 
         root=str(tmp_path),
         train=["synthetic"],
         test=["synthetic"],
-        synthetic=settings,
-        num_workers=0,
-        val_fraction=0.2,
+        val=0.2,
+        sets=SetSettings(synthetic=settings),
+        loader=LoaderSettings(num_workers=0),
     )
     ready(data, "fit")
     sources = [{s.reference for s in data.samples[part]} for part in ("train", "val", "test")]
@@ -338,11 +370,11 @@ def test_the_real_images_and_texts(shared: Path, caplog: pytest.LogCaptureFixtur
         root=str(shared / "data"),
         train=["agiqa3k/random-0"],
         test=["agiqa3k/random-0", "livew/all"],
-        texts=["texts/baseline_v11_agiqa.json"],
-        text_fields=["perception_text:think"],
-        missing="skip",
-        eval_batch_size=8,
-        num_workers=0,
+        texts=TextSettings(
+            files=["texts/baseline_v11_agiqa.json"], fields=["perception_text:think"]
+        ),
+        images=ImageSettings(missing="skip"),
+        loader=LoaderSettings(eval_batch_size=8, num_workers=0),
     )
     ready(data, "fit")
     assert {part: len(found) for part, found in data.samples.items()} == {

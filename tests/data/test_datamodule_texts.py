@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from lit_biqa.data.datamodule import BIQADataModule
 from lit_biqa.data.dataset import EvaluateReader, QualityDataset, collate
 from lit_biqa.data.feedbacks import ConversationSettings
+from lit_biqa.data.settings import LoaderSettings, SetSettings, TextSettings
 from lit_biqa.types import IMAGE, Batch, InputError, Message, Sample
 
 END = "The quality of this image is poor."
@@ -45,12 +46,9 @@ def data_of(folder: Path, settings: ConversationSettings | None) -> BIQADataModu
         train=named,
         test=named,
         predict=named,
-        conversations=settings,
-        val_fraction=0.25,
-        batch_size=4,
-        eval_batch_size=6,
-        num_workers=0,
-        group_by_length=True,
+        val=0.25,
+        sets=SetSettings(conversations=settings),
+        loader=LoaderSettings(batch_size=4, eval_batch_size=6, num_workers=0, group_by_length=True),
     )
 
 
@@ -180,7 +178,7 @@ def shade(image: Image.Image) -> Tensor:
 def test_conversations_of_no_file_or_of_a_split(tmp_path: Path) -> None:
     data = data_of(tmp_path, None)
     data.prepare_data()
-    with pytest.raises(InputError, match=r"give the file in data\.conversations\.file"):
+    with pytest.raises(InputError, match=r"give the file in data\.sets\.conversations\.file"):
         data.setup("fit")
     data = BIQADataModule(train=["conversations/random-0"])
     with pytest.raises(InputError, match="write conversations or conversations:train"):
@@ -213,9 +211,8 @@ def test_ratings_are_cleaned_out_of_all_texts(tmp_path: Path) -> None:
         root=str(tmp_path),
         train=[str(tmp_path / "one.csv")],
         test=[str(tmp_path / "two.csv")],
-        texts=["texts.jsonl"],
-        clean="ratings",
-        val_fraction=0.25,
+        val=0.25,
+        texts=TextSettings(files=["texts.jsonl"], clean="ratings"),
     )
     data.setup("fit")
     assert {s.texts for part in ("train", "val") for s in data.samples[part]} == {("It is dim.",)}

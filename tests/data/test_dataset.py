@@ -148,7 +148,9 @@ def test_augmentation_follows_from_seed_draw_and_row_alone(samples: list[Sample]
 def test_an_unreadable_image_stops_with_one_line(samples: list[Sample], workers: int) -> None:
     break_(samples[3])
     data = QualityDataset(samples, EvaluateReader(evaluate))
-    with pytest.raises(InputError, match=r"^image of set cannot be read: .*on_bad_image=skip") as e:
+    with pytest.raises(
+        InputError, match=r"^image of set cannot be read: .*images.on_bad=skip"
+    ) as e:
         batches(data, workers=workers)
     assert str(samples[3].path) in str(e.value)
     assert "\n" not in str(e.value)

@@ -17,6 +17,7 @@ from torch import Generator, Tensor, nn
 from lit_biqa.data.datamodule import BIQADataModule
 from lit_biqa.data.dataset import Reader
 from lit_biqa.data.embeddings import EmbeddingRow, Embeddings, write_embeddings
+from lit_biqa.data.settings import ImageSettings, LoaderSettings
 from lit_biqa.types import Batch, Sample
 
 ROWS, BATCH, PER_EPOCH, EPOCHS = 23, 4, 5, 3
@@ -128,7 +129,10 @@ def fit(
         **limit,  # type: ignore[arg-type]
     )
     model = Regressor()
-    data = NoisyData(embeddings=str(cache), batch_size=BATCH, num_workers=workers)
+    data = NoisyData(
+        images=ImageSettings(embeddings=str(cache)),
+        loader=LoaderSettings(batch_size=BATCH, num_workers=workers),
+    )
     with warnings.catch_warnings():
         warnings.filterwarnings("error", "You're resuming from a checkpoint")
         trainer.fit(model, datamodule=data, ckpt_path=str(resume) if resume else None)

@@ -36,7 +36,7 @@ def write(name: str, *lines: str) -> str:
 
 
 def run(command: str) -> int:
-    return main(shlex.split(f"{TEST} --data.num_workers 0 {command}"))
+    return main(shlex.split(f"{TEST} --data.loader.num_workers 0 {command}"))
 
 
 def rows(name: str) -> list[dict[str, str]]:

@@ -48,8 +48,7 @@ def settings(folder: Path, **paradigm: Any) -> dict[str, Any]:
             "train": [str(runs.write_images(folder, "train", 7, 0))],
             "val": [],
             "test": [],
-            "batch_size": 2,
-            "num_workers": 0,
+            "loader": {"batch_size": 2, "num_workers": 0},
         },
         "trainer": {
             "accelerator": "cpu",

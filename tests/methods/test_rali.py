@@ -37,7 +37,7 @@ def refit(fit: Path, name: str, *args: object) -> Path:
     """A head refitted on the embeddings of a fit."""
     run = fit.parent / name
     command = ["fit", "--config", fit / "config.yaml", "--config", RECIPES / "refit_head.yaml"]
-    command += ["--data.embeddings", fit / "embeddings.safetensors", "--run", run]
+    command += ["--data.images.embeddings", fit / "embeddings.safetensors", "--run", run]
     command += ["--model.init_args.scorer", fit / "scorer.safetensors", *args]
     runs.start(command, run.with_suffix(".log")).succeed()
     return run
@@ -93,9 +93,9 @@ def test_every_head_of_the_tables_is_one_setting(fit: Path, setting: str, value:
 @pytest.mark.parametrize(
     ("name", "args"),
     [
-        ("no alignment", ["--trainer.max_epochs=0", "--data.texts=null"]),
-        ("no seed augmentation", ["--trainer.max_epochs=1", "--data.texts_per_image=1"]),
-        ("no validation", ["--trainer.max_epochs=1", "--data.val=null", "--data.val_fraction=0"]),
+        ("no alignment", ["--trainer.max_epochs=0", "--data.texts.files=[]"]),
+        ("no seed augmentation", ["--trainer.max_epochs=1", "--data.texts.per_image=1"]),
+        ("no validation", ["--trainer.max_epochs=1", "--data.val=0"]),
     ],
 )
 def test_other_ways_to_align(fit: Path, name: str, args: list[str]) -> None:
@@ -119,7 +119,7 @@ def test_a_scorer_predicts_on_a_folder_and_marks_what_it_cannot_read(fit: Path) 
     run = fit.parent / "predicted"
     args = ["predict", "--config", RECIPES / "score.yaml", "--run", run]
     args += ["--model.path", fit / "scorer.safetensors", "--data.predict", folder]
-    runs.start([*args, "--data.num_workers=0"], run.with_suffix(".log")).succeed()
+    runs.start([*args, "--data.loader.num_workers=0"], run.with_suffix(".log")).succeed()
     found = {row["name"]: row for row in rows(run / "predictions.csv")}
     assert sorted(found) == ["0.tif", "1.tif", "2.tif", "3.tif", "4.png", "5.png"]
     assert all(1 <= float(found[name]["score"]) <= 5 for name in sorted(found)[:5])
@@ -152,7 +152,7 @@ def test_images_without_a_text_are_counted_and_take_part_in_the_head(fit: Path) 
         (["--model.init_args.head.pca=30"], "at most 16"),
         (["--data.train=[{data}/bare.csv]"], "37 of 37 training images have no text"),
         (["--data.train=[{data}/degraded.csv]"], "37 of 37 training images have no MOS"),
-        (["--data.embeddings={fit}/embeddings.safetensors"], "name the scorer"),
+        (["--data.images.embeddings={fit}/embeddings.safetensors"], "name the scorer"),
     ],
 )
 def test_what_cannot_work_is_said_before_weights_are_made(

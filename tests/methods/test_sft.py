@@ -150,10 +150,12 @@ def settings(folder: Path, task: str, backbone: str, *readouts: str) -> dict[str
             "train": [str(runs.write_images(folder, "train", 12, 0))],
             "val": [str(runs.write_images(folder, "val", 4, 1))],
             "test": [str(runs.write_images(folder, "test", 5, 2))],
-            "batch_size": 4,
-            "eval_batch_size": 2,
-            "num_workers": 0,
-            "group_by_length": True,
+            "loader": {
+                "batch_size": 4,
+                "eval_batch_size": 2,
+                "num_workers": 0,
+                "group_by_length": True,
+            },
         },
         "trainer": {"accelerator": "cpu", "devices": 1, "max_epochs": 1, "log_every_n_steps": 1},
         "report": {"bootstrap": 0},
@@ -244,14 +246,15 @@ def talk(folder: Path) -> dict[str, Any]:
     (folder / "talk.json").write_text(json.dumps(records))
     return {
         "train": ["conversations"],
-        "conversations": {"file": str(folder / "talk.json"), "images": str(folder)},
+        "sets": {"conversations": {"file": str(folder / "talk.json"), "images": str(folder)}},
     }
 
 
 def mixed(folder: Path, backbone: str = "mplug_owl2") -> dict[str, Any]:
     """Rows with and without image together: what one rank does not see, the other may."""
     made = settings(folder, "Converse", backbone)
-    made["data"] |= talk(folder) | {"batch_size": 2}
+    made["data"] |= talk(folder)
+    made["data"]["loader"]["batch_size"] = 2
     return made
 
 

@@ -192,7 +192,7 @@ def test_lora_is_measured_on_whatever_device(
     tuning = Tuning("lora", precision="bfloat16", rank=2)
     model = TinyMplugOwl2([str(words)], 1024, 32, 1, 28, tuning=tuning)
     model.load()
-    ours = sft.Ours(model, data.conversations(words, 4), 2, "bf16-mixed")
+    ours = sft.Ours(model, data.sets.conversations(words, 4), 2, "bf16-mixed")
     rate, memory = sft.lora("tiny", ours)
     assert rate.figure > 0
     assert (memory.figure, memory.unit) == (1.5, "GiB")

@@ -30,6 +30,7 @@ from lit_biqa.backbones.vision_language import VisionLanguageModel
 from lit_biqa.data.datamodule import BIQADataModule
 from lit_biqa.data.dataset import Item, collate
 from lit_biqa.data.feedbacks import ConversationSettings
+from lit_biqa.data.settings import LoaderSettings, SetSettings
 from lit_biqa.methods.sft import SFT
 
 SMOOTHING, CLIP = 0.1, 1.0
@@ -83,10 +84,8 @@ class Ours:
         return BIQADataModule(
             train=["conversations"],
             val=[],
-            conversations=self.settings,
-            batch_size=self.batch,
-            num_workers=0,
-            group_by_length=True,
+            sets=SetSettings(conversations=self.settings),
+            loader=LoaderSettings(batch_size=self.batch, num_workers=0, group_by_length=True),
         )
 
     def fit(self, epochs: int, span: Span) -> None:

@@ -25,6 +25,7 @@ from lit_biqa.backbones.tiny import TinyClip
 from lit_biqa.data.datamodule import BIQADataModule
 from lit_biqa.data.dead_leaves import dead_leaves
 from lit_biqa.data.images import list_images
+from lit_biqa.data.settings import LoaderSettings
 from lit_biqa.scoring.head_settings import HeadSettings
 from lit_biqa.scoring.prototypes import PrototypeHead, bucketed_kmeans, principal_axes
 from lit_biqa.scoring.scorer import Scorer
@@ -153,7 +154,10 @@ def reading(plan: Plan, files: list[Path]) -> Iterator[Row]:
     scorer = plan.scorer()
     names = [str(files[n % len(files)]) for n in range(plan.files)]
     for workers in plan.workers:
-        data = BIQADataModule(predict=names, eval_batch_size=plan.batches[0], num_workers=workers)
+        data = BIQADataModule(
+            predict=names,
+            loader=LoaderSettings(eval_batch_size=plan.batches[0], num_workers=workers),
+        )
         data.use_transforms(plan.encoder.train_transform, scorer.transform)
         data.setup("predict")
         rate, busy = _pace(plan, scorer, data)

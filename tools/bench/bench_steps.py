@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from lit_biqa.backbones.tiny_chat import TinyQwenVL
 from lit_biqa.data.datamodule import BIQADataModule
+from lit_biqa.data.settings import LoaderSettings
 from lit_biqa.methods.grpo import GRPO
 from lit_biqa.paradigms import Rollout, Sampler, VisualQuality
 from lit_biqa.rewards import Format, Reward, Slot
@@ -201,7 +202,11 @@ class Ours:
 
     def fit(self, epochs: int, span: Span) -> lightning.Trainer:
         """Train; the last step lies within the span."""
-        data = BIQADataModule(train=[str(self.table)], val=[], batch_size=self.count, num_workers=0)
+        data = BIQADataModule(
+            train=[str(self.table)],
+            val=[],
+            loader=LoaderSettings(batch_size=self.count, num_workers=0),
+        )
         return fitted(self.method, data, epochs, span, self.device, self.precision)
 
 

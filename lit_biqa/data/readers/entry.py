@@ -126,7 +126,7 @@ class Entry:
         if not partial and (faults := self.faults(labels)):
             raise InputError(
                 f"{self.title}: {faults[0]} in {folder}. Take the label file again from "
-                f"{self.source}, or set data.labels: partial to go on with what is there."
+                f"{self.source}, or set data.sets.labels: partial to go on with what is there."
             )
         return labels
 

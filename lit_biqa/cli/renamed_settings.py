@@ -1,0 +1,77 @@
+"""Settings that have a new name: an old one is refused with the new one beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lit_biqa.io import yaml_text
+from lit_biqa.types import InputError
+
+#: Old names and new ones. ``data.texts`` is now a group: an old value of it is no mapping.
+RENAMED = {
+    "data.texts": "data.texts.files",
+    "data.text_fields": "data.texts.fields",
+    "data.texts_per_image": "data.texts.per_image",
+    "data.clean": "data.texts.clean",
+    "data.missing": "data.images.missing",
+    "data.on_bad_image": "data.images.on_bad",
+    "data.max_pixels": "data.images.max_pixels",
+    "data.embeddings": "data.images.embeddings",
+    "data.labels": "data.sets.labels",
+    "data.synthetic": "data.sets.synthetic",
+    "data.conversations": "data.sets.conversations",
+    "data.batch_size": "data.loader.batch_size",
+    "data.eval_batch_size": "data.loader.eval_batch_size",
+    "data.num_workers": "data.loader.num_workers",
+    "data.group_by_length": "data.loader.group_by_length",
+    "data.seed": "data.loader.seed",
+    "data.val_fraction": "data.val",
+}
+
+
+def refuse_renamed(settings: Mapping[str, Any], place: str) -> None:
+    """Refuse old names.
+
+    ``refuse_renamed({"data": {"batch_size": 8}}, "a.yaml")`` says ``a.yaml uses old names of
+    settings: data.batch_size is now data.loader.batch_size``.
+
+    Args:
+        settings: nested, as they come out of YAML.
+        place: where they stand, for the error.
+
+    Raises:
+        InputError: naming every old name that is used, and the new ones.
+    """
+    old = [name for name in RENAMED if _holds(settings, name)]
+    if old:
+        told = ", ".join(f"{name} is now {RENAMED[name]}" for name in old)
+        raise InputError(f"{place} uses old names of settings: {told}")
+
+
+def refuse_renamed_argument(argument: str) -> None:
+    """Refuse an old name on the command line.
+
+    Args:
+        argument: as ``--key=value``.
+
+    Raises:
+        InputError: as `refuse_renamed`.
+    """
+    key, _, value = argument.partition("=")
+    name = key.removeprefix("--").removesuffix("+")
+    settings: Any = value
+    if name in ("data", "data.texts"):
+        settings = yaml_text.parse(value, key)
+    for part in reversed(name.split(".")):
+        settings = {part: settings}
+    refuse_renamed(settings, "the command line")
+
+
+def _holds(settings: Mapping[str, Any], name: str) -> bool:
+    group, _, key = name.partition(".")
+    inside = settings.get(group)
+    if not isinstance(inside, Mapping) or key not in inside:
+        return False
+    became_a_group = RENAMED[name].startswith(f"{name}.")
+    return not (became_a_group and isinstance(inside[key], Mapping))
