@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from lit_biqa.compat import torchvision
 
 if TYPE_CHECKING:
+    import torch
+
     from lit_biqa.cli.jobs import Run
     from lit_biqa.evaluation.results import Results
     from lit_biqa.scoring.scorer import Scorer
@@ -18,18 +20,24 @@ __version__ = "0.1.0"
 torchvision.install()
 
 
-def load_scorer(path: str | Path) -> Scorer:
+def load_scorer(path: str | Path, device: str | torch.device | None = None) -> Scorer:
     """Load a shipped scorer: ``load_scorer(path)(images) -> scores [N]`` on [1, 5], 5 best.
 
+    Example:
+        >>> score = lit_biqa.load_scorer("runs/first")
+        >>> score("one.jpg")
+        tensor([3.2107])
+
     Args:
-        path: the portable file that a fit wrote.
+        path: the portable file that a fit of RALI wrote, or its run folder.
+        device: to score on; ``None`` takes CUDA where there is any, else the CPU.
 
     Raises:
-        InputError: if the file is absent or is no scorer.
+        InputError: if the file is absent or is no scorer, or there is no such device.
     """
     from lit_biqa.scoring import scorer
 
-    return scorer.load_scorer(path)
+    return scorer.load_scorer(path, device)
 
 
 def fit(

@@ -10,6 +10,10 @@ from __future__ import annotations
 #: a few hundred kilobytes of PNG may announce any number. Setting: `data.images.max_pixels`.
 IMAGE_PIXELS = 12_000 * 9_000
 
+#: Pixels of the shorter side of an image that is rated: one block of JPEG. What is smaller, such as
+#: an icon or a tracking pixel, shows nothing that people would rate.
+RATED_SIDE = 8
+
 #: Longer over shorter side that Qwen2.5-VL takes (its own rule, `smart_resize` of transformers).
 IMAGE_RATIO = 200
 

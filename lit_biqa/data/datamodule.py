@@ -99,7 +99,8 @@ class BIQADataModule(LightningDataModule):
         if self.cached is None:
             most = self.images.max_pixels
             self._train = TrainReader(train, most) if train else BlindReader()
-            self._evaluate = EvaluateReader(evaluate, most) if evaluate else BlindReader()
+            rated = limits.RATED_SIDE
+            self._evaluate = EvaluateReader(evaluate, most, rated) if evaluate else BlindReader()
 
     @property
     def opens_images(self) -> bool:

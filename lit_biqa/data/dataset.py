@@ -67,14 +67,21 @@ class BlindReader:
 
 @dataclass(frozen=True)
 class EvaluateReader:
-    """Reads an image file and applies a transform that has nothing random."""
+    """Reads an image file and applies a transform that has nothing random.
+
+    Attributes:
+        transform: from the image to pixels.
+        max_pixels: width times height that an image may have.
+        least_side: pixels that its shorter side has at least.
+    """
 
     transform: EvaluateTransform
     max_pixels: int = limits.IMAGE_PIXELS
+    least_side: int = 1
 
     def __call__(self, sample: Sample, generator: Generator) -> Tensor | None:
         """See `Reader`."""
-        return _pixels(sample.path, self.transform, self.max_pixels)
+        return _pixels(sample.path, self.transform, self.max_pixels, self.least_side)
 
     def stand_in(self) -> Tensor:
         """See `Reader`."""
@@ -97,7 +104,9 @@ class TrainReader:
         return self.transform(_grey(), Generator().manual_seed(0))
 
 
-def _pixels(path: Path | None, transform: EvaluateTransform, max_pixels: int) -> Tensor | None:
+def _pixels(
+    path: Path | None, transform: EvaluateTransform, max_pixels: int, least_side: int = 1
+) -> Tensor | None:
     """Pixels of an image file, ``None`` where there is none.
 
     Raises:
@@ -106,7 +115,7 @@ def _pixels(path: Path | None, transform: EvaluateTransform, max_pixels: int) ->
     """
     if path is None:
         return None
-    image = open_image(path, max_pixels)
+    image = open_image(path, max_pixels, least_side)
     try:
         return transform(image)
     except ValueError as error:

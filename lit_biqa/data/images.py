@@ -8,22 +8,18 @@ from pathlib import Path
 from threading import Lock
 
 import numpy as np
-import torch
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
-from torch import Tensor
 
 from lit_biqa import limits
+from lit_biqa.compat import heif
 from lit_biqa.io.files import refuse_special
 from lit_biqa.types import InputError
 
-ImageLike = str | Path | Image.Image | Tensor
-
-SUFFIXES = frozenset(
-    (".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-)
+_ENDINGS = "avif bmp gif heic heif jfif jp2 jpe jpeg jpg pgm png ppm tif tiff webp"
+SUFFIXES = frozenset(f".{ending}" for ending in _ENDINGS.split())
 # What these suffixes stand for. Pillow goes by content, and knows formats that run a program (EPS)
 # or hold files within (ICO, whose header says nothing of their size).
-_FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
+_FORMATS = ("AVIF", "BMP", "GIF", "HEIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
 _setting_limit = Lock()  # Pillow's own limit, which would warn from 89 megapixels on
 _WHITE = (255, 255, 255, 255)
 
@@ -32,32 +28,41 @@ class UnreadableImage(InputError):  # noqa: N818  reads better where it is raise
     """An image cannot be decoded. The message names it and says why."""
 
 
-def open_image(source: ImageLike, max_pixels: int = limits.IMAGE_PIXELS) -> Image.Image:
+def open_image(
+    source: str | Path | Image.Image,
+    max_pixels: int = limits.IMAGE_PIXELS,
+    least_side: int = 1,
+    name: str = "",
+) -> Image.Image:
     """Open an image as people see it: upright, 8-bit RGB.
 
     EXIF orientation is applied. Transparent pixels are laid over white, as a page shows them;
     dropping alpha instead would bring out whatever colour lies hidden beneath. 16-bit greys are
     scaled to 8 bits, 65,535 to 255. CMYK and palettes are converted, of animations the first
-    frame is taken, and colour profiles are not applied.
+    frame is taken, and colour profiles are not applied. HEIC is read where the extra ``heic`` is
+    installed.
 
     Args:
-        source: a path, a PIL image, or a uint8 tensor ``[3, H, W]``, ``[1, H, W]`` or ``[H, W]``.
+        source: a path or a PIL image.
         max_pixels: width times height that the header of a file may name; no pixel of a larger
             one is decoded.
+        least_side: pixels that the shorter side has at least; `limits.RATED_SIDE` for an image
+            that is to be rated.
+        name: in messages; that of its file where none is given, or ``image``.
 
     Raises:
-        UnreadableImage: if the file is absent, truncated, too large or not an image, or the
-            samples have no known range (floats, integers beyond 16 bits); names the file.
-        InputError: if a tensor has another type or shape.
+        UnreadableImage: if the file is absent, truncated, too large, too small or not an image, or
+            the samples have no known range (floats, integers beyond 16 bits); names the file.
     """
-    if isinstance(source, Tensor):
-        return _from_tensor(source)
-    name = getattr(source, "filename", "") or "image" if isinstance(source, Image.Image) else source
+    file = getattr(source, "filename", "") if isinstance(source, Image.Image) else source
+    name = name or str(file) or "image"
     try:
         if isinstance(source, Image.Image):
+            _check_side(source, least_side)
             return _to_rgb(source)
         refuse_special(Path(source))
         with _opened(source, max_pixels) as image:
+            _check_side(image, least_side)
             return _to_rgb(image)
     except FileNotFoundError:
         raise UnreadableImage(f"{name}: no such file") from None
@@ -73,8 +78,11 @@ def _opened(path: str | Path, max_pixels: int) -> Iterator[Image.Image]:
 
     Raises:
         ValueError: if it names more pixels than allowed.
+        ImportError: if it is HEIC and what reads it is not installed.
     """
     Image.init()
+    if heif.is_heic(Path(path)):
+        heif.install()
     known = [name for name in _FORMATS if name in Image.OPEN]
     with _setting_limit:
         before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
@@ -91,42 +99,50 @@ def _opened(path: str | Path, max_pixels: int) -> Iterator[Image.Image]:
         yield image
 
 
+def _check_side(image: Image.Image, least: int) -> None:
+    if min(image.size) < least:
+        raise ValueError(
+            f"{image.width} x {image.height} pixels are too small to rate: the shorter side needs "
+            f"{least}"
+        )
+
+
+def has_image_suffix(path: Path) -> bool:
+    """True for a file name that ends as those of images do, in any case."""
+    return path.suffix.lower() in SUFFIXES
+
+
+def list_files(folder: Path) -> list[Path]:
+    """All files in a folder and the folders under it, sorted; hidden ones are passed over.
+
+    Raises:
+        InputError: if there is no such folder.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; give the folder that holds the images")
+    inside = (path.relative_to(folder) for path in folder.rglob("*") if not path.is_dir())
+    names = [name for name in inside if not any(part.startswith(".") for part in name.parts)]
+    return [folder / name for name in sorted(names)]
+
+
 def list_images(folder: Path) -> list[Path]:
-    """Image files in a folder and the folders under it, sorted; hidden ones are passed over.
+    """The files of `list_files` that have an image's suffix.
 
     Raises:
         InputError: if the folder is absent or holds no file with an image's suffix.
     """
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; give the folder that holds the images")
-    inside = (path.relative_to(folder) for path in folder.rglob("*"))
-    names = [
-        name
-        for name in inside
-        if name.suffix.lower() in SUFFIXES and not any(p.startswith(".") for p in name.parts)
-    ]
-    if not names:
+    images = [path for path in list_files(folder) if has_image_suffix(path)]
+    if not images:
         raise InputError(
             f"{folder}: no image in it or under it (looked for {' '.join(sorted(SUFFIXES))})"
         )
-    return [folder / name for name in sorted(names)]
+    return images
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "not an image, or of a kind that Pillow cannot read"
     return str(error) or type(error).__name__
-
-
-def _from_tensor(pixels: Tensor) -> Image.Image:
-    shaped = pixels.ndim in (2, 3) and pixels.shape[:-2].numel() in (1, 3)
-    if pixels.dtype != torch.uint8 or not shaped:
-        raise InputError(
-            f"image tensor of {pixels.dtype}, shape {list(pixels.shape)}: "
-            "give uint8 values of shape [3, H, W], [1, H, W] or [H, W]"
-        )
-    colour = pixels.expand(3, *pixels.shape[-2:]).permute(1, 2, 0)
-    return Image.fromarray(colour.contiguous().cpu().numpy())
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -1,8 +1,9 @@
 """The portable scorer: one safetensors file with its settings, from images to scores.
 
 Example:
-    >>> score = lit_biqa.load_scorer("scorer.safetensors")
+    >>> score = lit_biqa.load_scorer("runs/first")
     >>> score(["one.jpg", "two.png"])
+    tensor([3.2107, 4.0212])
 """
 
 from __future__ import annotations
@@ -10,20 +11,22 @@ from __future__ import annotations
 import dataclasses
 import json
 import textwrap
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from lit_biqa.backbones.image_towers import build_tower
 from lit_biqa.backbones.transforms import CentreCrop, Frame
-from lit_biqa.data.images import ImageLike, open_image
-from lit_biqa.io.files import refuse_special, replacing
+from lit_biqa.data.images import UnreadableImage
+from lit_biqa.io.files import replacing
 from lit_biqa.io.seals import check_notes, seal_notes
-from lit_biqa.runs.recipes import how_made
+from lit_biqa.scoring.inputs import Picture, as_list, open_picture
 from lit_biqa.scoring.prototypes import PrototypeHead
+from lit_biqa.scoring.scorer_file import scorer_file
 from lit_biqa.scoring.scorer_header import check_shapes, read_header
 from lit_biqa.types import InputError
 
@@ -38,12 +41,25 @@ class Scorer(nn.Module):
         head: ``[B, D] -> [B]``.
         transform: from an image to the pixels of the tower.
         encoder: settings that the tower was built from.
+        path: the file that it was read from; ``None`` where it was not.
     """
 
-    def __init__(self, tower: nn.Module, head: PrototypeHead, encoder: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        tower: nn.Module,
+        head: PrototypeHead,
+        encoder: dict[str, Any],
+        path: Path | None = None,
+    ) -> None:
         super().__init__()
-        self.tower, self.head, self.encoder = tower, head, encoder
+        self.tower, self.head, self.encoder, self.path = tower, head, encoder, path
         self.transform = CentreCrop(Frame(**encoder["frame"]))
+
+    def __repr__(self) -> str:
+        """One line: kind of tower, input size in pixels, number of prototypes, file."""
+        size, prototypes = self.transform.frame.size, len(self.head.prototypes)
+        file = f", {self.path}" if self.path else ""
+        return f"Scorer({self.encoder['kind']}, {size} x {size}, {prototypes} prototypes{file})"
 
     def score_pixels(self, pixels: Tensor) -> Tensor:
         """Scores ``[B]`` of transformed pixels ``[B, 3, H, W]``."""
@@ -51,35 +67,66 @@ class Scorer(nn.Module):
         return scores
 
     @torch.inference_mode()
-    def forward(self, images: Sequence[ImageLike] | Tensor, batch_size: int = 16) -> Tensor:
-        """Score images of any size.
+    def forward(
+        self,
+        images: Picture | Iterable[Picture],
+        batch_size: int = 16,
+        on_error: Literal["raise", "nan"] = "raise",
+    ) -> Tensor:
+        """Score images of any size, of which the shorter side has at least 8 pixels.
+
+        Example:
+            >>> score("one.jpg")
+            tensor([3.2107])
+            >>> score(["one.jpg", Image.open("two.png"), cv2.imread("three.png")[..., ::-1]])
+            tensor([3.2107, 4.0212, 2.3354])
 
         Args:
-            images: N PIL images, paths or uint8 tensors ``[3, H, W]``; or one tensor
-                ``[N, 3, H, W]``.
+            images: one image or a list of them, in any mixture: a path, a PIL image, a numpy array
+                ``[H, W, 3]`` or grey ``[H, W]``, a tensor ``[3, H, W]`` or ``[1, H, W]``; or one
+                tensor ``[N, 3, H, W]``. Arrays and tensors are RGB (OpenCV reads BGR), uint8 on
+                0 to 255 or floats on 0 to 1, not normalised.
             batch_size: images that the tower sees at a time.
+            on_error: what a file that cannot be read does: ``raise``, or give ``nan`` with a
+                warning that names it. A wrong type, shape or range raises in either case.
 
         Returns:
-            Predicted MOS ``[N]`` on [1, 5], 5 best, in float32 on the CPU.
+            Predicted MOS ``[N]`` on [1, 5], 5 best, in float32 on the CPU; ``[1]`` for one image,
+            of which ``.item()`` is the number.
 
         Raises:
             UnreadableImage: naming the first image that cannot be read.
-            InputError: if a single image is given instead of a list of them.
+            InputError: if something is no image, or has another shape or range; names it.
         """
-        if not isinstance(images, Tensor | Sequence) or _is_one_image(images):
-            raise InputError("give a list of images, [image] for a single one.")
-        device = self.head.scores.device
+        if on_error not in ("raise", "nan"):
+            raise InputError(f"on_error is {on_error!r}: give 'raise' or 'nan'.")
+        pictures = as_list(images)
         scores = [torch.zeros(0)]
-        for start in range(0, len(images), batch_size):
-            batch = images[start : start + batch_size]
-            pixels = torch.stack([self.transform(open_image(image)) for image in batch])
-            scores.append(self.score_pixels(pixels.to(device)).float().cpu())
+        for start in range(0, len(pictures), batch_size):
+            pixels = []
+            for place, picture in enumerate(pictures[start : start + batch_size], start):
+                pixels.append(self._read(picture, place, on_error))
+            scores.append(self._scored(pixels))
         return torch.cat(scores)
 
+    def _read(self, picture: Picture, place: int, on_error: str) -> Tensor | None:
+        """Pixels of a picture, ``None`` for one that cannot be read."""
+        try:
+            return self.transform(open_picture(picture, place))
+        except UnreadableImage as error:
+            if on_error == "raise":
+                raise
+            warnings.warn(f"not scored: {error}", stacklevel=6)  # where it was called
+            return None
 
-def _is_one_image(images: Sequence[ImageLike] | Tensor) -> bool:
-    """Whether what should hold images would fall into letters or channels."""
-    return isinstance(images, str) or (isinstance(images, Tensor) and images.ndim != 4)
+    def _scored(self, read: Sequence[Tensor | None]) -> Tensor:
+        """Scores of a batch ``[B]``, ``nan`` where there are no pixels."""
+        scores = torch.full((len(read),), torch.nan)
+        if pixels := [each for each in read if each is not None]:
+            there = torch.tensor([each is not None for each in read])
+            stacked = torch.stack(pixels).to(self.head.scores.device)
+            scores[there] = self.score_pixels(stacked).float().cpu()
+        return scores
 
 
 def write_scorer(
@@ -110,19 +157,21 @@ def write_scorer(
         part.write_bytes(save(plain, metadata=seal_notes(notes, plain)))
 
 
-def load_scorer(path: str | Path, device: str | torch.device = "cpu") -> Scorer:
+def load_scorer(path: str | Path, device: str | torch.device | None = "cpu") -> Scorer:
     """Read a scorer that a RALI fit has written.
+
+    Args:
+        path: of the file, or of the run folder that holds it.
+        device: to score on, such as ``cpu`` or ``cuda:1``; ``None`` takes CUDA where there is any,
+            else the CPU.
 
     Raises:
         InputError: if the file is absent, broken, of another kind, or its weights do not fit
-            the settings beside them.
+            the settings beside them; or if there is no such device.
     """
     from safetensors import safe_open
 
-    path = Path(path)
-    refuse_special(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such scorer of RALI; {how_made(path)}")
+    path, where = scorer_file(Path(path)), usable_device(device)
     try:
         with safe_open(path, framework="pt") as file:
             notes = file.metadata() or {}
@@ -135,11 +184,28 @@ def load_scorer(path: str | Path, device: str | torch.device = "cpu") -> Scorer:
             weights = {name: file.get_tensor(name) for name in names}
         check_notes(notes, weights)
         head = PrototypeHead(int(encoder["dim"]), settings)
-        scorer = Scorer(build_tower(encoder), head, encoder)
+        scorer = Scorer(build_tower(encoder), head, encoder, path)
         scorer.load_state_dict(weights)
     except InputError as error:
         raise InputError(f"{path}: {error}; copy it from its run again") from error
     except Exception as error:  # what was tampered with fails in every way there is
         reason = textwrap.shorten(f"{type(error).__name__}: {error}", 300)
         raise InputError(f"{path}: broken scorer ({reason}); copy it from its run again") from error
-    return scorer.eval().requires_grad_(False).to(device)
+    return scorer.eval().requires_grad_(False).to(where)
+
+
+def usable_device(name: str | torch.device | None) -> torch.device:
+    """The device of that name; for ``None`` CUDA where there is any, else the CPU.
+
+    Raises:
+        InputError: if there is no such device here.
+    """
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"device {str(name)!r} cannot be used here: {reason}") from None
+    return device

@@ -215,19 +215,23 @@ def test_absent_images_are_an_error_or_left_out(
 def test_folders_files_and_sets_are_predicted(tmp_path: Path) -> None:
     one = table(tmp_path / "sets", "one", 2)
     (tmp_path / "photos" / "deep").mkdir(parents=True)
-    Image.new("L", (1, 1), 255).save(tmp_path / "photos" / "b.JPG", "jpeg")
-    Image.new("RGBA", (9, 5)).save(tmp_path / "photos" / "deep" / "a.png")
+    Image.new("L", (8, 8), 255).save(tmp_path / "photos" / "b.JPG", "jpeg")
+    Image.new("L", (1, 1), 255).save(tmp_path / "photos" / "pixel.png")
+    Image.new("RGBA", (9, 15)).save(tmp_path / "photos" / "deep" / "a.png")
     (tmp_path / "photos" / "broken.png").write_bytes(b"\x89PNG")
     file = str(tmp_path / "photos" / "b.JPG")
     data = BIQADataModule(
         predict=[str(tmp_path / "photos"), file, one], loader=LoaderSettings(num_workers=0)
     )
     batch = batch_of(ready(data, "predict").predict_dataloader())
-    assert batch["dataset"] == ["photos"] * 3 + ["images"] + ["one"] * 2
-    assert batch["name"] == ["b.JPG", "broken.png", "deep/a.png", file, "one-0.png", "one-1.png"]
-    assert [s.partition(":")[0] for s in batch["status"]] == ["ok", "unreadable"] + ["ok"] * 4
-    assert batch["index"].tolist() == [0, 1, 2, 3, 0, 1]
-    assert batch["mos"].isnan().tolist() == [True] * 4 + [False] * 2
+    photos = ["b.JPG", "broken.png", "deep/a.png", "pixel.png"]
+    assert batch["dataset"] == ["photos"] * 4 + ["images"] + ["one"] * 2
+    assert batch["name"] == [*photos, file, "one-0.png", "one-1.png"]
+    bad = {"broken.png", "pixel.png"}
+    assert [s == "ok" for s in batch["status"]] == [name not in bad for name in batch["name"]]
+    assert "1 x 1 pixels are too small to rate" in batch["status"][3]
+    assert batch["index"].tolist() == [0, 1, 2, 3, 4, 0, 1]
+    assert batch["mos"].isnan().tolist() == [True] * 5 + [False] * 2
     assert torch.equal(batch["pixels"][0], torch.ones(3, 4, 4))
 
 

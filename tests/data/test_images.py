@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import struct
+import sys
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
-from lit_biqa.data.images import UnreadableImage, list_images, open_image
+from lit_biqa.data.images import UnreadableImage, list_files, list_images, open_image
 from lit_biqa.types import InputError
 
 
@@ -153,9 +153,9 @@ def test_size_is_checked_before_any_pixel_is_decoded(
         with pytest.raises(UnreadableImage, match=r"more than the 108,000,000 allowed.*max_pixels"):
             open_image(announcing(tmp_path, width, height))
     for size, most in (((12_000, 9_000), None), ((20_000, 20_000), 400_000_000)):
-        more = {} if most is None else {"max_pixels": most}
+        path = announcing(tmp_path, *size)
         with pytest.raises(UnreadableImage, match="decoded"):
-            open_image(announcing(tmp_path, *size), **more)
+            open_image(path) if most is None else open_image(path, most)
     assert not recwarn.list
     assert limit == Image.MAX_IMAGE_PIXELS
 
@@ -167,14 +167,70 @@ def test_a_file_that_would_run_a_program_is_no_image(tmp_path: Path) -> None:
         open_image(tmp_path / "a.png")
 
 
-def test_tensors() -> None:
-    pixels = torch.arange(12, dtype=torch.uint8).reshape(3, 2, 2)
-    assert torch.equal(torch.from_numpy(np.array(open_image(pixels))), pixels.permute(1, 2, 0))
-    assert pixel(open_image(torch.full((1, 1, 1), 9, dtype=torch.uint8))) == (9, 9, 9)
-    assert pixel(open_image(torch.full((2, 3), 9, dtype=torch.uint8))) == (9, 9, 9)
-    for wrong in (pixels.float(), pixels[:2], pixels[None], pixels.flatten()):
-        with pytest.raises(InputError, match="uint8 values of shape"):
-            open_image(wrong)
+def test_an_image_too_small_to_rate_is_refused_where_a_least_side_is_asked_for(
+    tmp_path: Path,
+) -> None:
+    path = saved(tmp_path, Image.new("RGB", (300, 7)))
+    assert open_image(path).size == (300, 7)
+    with pytest.raises(UnreadableImage, match=r"image\.png: 300 x 7 pixels are too small.* 8$"):
+        open_image(path, least_side=8)
+    assert open_image(saved(tmp_path, Image.new("RGB", (8, 9))), least_side=8).size == (8, 9)
+
+
+def test_avif(tmp_path: Path) -> None:
+    red, green, blue = pixel(
+        open_image(saved(tmp_path, Image.new("RGB", (32, 32), "red"), ".avif"))
+    )
+    assert red > 245 and green < 10 and blue < 10
+
+
+HEIC = b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic" + bytes(40)
+
+
+def test_heic_without_its_plug_in_says_what_reads_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Phones write it with the suffix of JPEG too."""
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    for name in ("photo.heic", "photo.jpg"):
+        (tmp_path / name).write_bytes(HEIC)
+        with pytest.raises(UnreadableImage, match=rf"{name}: HEIC .*pip install .*\[heic\]"):
+            open_image(tmp_path / name)
+
+
+def test_heic(tmp_path: Path) -> None:
+    plug_in = pytest.importorskip("pillow_heif", reason="reads HEIC: pip install 'lit_biqa[heic]'")
+    plug_in.register_heif_opener()
+    image = Image.new("RGB", (64, 32), (255, 0, 0))
+    image.paste((0, 0, 255), (32, 0, 64, 32))
+    for suffix in (".heic", ".jpg"):
+        path = tmp_path / f"image{suffix}"
+        image.save(path, "HEIF")
+        opened = open_image(path)
+        assert opened.size == (64, 32)
+        assert pixel(opened)[0] > 230 and pixel(opened, x=63)[2] > 230
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        with pytest.raises(UnreadableImage, match=f"image{suffix}: "):
+            open_image(path)
+    with pytest.raises(UnreadableImage, match="more than the 10 allowed"):
+        image.save(path, "HEIF")
+        open_image(path, max_pixels=10)
+
+
+def test_a_large_image_is_read_without_a_warning_of_pillow(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    monochrome = Image.new("1", (10_000, 9_000))  # a megabyte in memory per 8 megapixels
+    assert open_image(saved(tmp_path, monochrome)).size == (10_000, 9_000)
+    assert not recwarn.list
+
+
+def test_every_file_of_a_folder_is_listed(tmp_path: Path) -> None:
+    for name in ("b.JPG", "notes.txt", ".hidden", "deep/raw.NEF", ".cache/d.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    names = [path.relative_to(tmp_path).as_posix() for path in list_files(tmp_path)]
+    assert names == ["b.JPG", "deep/raw.NEF", "notes.txt"]
 
 
 def test_a_folder_is_listed_below_too_in_any_case_without_hidden_files(tmp_path: Path) -> None:

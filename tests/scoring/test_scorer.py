@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import json
 import math
+import os
 import pickle
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ from lit_biqa.scoring.head_settings import HeadSettings
 from lit_biqa.scoring.prototypes import PrototypeHead, weighted_score
 from lit_biqa.scoring.scale import within_scale
 from lit_biqa.scoring.scorer import Scorer, load_scorer, write_scorer
+from lit_biqa.scoring.scorer_file import newest_scorer
 from lit_biqa.types import InputError
 
 Change = Callable[[dict[str, Any], dict[str, Any], dict[str, Tensor]], object]
@@ -107,7 +110,7 @@ def test_images_score_alike_however_they_come(scorer: Scorer, tmp_path: Path) ->
 
 
 def test_batches_change_nothing_and_shapes_may_differ(scorer: Scorer) -> None:
-    images = [*noise(), *noise(1, 1, 1), *noise(5, 300, 1)]
+    images = [*noise(), *noise(8, 8, 1), *noise(9, 300, 1)]
     together, alone = scorer(images), scorer(images, batch_size=1)
     torch.testing.assert_close(together, alone)
     assert together.dtype == torch.float32
@@ -119,11 +122,67 @@ def test_no_image_gives_no_score(scorer: Scorer) -> None:
     assert scorer(torch.zeros(0, 3, 8, 8, dtype=torch.uint8)).shape == (0,)
 
 
-def test_a_single_image_is_no_list_of_its_parts(scorer: Scorer) -> None:
-    singles: list[Any] = ["one.jpg", Path("one.jpg"), *noise(count=1), as_tensor(noise()[0])]
-    for single in singles:
-        with pytest.raises(InputError, match=r"\[image\] for a single one"):
-            scorer(single)
+def test_one_image_in_any_form_gives_one_score(scorer: Scorer, tmp_path: Path) -> None:
+    image = noise(count=1)[0]
+    file = tmp_path / "one.png"
+    image.save(file)
+    expected = scorer([image])
+    array, tensor = np.array(image), as_tensor(image)
+    alpha = np.dstack([array, np.full(array.shape[:2], 255, np.uint8)])
+    forms: list[Any] = [file, str(file), image, array, alpha, tensor, tensor.float() / 255]
+    # As OpenCV reads it, turned into RGB: an array that runs backwards.
+    forms += [np.ascontiguousarray(array[..., ::-1])[..., ::-1], array / 255.0]
+    for form in forms:
+        score = scorer(form)
+        assert score.shape == (1,)
+        assert torch.equal(score, expected)
+
+
+def test_grey_in_any_form(scorer: Scorer) -> None:
+    image = noise(count=1)[0].convert("L")
+    array = np.array(image)
+    tensor = torch.from_numpy(array)
+    for form in (array, array[..., None], tensor, tensor[None], tensor[None, None]):
+        assert torch.equal(scorer(form), scorer(image))
+
+
+def test_a_list_may_be_any_iterable(scorer: Scorer, tmp_path: Path) -> None:
+    for place, image in enumerate(noise()):
+        image.save(tmp_path / f"{place}.png")
+    assert torch.equal(scorer(sorted(tmp_path.glob("*.png"))), scorer(noise()))
+    assert torch.equal(scorer(iter(noise())), scorer(tuple(noise())))
+
+
+WRONG: list[tuple[Any, str]] = [
+    (7, r"^int is no picture: give a path"),
+    (b"\x89PNG" * 999, r"^bytes is no picture"),
+    ({"one.jpg": 1}, r"^dict is no picture"),
+    ([b"\x89PNG" * 999], r"^picture 1 is of type bytes"),
+    (
+        np.zeros((3, 40, 50), np.uint8),
+        r"picture 1 has the shape \[3, 40, 50\]: give an array",
+    ),
+    (np.zeros((2, 9, 9, 3), np.uint8), r"picture 1 has the shape \[2, 9, 9, 3\]"),
+    (torch.zeros(40, 50, 3), r"picture 1 has the shape \[40, 50, 3\]: give a tensor"),
+    ([torch.zeros(2, 3, 9, 9)], r"picture 1 has the shape \[2, 3, 9, 9\]"),
+    (torch.zeros(3, 0, 9), r"picture 1 has the shape \[3, 0, 9\]"),
+    (torch.rand(3, 9, 9) * 255, r"picture 1 has floats from .* to 25\d.*: give 0 to 1"),
+    (torch.full((3, 9, 9), math.nan), r"picture 1 has floats from nan to nan"),
+    (torch.zeros(3, 9, 9, dtype=torch.int64), r"picture 1 has values of int64: give uint8"),
+    (np.zeros((9, 9), np.complex64), r"picture 1 has values of complex64"),
+    (np.array([["a.jpg"]]), r"picture 1 has values of <U5"),
+]
+
+
+@pytest.mark.parametrize(("given", "message"), WRONG, ids=[message for _, message in WRONG])
+@pytest.mark.parametrize("on_error", ["raise", "nan"])
+def test_what_is_no_picture_is_named_in_one_line_without_its_data(
+    scorer: Scorer, given: Any, message: str, on_error: Any
+) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        scorer(given, on_error=on_error)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 150
 
 
 def test_what_cannot_be_read_is_named(scorer: Scorer, tmp_path: Path) -> None:
@@ -131,8 +190,56 @@ def test_what_cannot_be_read_is_named(scorer: Scorer, tmp_path: Path) -> None:
     broken.write_bytes(b"no image")
     with pytest.raises(UnreadableImage, match=r"broken\.png"):
         scorer([*noise(), broken])
-    with pytest.raises(InputError, match="uint8"):
-        scorer(torch.rand(2, 3, 8, 8))
+    with pytest.raises(UnreadableImage, match=r"picture 4: 7 x 9 pixels are too small to rate"):
+        scorer([*noise(), Image.new("RGB", (7, 9))])
+    with pytest.raises(UnreadableImage, match=r"is a folder"):
+        scorer(tmp_path)
+
+
+def test_a_broken_file_may_give_nan_and_a_warning_that_names_it(
+    scorer: Scorer, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no image")
+    one, two = noise(count=2)
+    with pytest.warns(UserWarning, match=r"not scored: .*broken\.png: not an image") as caught:
+        scores = scorer([one, broken, two], on_error="nan", batch_size=2)
+    assert [Path(warning.filename).name for warning in caught] == [Path(__file__).name]
+    assert scores.isnan().tolist() == [False, True, False]
+    torch.testing.assert_close(scores[[0, 2]], scorer([one, two]))
+    with pytest.warns(UserWarning, match="too small"):
+        assert scorer(Image.new("RGB", (1, 1)), on_error="nan").isnan().tolist() == [True]
+    with pytest.raises(InputError, match="on_error is 'skip': give 'raise' or 'nan'"):
+        scorer(one, on_error="skip")
+
+
+def test_a_run_folder_stands_for_its_scorer(path: Path, scorer: Scorer, tmp_path: Path) -> None:
+    assert torch.equal(lit_biqa.load_scorer(tmp_path)(noise()), scorer(noise()))
+    (tmp_path / "bare").mkdir()
+    with pytest.raises(InputError, match=r"bare is a folder without scorer\.safetensors"):
+        lit_biqa.load_scorer(tmp_path / "bare")
+
+
+def test_a_scorer_shows_itself_in_one_line(scorer: Scorer, path: Path) -> None:
+    assert repr(scorer) == f"Scorer(tiny, 32 x 32, 12 prototypes, {path})"
+
+
+def test_devices(path: Path) -> None:
+    assert lit_biqa.load_scorer(path, "cpu")(noise()).device.type == "cpu"
+    for name in ("gpu", "cuda:99", "xla"):
+        with pytest.raises(InputError, match=f"device '{name}' cannot be used here: ") as caught:
+            lit_biqa.load_scorer(path, name)
+        assert "\n" not in str(caught.value)
+
+
+def test_the_newest_scorer_of_all_runs(path: Path, tmp_path: Path) -> None:
+    for age, name in enumerate(("new", "old")):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        shutil.copy(path, copied := tmp_path / "runs" / name / "scorer.safetensors")
+        os.utime(copied, (0, 1000 - age))
+    assert newest_scorer(tmp_path / "runs").parent.name == "new"
+    with pytest.raises(InputError, match=r"no scorer\.safetensors in .*absent.*lit_biqa fit"):
+        newest_scorer(tmp_path / "absent")
 
 
 @pytest.mark.parametrize(
@@ -264,8 +371,9 @@ def test_foreign_and_broken_files_are_refused(path: Path, tmp_path: Path) -> Non
         foreign.write_bytes(content)
         with pytest.raises(InputError, match=r"foreign\.safetensors: broken scorer"):
             load_scorer(foreign)
-    for absent in (tmp_path / "absent.safetensors", tmp_path):
-        with pytest.raises(InputError, match=r"no such scorer|is a folder"):
+    (tmp_path / "folder").mkdir()
+    for absent in (tmp_path / "absent.safetensors", tmp_path / "folder"):
+        with pytest.raises(InputError, match=r"no such scorer|is a folder without"):
             load_scorer(absent)
 
 

@@ -1,0 +1,46 @@
+"""Where scorers lie: in the file that is named, in its run folder, or in the newest run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lit_biqa.io.files import refuse_special
+from lit_biqa.runs.recipes import how_made
+from lit_biqa.types import InputError
+
+SCORER = "scorer.safetensors"
+"""Name of the file in a run folder."""
+
+
+def scorer_file(path: Path) -> Path:
+    """The file of a scorer: the path itself, or what a run folder holds under `SCORER`.
+
+    Raises:
+        InputError: if there is none; says what makes one.
+    """
+    if path.is_dir():
+        if not (path / SCORER).is_file():
+            raise InputError(
+                f"{path} is a folder without {SCORER}: fits of RALI write one. Name another run, "
+                f"or use `lit_biqa predict --run {path}` for a method that has none."
+            )
+        return path / SCORER
+    refuse_special(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such scorer of RALI; {how_made(path)}")
+    return path
+
+
+def newest_scorer(runs: Path) -> Path:
+    """The scorer that was written last, of all runs in a folder.
+
+    Raises:
+        InputError: if no run has one.
+    """
+    files = [file for file in runs.glob(f"*/{SCORER}") if file.is_file()]
+    if not files:
+        raise InputError(
+            f"no {SCORER} in {runs}/*/: train a scorer with `lit_biqa fit --config "
+            f"configs/quickstart.yaml`, or name one with --scorer FILE or RUN."
+        )
+    return max(files, key=lambda file: (file.stat().st_mtime, file))
