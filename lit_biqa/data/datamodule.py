@@ -9,6 +9,7 @@ import torch
 from lightning.fabric.utilities.apply_func import move_data_to_device
 from lightning.pytorch import LightningDataModule
 
+from lit_biqa import limits
 from lit_biqa.data.dataset import (
     BlindReader,
     EvaluateReader,
