@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -149,8 +150,8 @@ def test_the_table_says_how_many_images_the_mean_is_over() -> None:
     rows = predictions("csiq", 6) + predictions("spaq", 655)
     text = tables.table(report.evaluate(rows, bootstrap=0))
     assert "every data set counts the same, csiq with 6 images as much as spaq with 655" in text
-    (mean,) = [line for line in text.splitlines() if line.startswith("│ mean")]
-    assert mean.split("│")[3].strip() == "661"
+    (mean,) = [line for line in text.splitlines() if line.startswith("| mean")]
+    assert mean.split("|")[3].strip() == "661"
     same = report.evaluate(predictions("csiq", 9) + predictions("spaq", 9), bootstrap=0)
     assert "each has 9 images" in tables.table(same)
     assert "mean" not in tables.table(report.evaluate(predictions("csiq", 20), bootstrap=0))
@@ -183,7 +184,7 @@ def test_table_shows_every_line_and_condition_only_where_it_tells() -> None:
     assert "condition" not in text
     spoken = report.evaluate(predictions("csiq", 20, "text"), bootstrap=0)
     assert "condition" in tables.table(spoken)
-    assert "nan..nan" in tables.table(spoken)
+    assert "95%" not in tables.table(spoken)
 
 
 def test_a_wide_table_is_not_cut() -> None:
@@ -210,3 +211,20 @@ def test_a_correlation_that_is_nan_is_explained() -> None:
         "nan: spaq (text): all 4 scores are equal, or all MOS are",
     ]
     assert "nan: " not in tables.table(report.evaluate(predictions("csiq", 5), bootstrap=0))
+
+
+def test_the_table_is_markdown_that_can_be_pasted() -> None:
+    rows = [replace(row, dataset="a|b") for row in predictions("csiq", 20)]
+    results = report.evaluate(rows + predictions("spaq", 30), bootstrap=20)
+    lines = tables.table(results, "Test").splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("| data set"))
+    head, rule, *body = lines[start : start + 5]
+    assert set(rule) == {"|", "-"} and [line[:7] for line in body] == [
+        "| a\\|b ",
+        "| spaq ",
+        "| mean ",
+    ]
+    cells = [re.split(r"(?<!\\)\|", line) for line in (head, rule, *body)]
+    assert {len(each) for each in cells} == {11}
+    spaq = results[1].correlations
+    assert cells[3][5].strip() == f"{spaq.plcc:.4f} [{spaq.plcc_low:.3f}, {spaq.plcc_high:.3f}]"

@@ -15,29 +15,40 @@ if TYPE_CHECKING:
 
 
 def table(results: Sequence[Result], title: str = "Test") -> str:
-    """The results as a table to print: intervals beside PLCC and SRCC, means below a rule.
+    """The results as a table to print, in Markdown, so that it can be pasted as it is.
 
-    Where there is a mean, a note says that it counts the smallest set as much as the largest.
+    Intervals stand beside PLCC and SRCC where there are any, means come last. Where there is a
+    mean, a note says that it counts the smallest set as much as the largest; others say why a
+    correlation is ``nan``.
     """
+    from rich import box
     from rich.table import Table
 
-    conditions = any(result.condition != "image" for result in results)
-    grid = Table(title=title, title_justify="left")
+    conditions = any(result.condition != IMAGE for result in results)
+    intervals = any(math.isfinite(result.correlations.plcc_low) for result in results)
+    beside = " [95%]" * intervals
+    grid = Table(title=title, title_justify="left", box=box.MARKDOWN)
     for name in ("data set", "split", *["condition"] * conditions):
         grid.add_column(name)
-    for name in ("n", "failures", "PLCC", "[95%]", "SRCC", "[95%]", "KRCC", "RMSE", "PLCC fitted"):
+    for name in ("n", "failures", f"PLCC{beside}", f"SRCC{beside}", "KRCC", "RMSE", "PLCC fitted"):
         grid.add_column(name, justify="right", no_wrap=True)
-    for i, r in enumerate(results):
+    for r in results:
         f = r.correlations
-        last = i + 1 < len(results) and not r.is_mean and results[i + 1].is_mean
-        cells = (
-            *(r.dataset, r.split, *[r.condition] * conditions, str(f.n), str(f.failures)),
-            *(f"{f.plcc:.4f}", f"{f.plcc_low:.3f}..{f.plcc_high:.3f}"),
-            *(f"{f.srcc:.4f}", f"{f.srcc_low:.3f}..{f.srcc_high:.3f}"),
+        names = (r.dataset, r.split, *[r.condition] * conditions)
+        grid.add_row(
+            *(name.replace("|", r"\|") for name in names),
+            *(str(f.n), str(f.failures)),
+            _between(f.plcc, f.plcc_low, f.plcc_high),
+            _between(f.srcc, f.srcc_low, f.srcc_high),
             *(f"{f.krcc:.4f}", f"{f.rmse:.4f}", f"{f.plcc_fitted:.4f}"),
         )
-        grid.add_row(*cells, end_section=last)
     return "\n".join([rendered(grid), *_note(results), *_undefined(results)])
+
+
+def _between(value: float, low: float, high: float) -> str:
+    """A correlation and its interval: ``0.8324 [0.792, 0.869]``."""
+    interval = f" [{low:.3f}, {high:.3f}]" if math.isfinite(low) else ""
+    return f"{value:.4f}{interval}"
 
 
 def _undefined(results: Sequence[Result]) -> list[str]:
