@@ -15,14 +15,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
 from lit_biqa.backbones import auto_chat, clip, owl2, qwen_vl, tiny, tiny_chat  # noqa: F401
-from lit_biqa.callbacks import (
-    CorrelationReport,
-    PredictionWriter,
-    ProgressBar,
-    ResourceMeter,
-    RolloutTable,
-    Watchdog,
-)
+from lit_biqa.callbacks import CorrelationReport, Watchdog
 
 # The methods and encoders are imported to be known by their bare names, as in `--model RALI`;
 # none of them imports a heavy library before it is used.
@@ -30,10 +23,12 @@ from lit_biqa.cli import errors
 from lit_biqa.cli.class_paths import check_parsed
 from lit_biqa.cli.config_files import merge_arguments, with_own_settings
 from lit_biqa.cli.ending import Ending, closing, files_in
-from lit_biqa.cli.loggers import below, loggers, with_folders
+from lit_biqa.cli.loggers import below, with_folders
 from lit_biqa.cli.setting_values import check_ranges, check_values
+from lit_biqa.cli.trainer import arguments_of, check
+from lit_biqa.cli.weights import family, starting_weights
 from lit_biqa.compat import lightning as inside
-from lit_biqa.compat.jsonargparse import Namespace, allow_subclasses
+from lit_biqa.compat.jsonargparse import allow_subclasses
 from lit_biqa.data.datamodule import BIQADataModule
 from lit_biqa.distributed import leave_group
 from lit_biqa.methods import grpo, predictions_file, rali, scorer_method, sft  # noqa: F401
@@ -45,15 +40,12 @@ from lit_biqa.runs import slurm
 from lit_biqa.runs.checkpoint_callback import RunCheckpoint
 from lit_biqa.runs.checkpoints import (
     SaveConfig,
-    WholeCheckpointIO,
     explaining_misfit,
     read_state,
-    refuse_sharded,
 )
 from lit_biqa.runs.folder import (
     RunFolder,
     check_checkpoint,
-    check_ends,
     choose,
     find_weights,
     is_first_process,
@@ -173,7 +165,7 @@ class CLI(LightningCLI):
         fitting = self.config.subcommand == "fit"
         if fitting and wanted is None and named and named.last.exists() and slurm.began_again():
             wanted = "last"
-        self.weights = self._find_weights(named, wanted, settings, files)
+        self.weights = starting_weights(str(self.config.subcommand), settings, named, wanted, files)
         folder = choose(named, files, settings.trainer.num_nodes)
         if fitting and is_global_zero():
             self.lock = RunLock(folder.path)
@@ -181,22 +173,6 @@ class CLI(LightningCLI):
                 # It begins anew, or from the weights of another run.
                 folder.refuse_if_used(self._parser("fit").dump(settings, skip_unset=False))
         self.run_folder = folder
-
-    def _find_weights(
-        self, run: RunFolder | None, wanted: str | None, settings: Namespace, files: list[Path]
-    ) -> Path | None:
-        fitting, model = self.config.subcommand == "fit", settings.model.class_path
-        trains = model.rpartition(".")[2] in (cls.__name__ for cls in family(Method))
-        if fitting and not trains:
-            raise InputError(f"{model} has nothing to train: it is for validate, test and predict.")
-        if wanted is None and (fitting or not trains):
-            return None
-        weights = find_weights(run, wanted, files)
-        if weights is not None:
-            content = check_checkpoint(weights, resume=fitting)
-            if fitting:
-                check_ends(weights, content, settings.trainer)
-        return weights
 
     def _names(self) -> set[str]:
         """Every setting, and the models by name, for errors to tell the nearest."""
@@ -225,25 +201,9 @@ class CLI(LightningCLI):
         # What a run saves makes another run, in another folder.
         self.config = self._as_given
         settings = self.config_init[self.subcommand].trainer
-        callbacks = [
-            *listed(settings.callbacks),
-            PredictionWriter(),
-            ResourceMeter(),
-            RolloutTable(),
-        ]
-        if settings.enable_progress_bar is not False:
-            callbacks.append(ProgressBar())
-        trainer = super().instantiate_trainer(
-            default_root_dir=self.run_folder.path,
-            logger=loggers(settings.logger, self.run_folder.path, str(self.subcommand)),
-            callbacks=callbacks,
-            plugins=[*listed(settings.plugins), WholeCheckpointIO()],
-            **kwargs,
-        )
-        refuse_sharded(trainer.strategy)
-        for each in trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(each, Watchdog):
-                each.patient(trainer.strategy)
+        own = arguments_of(settings, self.run_folder.path, str(self.subcommand))
+        trainer = super().instantiate_trainer(**own, **kwargs)
+        check(trainer)
         return trainer
 
     def fit(self, model: Method, datamodule: BIQADataModule) -> None:
@@ -317,19 +277,6 @@ class CLI(LightningCLI):
         if run is not None and is_first_process():
             fitting = trainer is not None and trainer.state.fn == "fit" and not trainer.global_step
             run.discard_if_bare(fitting, locked=self.lock is not None)
-
-
-def family(base: type) -> list[type]:
-    """``base`` and the classes derived from it, at any remove, that have been imported."""
-    children: list[type] = base.__subclasses__()
-    return [base, *(cls for child in children for cls in family(child))]
-
-
-def listed(value: Any) -> list[Any]:
-    """A setting that may be absent, one thing or several, as a list."""
-    if value is None:
-        return []
-    return value if isinstance(value, list) else [value]
 
 
 def main(args: Sequence[str] | None = None, began: float | None = None) -> int:

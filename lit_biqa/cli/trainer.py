@@ -1,0 +1,57 @@
+"""The Trainer of a command: what it is made with beside its settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Trainer
+
+from lit_biqa.callbacks import (
+    PredictionWriter,
+    ProgressBar,
+    ResourceMeter,
+    RolloutTable,
+    Watchdog,
+)
+from lit_biqa.cli.loggers import loggers
+from lit_biqa.compat.jsonargparse import Namespace
+from lit_biqa.runs.checkpoints import WholeCheckpointIO, refuse_sharded
+
+
+def arguments_of(settings: Namespace, run: Path, command: str) -> dict[str, Any]:
+    """Arguments that have a Trainer write into the run folder, checkpoints whole.
+
+    Args:
+        settings: of the Trainer, instantiated.
+        run: folder of the run.
+        command: the subcommand.
+    """
+    callbacks = [*_listed(settings.callbacks), PredictionWriter(), ResourceMeter(), RolloutTable()]
+    if settings.enable_progress_bar is not False:
+        callbacks.append(ProgressBar())
+    return {
+        "default_root_dir": run,
+        "logger": loggers(settings.logger, run, command),
+        "callbacks": callbacks,
+        "plugins": [*_listed(settings.plugins), WholeCheckpointIO()],
+    }
+
+
+def check(trainer: Trainer) -> None:
+    """Refuse a strategy that writes folders; tell the watchdog how patient it must be.
+
+    Raises:
+        InputError: for such a strategy.
+    """
+    refuse_sharded(trainer.strategy)
+    for each in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(each, Watchdog):
+            each.patient(trainer.strategy)
+
+
+def _listed(value: Any) -> list[Any]:
+    """A setting that may be absent, one thing or several, as a list."""
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
