@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 
 SUBCOMMANDS = {
+    "score": ("lit_biqa.cli.score", "score photographs, one, two or whole folders"),
     "fit": "train a method, ship its scorer and test it",
     "validate": "correlate predictions with MOS on the validation sets",
     "test": "correlate predictions with MOS on the test sets: one table, two CSV files",
@@ -17,6 +18,7 @@ SUBCOMMANDS = {
 
 # Each has a module with ``main(arguments) -> exit status`` and a help of its own.
 COMMANDS = {
+    "score": ("lit_biqa.cli.score", "score photographs, one, two or whole folders"),
     "describe": ("lit_biqa.cli.describe", "have a trained model write texts about images"),
     "analyse": ("lit_biqa.cli.analyse", "study a model: instability, accuracy, layers, attention"),
     "compare": ("lit_biqa.cli.compare", "lay tested runs side by side"),
@@ -50,6 +52,7 @@ Exit status: 0 done, 1 failing machine, 2 bad input, 143 SIGTERM, 130 SIGINT, 13
 
 examples:
   lit_biqa fit --config configs/quickstart.yaml --run runs/first
+  lit_biqa score photos/ --sort
   lit_biqa fit --run runs/first --ckpt_path last
   lit_biqa test --config runs/first/config.yaml --run runs/first --data.test '[livew, koniq10k]'
   lit_biqa predict --config runs/first/config.yaml --run runs/first --data.predict '[photos/]'

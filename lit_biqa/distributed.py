@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.tensor import DTensor
 from torch.nn.utils import get_total_norm
 
 from lit_biqa.types import InputError
@@ -234,6 +233,8 @@ def share(count: Tensor) -> Tensor:
 
 def gradient_norm(parameters: Iterable[Tensor]) -> Tensor:
     """Of all gradients, as they are before any clipping; sharded ones over all shards."""
+    from torch.distributed.tensor import DTensor  # takes as long as half of torch
+
     norm = get_total_norm([each.grad for each in parameters if each.grad is not None])
     whole: Tensor = norm.full_tensor() if isinstance(norm, DTensor) else norm
     return whole

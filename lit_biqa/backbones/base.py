@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
 from lit_biqa.backbones.transforms import Evaluate, Train
+
+if TYPE_CHECKING:
+    from torch.distributed.device_mesh import DeviceMesh
 
 
 class ImageTextEncoder(nn.Module, ABC):
@@ -77,6 +78,9 @@ class ImageTextEncoder(nn.Module, ABC):
 
     def shard(self, mesh: DeviceMesh) -> None:
         """Shard the parameters over a device mesh with FSDP2, block by block."""
+        # A second of imports, which scoring a picture does not need.
+        from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+
         for block in self.blocks():
             fully_shard(block, mesh=mesh)
         fully_shard(self, mesh=mesh)

@@ -163,5 +163,5 @@ def replacing(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise InputError(
             f"{path} cannot be written: {error.strerror or error}. Make room or choose another "
-            f"--run folder, then repeat the command; what lay there is as it was."
+            f"folder, then repeat the command; what lay there is as it was."
         ) from error

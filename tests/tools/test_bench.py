@@ -22,7 +22,7 @@ from lit_biqa.types import InputError
 TOOLS = Path(__file__).resolve().parents[2] / "tools" / "bench"
 NAMES = (
     *("bench", "bench_rows", "bench_rali"),
-    *("bench_sft", "bench_fits", "bench_data", "bench_meters"),
+    *("bench_sft", "bench_fits", "bench_data", "bench_meters", "bench_startup"),
 )
 
 
@@ -196,3 +196,32 @@ def test_lora_is_measured_on_whatever_device(
     rate, memory = sft.lora("tiny", ours)
     assert rate.figure > 0
     assert (memory.figure, memory.unit) == (1.5, "GiB")
+
+
+def test_start_up_is_measured_against_bare_imports(
+    bench: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The commands are real ones; what each takes is told by turns."""
+    startup = importlib.import_module("bench_startup")
+    seen: list[tuple[str, ...]] = []
+
+    def run(words: list[str], status: int) -> float:
+        seen.append((*words[1:4], str(status)))
+        return {"-m": 3.0, "-c": 2.0}[words[1]]
+
+    monkeypatch.setattr(startup, "run", run)
+    score, fit, usage = startup.measure(True)
+    assert (score.figure, score.limit, score.verdict) == (1.5, 2, "ok")
+    assert (fit.figure, fit.limit, fit.verdict) == (1.5, 1.15, "over")
+    assert (usage.figure, usage.verdict) == (3.0, "")
+    assert seen[:2] == [("-m", "lit_biqa", "score", "0"), ("-c", "import torch", "0")]
+    assert seen[-1] == ("-m", "lit_biqa", "--help", "0")
+    monkeypatch.undo()
+    assert startup.run([sys.executable, "-c", "raise SystemExit(2)"], 2) > 0
+    with pytest.raises(RuntimeError, match="ended with 3"):
+        startup.run([sys.executable, "-c", "raise SystemExit(3)"], 0)
+    file = tmp_path / "scorer.safetensors"
+    startup.write_quickstart_like(file)
+    Image.new("RGB", (60, 40)).save(tmp_path / "photo.jpg")
+    command = startup.command("score", str(tmp_path / "photo.jpg"), "--scorer", str(file))
+    assert command() > 0

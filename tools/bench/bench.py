@@ -4,6 +4,7 @@
     python tools/bench/bench.py rali --images FOLDER --csv rali.csv
     python tools/bench/bench.py sft
     python tools/bench/bench.py grpo
+    python tools/bench/bench.py startup
 
 The exit status is 1 if a figure is beyond its limit. Other load on the machine shows in all
 seconds and images per second; ratios are taken so that it shows in them least.
@@ -45,6 +46,13 @@ def grpo(given: argparse.Namespace) -> Iterator[Row]:
     return measure(given.small)
 
 
+def startup(given: argparse.Namespace) -> Iterator[Row]:
+    """Rows of start-up."""
+    from bench_startup import measure
+
+    return measure(given.small)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table; the exit status is 1 if a figure is beyond its limit, 2 for bad input."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -56,7 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tuning.set_defaults(measure=sft)
     policy = commands.add_parser("grpo", help="a step against TRL, answers against generate")
     policy.set_defaults(measure=grpo)
-    for each in (command, tuning, policy):
+    start = commands.add_parser("startup", help="commands against bare imports")
+    start.set_defaults(measure=startup)
+    for each in (command, tuning, policy, start):
         each.add_argument("--small", action="store_true", help="very little, to see that it runs")
         each.add_argument("--csv", type=Path, help="file to write the table to")
     given = parser.parse_args(arguments)

@@ -1,0 +1,57 @@
+"""Two scored pictures compared, beside the error that the scorer had in its test."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from lit_biqa.evaluation.conditions import IMAGE
+from lit_biqa.evaluation.report import read_results
+from lit_biqa.scoring.rating import Rating
+from lit_biqa.types import InputError
+
+
+def tested_errors(run: Path) -> dict[str, float]:
+    """Root mean square error, in MOS units, on each data set that a run was tested on.
+
+    Of several splits or weights the largest counts.
+
+    Args:
+        run: folder of the run, which holds ``test/results.csv``.
+
+    Returns:
+        Errors by name of the data set; nothing where the run has no results that can be read.
+    """
+    try:
+        results = read_results(run / "test" / "results.csv")
+    except InputError:
+        return {}
+    errors: dict[str, float] = {}
+    for result in results:
+        error = result.correlations.rmse
+        if result.condition == IMAGE and not result.is_derived and math.isfinite(error):
+            errors[result.dataset] = max(error, errors.get(result.dataset, 0.0))
+    return errors
+
+
+def compare(one: Rating, other: Rating, errors: dict[str, float]) -> str:
+    """One line: which picture is better, by how much, and how that compares with the errors.
+
+    Example:
+        >>> compare(Rating(Path("a.jpg"), 3.1), Rating(Path("b.jpg"), 3.4), {"livew": 0.6})
+        "b.jpg is better by 0.30, less than the scorer's error in its test: RMSE 0.60 (livew)."
+    """
+    worse, better = sorted((one, other), key=lambda rating: rating.score)
+    difference = better.score - worse.score
+    if round(difference, 2) == 0:
+        return f"{one.path} and {other.path} score alike, {one.score:.2f}."
+    line = f"{better.path} is better by {difference:.2f}"
+    if not errors:
+        return f"{line}; the scorer's error is unknown: no test results lie beside it."
+    size = "about as much as"
+    if difference < min(errors.values()):
+        size = "less than"
+    elif difference > max(errors.values()):
+        size = "more than"
+    measured = ", ".join(f"{error:.2f} ({dataset})" for dataset, error in errors.items())
+    return f"{line}, {size} the scorer's error in its test: RMSE {measured}."

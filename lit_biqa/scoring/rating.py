@@ -1,0 +1,112 @@
+"""Scores of files one by one, whole or by crops; a file that cannot be scored says why."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from lit_biqa.data.images import UnreadableImage
+from lit_biqa.scoring.inputs import open_picture
+from lit_biqa.scoring.photos import Photo
+from lit_biqa.scoring.scorer import Scorer
+
+_BATCH = 16  # pictures or crops that the tower sees at a time
+
+
+@dataclass(frozen=True)
+class Rating:
+    """The score of one file.
+
+    Attributes:
+        path: of the file.
+        score: predicted MOS on [1, 5], the mean where there are crops; ``nan`` where there is none.
+        spread: standard deviation of the crops' scores; ``nan`` without crops.
+        crops: number of crops that were scored; 0 for the whole picture.
+        status: ``ok``, or why there is no score.
+    """
+
+    path: Path
+    score: float = math.nan
+    spread: float = math.nan
+    crops: int = 0
+    status: str = "ok"
+
+    @property
+    def scored(self) -> bool:
+        """True where there is a score."""
+        return self.status == "ok"
+
+
+def rate(scorer: Scorer, photos: Sequence[Photo], crops: int = 0) -> Iterator[Rating]:
+    """Ratings of files, in their order.
+
+    Args:
+        scorer: to rate with.
+        photos: the files.
+        crops: N of a grid of N x N crops at full resolution, at least 2, each as large as the
+            scorer's input; a picture with a smaller side is scored whole. 0 scores whole pictures.
+    """
+    together = max(1, _BATCH // max(1, crops) ** 2)
+    for start in range(0, len(photos), together):
+        yield from _rate_together(scorer, photos[start : start + together], crops)
+
+
+def _rate_together(scorer: Scorer, photos: Sequence[Photo], crops: int) -> Iterator[Rating]:
+    read = [_read(scorer, photo, crops) for photo in photos]
+    views = [each for each in read if isinstance(each, Tensor)]
+    scores = _scores(scorer, torch.cat(views)) if views else torch.zeros(0)
+    for photo, each in zip(photos, read, strict=True):
+        if isinstance(each, str):
+            yield Rating(photo.path, status=each)
+            continue
+        values, scores = scores[: len(each)].double(), scores[len(each) :]
+        count = len(values) if len(values) > 1 else 0
+        spread = values.std(correction=0).item() if count else math.nan
+        yield Rating(photo.path, values.mean().item(), spread, count)
+
+
+def _read(scorer: Scorer, photo: Photo, crops: int) -> Tensor | str:
+    """The pixels of a file, ``[N * N, 3, H, W]`` of crops or ``[1, 3, H, W]``, or why not."""
+    if photo.reason:
+        return photo.reason
+    try:
+        image = open_picture(photo.path)
+    except UnreadableImage as error:
+        return str(error).removeprefix(f"{photo.path}: ")
+    frame = scorer.transform.frame
+    if not crops or min(image.size) < frame.size:
+        return scorer.transform(image)[None]
+    return torch.stack([frame.tensor(crop) for crop in grid(image, frame.size, crops)])
+
+
+@torch.inference_mode()
+def _scores(scorer: Scorer, pixels: Tensor) -> Tensor:
+    device = scorer.head.scores.device
+    starts = range(0, len(pixels), _BATCH)
+    batches = (pixels[start : start + _BATCH].to(device) for start in starts)
+    return torch.cat([scorer.score_pixels(batch).float().cpu() for batch in batches])
+
+
+def grid(image: Image.Image, size: int, n: int) -> list[Image.Image]:
+    """N x N square crops, evenly spread from edge to edge, row by row.
+
+    Example:
+        A picture of 1000 x 600 with ``size=200, n=3`` has crops that begin at x = 0, 400 and 800
+        and at y = 0, 200 and 400.
+
+    Args:
+        image: at least ``size`` pixels on either side.
+        size: side of a crop in pixels; nothing is scaled.
+        n: crops in a row and in a column, at least 2; they overlap where they do not fit side by
+            side.
+    """
+    columns, rows = (
+        [round((side - size) * step / (n - 1)) for step in range(n)] for side in image.size
+    )
+    return [image.crop((x, y, x + size, y + size)) for y in rows for x in columns]
