@@ -100,16 +100,17 @@ def test_results_of_before_weights_were_told_apart_are_read_and_kept(tmp_path: P
     assert keys(report.read_results(path)) == [("csiq", "image", "-"), ("csiq", "image", "aa")]
 
 
-def save(path: Path, predictions: list[Prediction], weights: str = "aa") -> int:
+def save(path: Path, predictions: list[Prediction], weights: str = "aa") -> store.Merge:
     fresh = [store.cells_of(row, weights) for row in predictions]
     return store.merge_predictions(path, fresh, store.by_test)
 
 
 def test_predictions_are_added_or_replaced_set_by_set(tmp_path: Path) -> None:
     path = tmp_path / "predictions.csv"
-    assert save(path, [*rows("spaq", 1.0, 2.0), *rows("csiq", 3.0)]) == 0
-    assert save(path, rows("csiq", 4.0, 5.0)) == 2
-    assert save(path, rows("csiq", 2.5), "bb") == 4
+    first = save(path, [*rows("spaq", 1.0, 2.0), *rows("csiq", 3.0)])
+    assert first == store.Merge(added=3, replaced=0, kept=0)
+    assert save(path, rows("csiq", 4.0, 5.0)) == store.Merge(added=0, replaced=1, kept=2)
+    assert save(path, rows("csiq", 2.5), "bb") == store.Merge(added=1, replaced=0, kept=4)
     assert [(r["dataset"], float(r["score"]), r["weights"]) for r in cells(path)] == [
         ("csiq", 4.0, "aa"),
         ("csiq", 5.0, "aa"),

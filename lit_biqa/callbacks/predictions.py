@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,10 @@ from lit_biqa.callbacks.weights import weights_of
 from lit_biqa.data.datamodule import BIQADataModule
 from lit_biqa.distributed import gather_rows
 from lit_biqa.evaluation import report, store
+from lit_biqa.io.files import as_utf8
 from lit_biqa.types import Prediction
+
+_NAMED = 10  # files without a score that are named on the console
 
 
 class PredictionWriter(pl.Callback):
@@ -66,12 +70,31 @@ class PredictionWriter(pl.Callback):
             for row in rows
         ]
         with store.locked(path.parent):
-            kept = store.merge_predictions(path, cells, store.by_image)
-        failures = sum(report.failed(row) for row in rows)
-        why = f", {failures} failed (column status says why)" if failures else ""
-        pl_module.print(f"{len(rows) - failures} of {len(rows)} scored{why}: {path}")
-        if kept:
-            pl_module.print(f"{kept} rows of other images or weights stay in {path.name}")
+            merge = store.merge_predictions(path, cells, store.by_image)
+        pl_module.print("\n".join(_told(rows, path, merge)))
+
+
+def _told(rows: Sequence[Prediction], path: Path, merge: store.Merge) -> list[str]:
+    """Lines that say what was scored, what was not and why, and what became of earlier rows."""
+    failures = [row for row in rows if report.failed(row)]
+    lines = [f"{len(rows) - len(failures)} of {len(rows)} scored: {path}"]
+    if failures:
+        lines.append(f"{len(failures)} not scored (column status of the file says why):")
+        lines += [f"  {as_utf8(_reason(row))}" for row in failures[:_NAMED]]
+        if len(failures) > _NAMED:
+            lines.append(f"  and {len(failures) - _NAMED} more")
+    if merge.replaced or merge.kept:
+        lines.append(
+            f"{path.name} was there: {merge.replaced} rows replaced, {merge.added} added, "
+            f"{merge.kept} of other images or weights kept"
+        )
+    return lines
+
+
+def _reason(row: Prediction) -> str:
+    """The name of a file without a score, and why it has none."""
+    status = row.status.removeprefix("unreadable: ") if row.status != "ok" else "no finite score"
+    return status if row.name in status else f"{row.name}: {status}"
 
 
 def _file(trainer: pl.Trainer) -> Path:

@@ -10,10 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lit_biqa.data.catalog import CONVERSATIONS, NAMES
-from lit_biqa.data.images import SUFFIXES, list_images
+from lit_biqa.data.images import SUFFIXES, has_image_suffix, list_files, list_images
+from lit_biqa.io.files import as_utf8
 from lit_biqa.types import InputError, Sample
 
 log = logging.getLogger(__name__)
+
+_NAMED = 10  # files that are named in one warning
 
 
 def hold_out(
@@ -81,8 +84,9 @@ def to_predict(items: Sequence[str]) -> list[Sample]:
         path = Path(item)
         if path.is_dir():
             inside = [(p.relative_to(path).as_posix(), p) for p in list_images(path)]
+            _name_others(path)
             found += [(path.resolve().name, name, file) for name, file in inside]
-        elif path.suffix.lower() in SUFFIXES and path.is_file():
+        elif has_image_suffix(path) and path.is_file():
             found.append(("images", item, path))
         else:
             raise InputError(
@@ -93,6 +97,15 @@ def to_predict(items: Sequence[str]) -> list[Sample]:
         Sample(dataset=dataset, split="predict", index=i, name=name, path=path)
         for i, (dataset, name, path) in enumerate(found)
     ]
+
+
+def _name_others(folder: Path) -> None:
+    """Name the files of a folder that are not scored since they have no suffix of an image."""
+    others = [p for p in list_files(folder) if not has_image_suffix(p)]
+    if others:
+        names = ", ".join(p.relative_to(folder).as_posix() for p in others[:_NAMED])
+        more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+        log.warning("%s: files of these kinds are not read: %s%s", folder, as_utf8(names), more)
 
 
 def _group(sample: Sample) -> str:

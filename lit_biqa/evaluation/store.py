@@ -11,7 +11,7 @@ import csv
 import os
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import astuple, fields, replace
+from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 
 from lit_biqa.evaluation.conditions import parts
@@ -135,11 +135,25 @@ def by_image(cells: Cells) -> Hashable:
     return where, cells["condition"], cells[WEIGHTS]
 
 
-def merge_predictions(path: Path, fresh: Sequence[Cells], same: Callable[[Cells], Hashable]) -> int:
-    """Bring rows into `predictions.csv`, in the place of those that are the ``same``.
+@dataclass(frozen=True)
+class Merge:
+    """What new lines did to a table.
 
-    Returns:
-        How many rows of before are kept.
+    Attributes:
+        added: new lines that have no earlier one of the same key.
+        replaced: earlier lines that new ones took the place of.
+        kept: earlier lines that stay as they were.
+    """
+
+    added: int
+    replaced: int
+    kept: int
+
+
+def merge_predictions(
+    path: Path, fresh: Sequence[Cells], same: Callable[[Cells], Hashable]
+) -> Merge:
+    """Bring rows into `predictions.csv`, in the place of those that are the ``same``.
 
     Raises:
         InputError: if what is there cannot be read, or it cannot be written.
@@ -185,9 +199,9 @@ def _merge(
     fresh: Sequence[Cells],
     same: Callable[[Cells], Hashable],
     place: Callable[[Cells], tuple[str | int, ...]],
-) -> int:
-    replaced = {same(line) for line in fresh}
-    kept = [line for line in before if same(line) not in replaced]
+) -> Merge:
+    old, new = {same(line) for line in before}, {same(line) for line in fresh}
+    kept = [line for line in before if same(line) not in new]
     lines = [*kept, *fresh]
     order = {w: i for i, w in enumerate(dict.fromkeys(x.get(WEIGHTS) for x in (*before, *fresh)))}
     lines.sort(key=lambda line: (order[line.get(WEIGHTS)], *place(line)))
@@ -195,7 +209,8 @@ def _merge(
     last = [name for name in (PATH, WEIGHTS) if name in names]
     header = [*(name for name in names if name not in last), *last]
     write_csv(path, header, [[line.get(name, "") for name in header] for line in lines])
-    return len(kept)
+    added = sum(same(line) not in old for line in fresh)
+    return Merge(added, len(before) - len(kept), len(kept))
 
 
 def _place(row: Cells) -> tuple[str | int, ...]:

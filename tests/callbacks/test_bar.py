@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from known_scores import N, Tiny, loader, trainer, uneven_loader
+from known_scores import BROKEN, N, Tiny, loader, trainer, uneven_loader
 from lightning.pytorch.loggers import CSVLogger
 
 from lit_biqa.callbacks import CorrelationReport, PredictionWriter, ProgressBar, ResourceMeter
@@ -53,5 +55,28 @@ def test_predict_says_how_many_were_scored(
 ) -> None:
     run = trainer(tmp_path, PredictionWriter())
     run.predict(Tiny(), uneven_loader(0, 1), return_predictions=False)
-    said = f"22 of 23 scored, 1 failed (column status says why): {tmp_path / 'predictions.csv'}"
-    assert said in capsys.readouterr().out
+    assert capsys.readouterr().out.endswith(
+        f"22 of 23 scored: {tmp_path / 'predictions.csv'}\n"
+        "1 not scored (column status of the file says why):\n"
+        f"  {BROKEN}.png: truncated\n"
+    )
+
+
+def test_ten_files_without_a_score_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Fails(Tiny):
+        """Gives no score that is a number; most files say why in their own words."""
+
+        def row(self, i: int, condition: str) -> Prediction:
+            status = "ok" if i == 1 else f"unreadable: photos/{i}.png: truncated"
+            return replace(super().row(i, condition), score=math.nan, status=status)
+
+    run = trainer(tmp_path, PredictionWriter())
+    run.predict(Fails(), uneven_loader(0, 1), return_predictions=False)
+    told = capsys.readouterr().out.splitlines()[-13:]
+    assert told[0].startswith("0 of 23 scored: ")
+    assert told[1] == "23 not scored (column status of the file says why):"
+    assert told[2] == "  1.png: no finite score"
+    assert all(re.fullmatch(r"  photos/\d+\.png: truncated", line) for line in told[3:12])
+    assert told[12] == "  and 13 more"

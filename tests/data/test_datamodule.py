@@ -212,18 +212,23 @@ def test_absent_images_are_an_error_or_left_out(
     assert "1 images of part test are not on disk" in caplog.text
 
 
-def test_folders_files_and_sets_are_predicted(tmp_path: Path) -> None:
+def test_folders_files_and_sets_are_predicted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     one = table(tmp_path / "sets", "one", 2)
     (tmp_path / "photos" / "deep").mkdir(parents=True)
     Image.new("L", (8, 8), 255).save(tmp_path / "photos" / "b.JPG", "jpeg")
     Image.new("L", (1, 1), 255).save(tmp_path / "photos" / "pixel.png")
     Image.new("RGBA", (9, 15)).save(tmp_path / "photos" / "deep" / "a.png")
     (tmp_path / "photos" / "broken.png").write_bytes(b"\x89PNG")
+    for name in ("notes.txt", "deep/raw.NEF"):
+        (tmp_path / "photos" / name).touch()
     file = str(tmp_path / "photos" / "b.JPG")
     data = BIQADataModule(
         predict=[str(tmp_path / "photos"), file, one], loader=LoaderSettings(num_workers=0)
     )
     batch = batch_of(ready(data, "predict").predict_dataloader())
+    assert "photos: files of these kinds are not read: deep/raw.NEF, notes.txt" in caplog.text
     photos = ["b.JPG", "broken.png", "deep/a.png", "pixel.png"]
     assert batch["dataset"] == ["photos"] * 4 + ["images"] + ["one"] * 2
     assert batch["name"] == [*photos, file, "one-0.png", "one-1.png"]
