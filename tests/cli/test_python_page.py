@@ -17,7 +17,7 @@ def test_the_code_of_the_page_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     monkeypatch.chdir(tmp_path)
     # What the page takes for granted: the recipes, and two pictures.
     (tmp_path / "configs").symlink_to(ROOT / "configs")
@@ -31,8 +31,10 @@ def test_the_code_of_the_page_runs(
     run, results = names["run"], names["results"]
     assert run.path == tmp_path / "runs" / "first" and run.scorer.is_file()
     assert repr(run.results) in printed[0]
-    assert printed[1].startswith("tensor([") and 1 <= float(printed[1].split()[-1]) <= 5
+    pair, forms = ([float(x) for x in re.findall(r"\d\.\d+", text)] for text in printed[1:3])
+    assert len(pair) == 2 and all(1 <= value <= 5 for value in pair)
+    assert len(forms) == 5 and forms == pytest.approx([forms[0]] * 5, abs=2e-4)
     (row,) = results.rows
-    assert f"synthetic {row['n']} {row['srcc']} " in printed[2]
+    assert f"synthetic {row['n']} {row['srcc']} " in printed[3]
     assert row["srcc"] == run.results.rows[0]["srcc"]
-    assert "koniq10k" in printed[3]
+    assert "koniq10k" in printed[4]
