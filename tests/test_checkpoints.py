@@ -161,7 +161,7 @@ def test_a_run_that_was_stopped_does_not_train_on_when_resumed() -> None:
 
 
 def test_what_is_not_logged_cannot_be_monitored() -> None:
-    with pytest.raises(InputError, match=r"'val/scc'.*there are val/srcc"):
+    with pytest.raises(InputError, match=r"'val/scc'.*choose from val/srcc"):
         validations(RunCheckpoint(monitor="val/scc"), [0.1])
     assert validations(RunCheckpoint(monitor=None), [0.1]).saved == []
 

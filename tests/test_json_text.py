@@ -38,12 +38,12 @@ def test_what_python_reads_is_read_alike_and_all_else_is_one_line(text: str) -> 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[" * 100_000 + "]" * 100_000, f"nested deeper than {NESTING}, the limit"),
+        ("[" * 100_000 + "]" * 100_000, f"nested deeper than {NESTING} levels, the limit"),
         ('{"a":' * 100_000, "nested deeper"),
-        ("1" * 10_000, f"a number of 10000 digits; at most {NUMBER_DIGITS}"),
-        ("0." + "1" * 10_000, "a number of 10002 digits"),
-        ('{"image": "a", "score": 1, "score": 2}', 'has "score" twice'),
-        ('[{"a": 1}, {"b": {"c": 1, "c": 1}}]', 'has "c" twice'),
+        ("1" * 10_000, f"a number has 10000 digits; the limit is {NUMBER_DIGITS}"),
+        ("0." + "1" * 10_000, "a number has 10002 digits"),
+        ('{"image": "a", "score": 1, "score": 2}', 'has the field "score" twice'),
+        ('[{"a": 1}, {"b": {"c": 1, "c": 1}}]', 'has the field "c" twice'),
         ('{"a": 1', "broken JSON"),
         ('"' + '\\"' * 100_000, "broken JSON"),
     ],

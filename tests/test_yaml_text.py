@@ -22,13 +22,13 @@ def bomb(levels: int, width: int) -> str:
 
 
 HOSTILE = {
-    bomb(12, 9): "more than 100,000 nodes once its aliases are written out",
+    bomb(12, 9): "more than 100,000 nodes with its aliases expanded",
     "- x\n" * (limits.YAML_NODES + 1): "more than 100,000 nodes",
     "- " * 100 + "x": "nests deeper than 64 levels",
     "a: &a [[x]]\nb: " + "[" * 63 + "*a" + "]" * 63: "nests deeper than 64 levels",
     "[" * 100_000: "not YAML",
-    "a: &a [*a]": r"\*a stands within or before its own anchor",
-    "x" * (limits.YAML_BYTES + 1): "at most 2,097,152 are read",
+    "a: &a [*a]": r"\*a stands inside or before its own anchor",
+    "x" * (limits.YAML_BYTES + 1): "the limit is 2,097,152",
     "a: " + "9" * 5_000: "a number of more than 1,000 digits",
     "a: " + ":".join(["1"] * 1_000): "a number of more than 1,000 digits",
     "a: 2001-99-99": "a value that YAML cannot read",

@@ -1,1 +1,1 @@
-"""Files: written whole, read within limits, with digests inside."""
+"""Files: written whole or not at all, read within limits, with a digest inside."""

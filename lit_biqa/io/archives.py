@@ -12,20 +12,20 @@ from lit_biqa.io.files import refuse_special
 from lit_biqa.types import InputError
 
 _MARK = b"lit_biqa-1:"
-_LENGTH = len(_MARK) + 64  # of the comment
-_ENDING = 22  # bytes of the zip format's own end record, which stands before the comment
-_CHUNK = 2**22  # bytes; smaller pieces are digested at once
+_LENGTH = len(_MARK) + 64  # bytes of the comment
+_ENDING = 22  # bytes of the zip format's end record, which precedes the comment
+_CHUNK = 2**22  # bytes; smaller pieces are digested in the writing thread
 
-_known: dict[Path, tuple[int, int, int]] = {}  # files that this process wrote or has checked
+_checked: dict[Path, tuple[int, int, int]] = {}  # files that this process wrote or has checked
 
 
 class SealingFile:
-    """What `torch.save` writes to: each piece is digested while it goes to the disk.
+    """File object for `torch.save` that digests each piece while it is written to the disk.
 
-    No byte is read again and no copy is kept.
+    No byte is read back and no copy is kept.
 
     Args:
-        file: open for writing bytes, empty.
+        file: an empty file, open for writing bytes.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -33,7 +33,7 @@ class SealingFile:
         self._beside = ThreadPoolExecutor(1)
 
     def write(self, data: bytes | memoryview) -> int:
-        """Write a piece, from the first to the last in order."""
+        """Write the next piece; pieces arrive in order."""
         if len(data) < _CHUNK:
             self._digest.update(data)
             return self._file.write(data)
@@ -44,49 +44,49 @@ class SealingFile:
             digested.result()
 
     def flush(self) -> None:
-        """Hand on what was written."""
+        """Flush the file."""
         self._file.flush()
 
     def seal(self) -> None:
-        """Write the comment, in place of the one of no bytes that ends the archive."""
+        """Write the digest as the archive's comment, in place of its empty comment."""
         self._beside.shutdown()
         self._file.seek(-2, os.SEEK_END)
         self._file.write(_ending(self._digest.hexdigest()))
 
 
 def _ending(digest: str) -> bytes:
-    """The length of the comment, in two bytes as zip has it, and the comment."""
+    """Length of the comment, in two bytes as the zip format has it, followed by the comment."""
     return _LENGTH.to_bytes(2, "little") + _MARK + digest.encode()
 
 
 def note_written(path: Path) -> None:
-    """Spare this process the check of a file that it has just written."""
-    _known[path.absolute()] = _stamp(path)
+    """Mark a file that this process has just written as checked, which saves a second digest."""
+    _checked[path.absolute()] = _stamp(path)
 
 
 def refuse_folder(path: Path) -> None:
-    """Refuse what Lightning would take for a sharded checkpoint, and unpickle.
+    """Refuse a folder: Lightning would take it for a sharded checkpoint and unpickle it.
 
     Raises:
         InputError: if the path is a folder, a pipe or a device.
     """
     if path.is_dir():
         raise InputError(
-            f"{path} is a folder, as a strategy writes that shards checkpoints. Reading it would "
-            f"run whatever program it holds: take a checkpoint of one file, which a fit writes "
-            f"with save_distributed_checkpoint: false under trainer.strategy."
+            f"{path} is a folder, the form in which some strategies save sharded checkpoints. "
+            f"Reading one can run a program that it holds: take a checkpoint of one file, which a "
+            f"fit writes with save_distributed_checkpoint: false under trainer.strategy."
         )
     refuse_special(path)
 
 
 def check_archive(path: Path) -> None:
-    """Compare a checkpoint file with its digest, where it has one, once in a process.
+    """Compare a checkpoint file with its digest, if it has one; once per process.
 
     Raises:
-        InputError: if they differ, or the path is a folder, a pipe or a device.
+        InputError: if they differ, or if the path is a folder, a pipe or a device.
     """
     refuse_folder(path)
-    if not path.is_file() or _known.get(path.absolute()) == _stamp(path):
+    if not path.is_file() or _checked.get(path.absolute()) == _stamp(path):
         return
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END) - _LENGTH
@@ -103,9 +103,9 @@ def check_archive(path: Path) -> None:
 
 
 def _is_ours(file: IO[bytes], size: int) -> bool:
-    """Whether an archive of so many bytes has our comment, or one as long, of which the mark broke.
+    """True if an archive of ``size`` bytes before its comment has our comment, intact or damaged.
 
-    torch writes no comment.
+    torch writes no comment, so that a comment of our length without our mark is a damaged one.
     """
     file.seek(size - _ENDING)
     ending = file.read(_ENDING + len(_MARK))
@@ -113,18 +113,18 @@ def _is_ours(file: IO[bytes], size: int) -> bool:
 
 
 def _digest(file: IO[bytes], count: int) -> str:
-    """Digest of so many bytes, and of the archive's own ending: a comment of no bytes."""
-    found = hashlib.sha256()
+    """Digest of the first ``count`` bytes and of the length of an empty comment, two zero bytes."""
+    digest = hashlib.sha256()
     while count:
         piece = file.read(min(count, _CHUNK))
         if not piece:
             break
-        found.update(piece)
+        digest.update(piece)
         count -= len(piece)
-    found.update(bytes(2))
-    return found.hexdigest()
+    digest.update(bytes(2))
+    return digest.hexdigest()
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:
-    told = path.stat()
-    return told.st_ino, told.st_size, told.st_mtime_ns
+    status = path.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and files from outside opened only if they are files."""
+"""Files written whole or not at all, and special files (pipes, devices) refused before reading."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lit_biqa.types import InputError
 
 try:
     import fcntl
-except ImportError:  # Windows has no such locks; leftovers stay there
+except ImportError:  # Windows has no such locks; leftovers of killed writers stay there
     fcntl = None  # type: ignore[assignment]
 
 _SPECIAL = {
@@ -28,38 +28,38 @@ _SPECIAL = {
 
 
 def refuse_special(path: Path) -> None:
-    """Refuse what is there and is no file: opening a pipe waits for ever, a device never ends.
+    """Refuse a path that exists and is no regular file: opening a pipe or a device could hang.
 
     Raises:
-        InputError: naming the path and what lies there.
+        InputError: names the path and its kind.
     """
     try:
         kind = _SPECIAL.get(stat.S_IFMT(path.stat().st_mode))
-    except (OSError, ValueError):  # what is absent or no path at all is told by who opens it
+    except (OSError, ValueError):  # whoever opens the path reports that it is absent or invalid
         return
     if kind:
         raise InputError(f"{path} is {kind}, not a file: name a regular file.")
 
 
 def as_utf8(text: str) -> str:
-    r"""A text as a file in UTF-8 can hold it: what it cannot hold stands there as ``\udcff``.
+    r"""Replace characters that UTF-8 cannot encode by escapes such as ``\udcff``.
 
-    Names of files are bytes, and Python reads one that is not UTF-8 as letters that no file takes.
+    File names are bytes; Python decodes a name that is not UTF-8 to characters that UTF-8 refuses.
     """
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def find(name: str, root: Path) -> Path:
-    """What a setting names, relative to the working directory or else to ``root``."""
+    """Path of a setting, relative to the working directory or, if absent there, to ``root``."""
     path = Path(name)
     return path if path.exists() else root / path
 
 
 def refuse_bytes(path: Path) -> None:
-    """Refuse a folder for results whose name is not UTF-8: some libraries cannot write there.
+    """Refuse a run folder whose name is not UTF-8: some libraries cannot write there.
 
     Raises:
-        InputError: naming it.
+        InputError: names the folder.
     """
     if (name := as_utf8(str(path))) != str(path):
         raise InputError(f"{name} has a name that is not UTF-8: choose another --run folder.")
@@ -67,12 +67,12 @@ def refuse_bytes(path: Path) -> None:
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """A sibling to write to, which takes the place of ``path`` once it lies on the disk entire.
+    """Temporary file beside ``path`` that replaces ``path`` once all of it is on the disk.
 
-    If anything fails the sibling is removed and what lay at ``path`` is as it was.
+    On any failure the temporary file is removed and the file at ``path`` stays unchanged.
 
     Raises:
-        OSError: if it cannot be written; names ``path``.
+        OSError: if the file cannot be written; names ``path``.
     """
     try:
         with _sibling(path, folder=False) as part:
@@ -86,10 +86,10 @@ def whole(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def draft(path: Path) -> Iterator[Path]:
-    """A folder beside ``path`` to be filled and renamed; what was not renamed is removed.
+    """Temporary folder beside ``path``, to be filled and renamed; it is removed if not renamed.
 
     Raises:
-        OSError: if it cannot be made.
+        OSError: if the folder cannot be made.
     """
     with _sibling(path, folder=True) as part:
         yield part
@@ -97,25 +97,25 @@ def draft(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def _sibling(path: Path, folder: bool) -> Iterator[Path]:
-    """A new file or folder, which nobody could foresee and have a link lead elsewhere.
+    """New file or folder with an unpredictable name, so that nobody can plant a link at its path.
 
-    A lock says that its writer lives: what killed ones left is removed when the next begins.
+    A lock marks it as in use. The next writer of ``path`` removes what killed writers left.
     """
     part = path.with_name(f".{secrets.token_hex(4)}.{path.name}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(path)
     if folder:
         part.mkdir()
-        held = os.open(part, os.O_RDONLY) if fcntl else None
+        descriptor = os.open(part, os.O_RDONLY) if fcntl else None
     else:
-        held = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
     try:
-        with suppress(OSError):  # some network disks know no locks
-            _lock(held)
+        with suppress(OSError):  # some network file systems have no locks
+            _lock(descriptor)
         yield part
     finally:
-        if held is not None:
-            os.close(held)
+        if descriptor is not None:
+            os.close(descriptor)
         _remove(part)
 
 
@@ -124,12 +124,12 @@ def _remove_leftovers(path: Path) -> None:
         if fcntl is None or left.is_symlink():
             continue
         with suppress(OSError):
-            held = os.open(left, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            descriptor = os.open(left, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
             try:
-                _lock(held)
+                _lock(descriptor)
                 _remove(left)
             finally:
-                os.close(held)
+                os.close(descriptor)
 
 
 def _remove(part: Path) -> None:
@@ -140,22 +140,22 @@ def _remove(part: Path) -> None:
             part.unlink(missing_ok=True)
 
 
-def _lock(held: int | None) -> None:
+def _lock(descriptor: int | None) -> None:
     """Take the lock of an open file.
 
     Raises:
         OSError: if a living process holds it.
     """
-    if fcntl is not None and held is not None:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    if fcntl is not None and descriptor is not None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """As `whole`, for results: what was computed is not lost, and the error says what to do.
+    """`whole` for results: the error says what to do, and an older file is kept.
 
     Raises:
-        InputError: if it cannot be written, as on a full disk.
+        InputError: if the file cannot be written, for instance on a full disk.
     """
     try:
         with whole(path) as part:
@@ -163,5 +163,5 @@ def replacing(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise InputError(
             f"{path} cannot be written: {error.strerror or error}. Make room or choose another "
-            f"folder, then repeat the command; what lay there is as it was."
+            f"folder, then repeat the command. A file that was there before is unchanged."
         ) from error

@@ -1,4 +1,4 @@
-"""JSON from outside: what is broken, too deep or named twice is one clear error."""
+"""JSON from outside: one clear error for broken, too deeply nested or ambiguous text."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from typing import Any
 from lit_biqa.limits import NESTING, NUMBER_DIGITS
 from lit_biqa.types import InputError
 
-# A string (to the end of the text where it is not closed), or a bracket. It never fails once it
-# has begun, so that looking for all of them is linear.
+# A string (to the end of the text if it is not closed) or a bracket. A match that has begun cannot
+# fail, so that finding all of them takes linear time.
 _TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[\]{}]', re.DOTALL)
 
 
 def parse_json(text: str, place: str) -> Any:
-    """What a JSON text says.
+    """Value of a JSON text.
 
     Args:
         text: one JSON value.
-        place: where it stands, for messages.
+        place: file and line, for error messages.
 
     Raises:
-        InputError: if it is no JSON, nests deeper than `NESTING`, holds a number of more than
-            `NUMBER_DIGITS` digits, or a record that has one field twice.
+        InputError: if the text is no JSON, nests deeper than `NESTING`, holds a number of more than
+            `NUMBER_DIGITS` digits, or has a record with the same field twice.
     """
     _check_depth(text, place)
     try:
         return json.loads(text, object_pairs_hook=_record, parse_int=_whole, parse_float=_real)
     except json.JSONDecodeError as error:
         raise InputError(
-            f"{place}: broken JSON ({error}); mend or remove it, the file may be cut off"
+            f"{place}: broken JSON ({error}); repair or remove it, the file may be cut off"
         ) from error
     except InputError as error:
         raise InputError(f"{place}: {error}") from None
@@ -42,8 +42,8 @@ def _check_depth(text: str, place: str) -> None:
         depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(token[0], 0)
         if depth > NESTING:
             raise InputError(
-                f"{place}: JSON nested deeper than {NESTING}, the limit; take the file from "
-                "where it was made again"
+                f"{place}: JSON nested deeper than {NESTING} levels, the limit; take the file "
+                "from its source again"
             )
 
 
@@ -52,7 +52,7 @@ def _record(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(record) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise InputError(f'a record has "{twice:.80}" twice; keep one of them')
+        raise InputError(f'a record has the field "{twice:.80}" twice; keep one of them')
     return record
 
 
@@ -66,5 +66,5 @@ def _real(digits: str) -> float:
 
 def _checked(digits: str) -> str:
     if len(digits) > NUMBER_DIGITS:
-        raise InputError(f"a number of {len(digits)} digits; at most {NUMBER_DIGITS} are read")
+        raise InputError(f"a number has {len(digits)} digits; the limit is {NUMBER_DIGITS}")
     return digits

@@ -1,7 +1,7 @@
-"""Seals: a digest inside each file that we write, by which a reader knows what was damaged.
+"""Seals: a digest inside each file that we write, by which a reader detects damage.
 
-A file without one, older or by someone else, is read as it is. A seal tells damage and not intent:
-who alters a file on purpose can seal it anew.
+A file without a seal, from an older version or another program, is read unchecked. A seal detects
+accidents, not intent: anyone who alters a file can seal it again.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from lit_biqa.io.digests import digest_of, digest_of_plain
 from lit_biqa.types import InputError
 
 KEY = "digest"
-_OURS = "lit_biqa-1:"  # others may call a field of theirs a digest
-DAMAGED = "its content differs from the digest it was written with: it was damaged or altered"
+_OURS = "lit_biqa-1:"  # other programs may use a field named digest
+DAMAGED = "its content differs from the digest inside it: the file was damaged or altered"
 
 
 def seal_notes(notes: Mapping[str, str], tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    """Notes of a safetensors file, with a digest of them and of its tensors."""
+    """Metadata of a safetensors file, with a digest of the metadata and the tensors added."""
     return {**notes, KEY: _of_file(notes, tensors)}
 
 
 def check_notes(notes: Mapping[str, str], tensors: Mapping[str, Tensor]) -> None:
-    """Compare a safetensors file with its digest, where it has one.
+    """Compare a safetensors file with its digest, if it has one.
 
     Raises:
         InputError: if they differ.
@@ -40,18 +40,18 @@ def _of_file(notes: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
 
 
 def seal_record(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A record of a JSON Lines file, with a digest of it.
+    """Record of a JSON Lines file, with a digest of the record added.
 
-    Each record has its own: lines may be sorted, shared out among files and brought together.
+    Each record has its own digest: lines may be sorted, split among files and merged.
     """
     return {**record, KEY: _OURS + digest_of_plain(dict(record))}
 
 
 def check_record(place: str, record: Any) -> None:
-    """Compare a record with its digest, where it has one of ours.
+    """Compare a record with its digest, if it has one of ours.
 
     Raises:
-        InputError: if they differ; names the place.
+        InputError: if they differ; names ``place``.
     """
     if not isinstance(record, dict) or not str(record.get(KEY, "")).startswith(_OURS):
         return

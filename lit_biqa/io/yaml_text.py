@@ -1,8 +1,8 @@
-"""YAML from outside: measured before it is built, so that a small file cannot take gigabytes.
+"""YAML from outside: measured before it is built, so that a small file cannot fill the memory.
 
-A few hundred bytes of aliases to aliases stand for billions of nodes, and a line of brackets
-nests deeper than Python calls. Both are found in the stream of events, which is read once and
-holds one number for each anchor.
+A few hundred bytes of aliases to aliases can expand to billions of nodes, and a line of brackets
+can nest deeper than Python's recursion limit. Both show in the stream of events, which is read once
+with two numbers held for each anchor.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from lit_biqa import limits
 from lit_biqa.types import InputError
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-# What PyYAML lets through from int(), date(), a missing tag's value and the like.
+# Errors of int(), date(), a missing tag's value and the like, which PyYAML lets through.
 _FAULTS = (ValueError, LookupError, AttributeError, TypeError, RecursionError)
 _NUMBER = re.compile(r"[-+0-9a-fA-Fxo_:.]+")
 
 
 @dataclass
 class _Open:
-    """A mapping or sequence whose end has not been read.
+    """Mapping or sequence whose end has not been read.
 
     Attributes:
-        anchor: its name, for aliases; ``None`` for none.
-        nodes: so far, itself included, with aliases written out.
+        anchor: its name for aliases; ``None`` without one.
+        nodes: number of nodes so far, itself included, with aliases expanded.
         height: levels of nesting below it so far.
     """
 
@@ -38,14 +38,14 @@ class _Open:
 
 
 def parse(text: str, where: str) -> Any:
-    """Mappings, lists and plain values of a YAML document.
+    """Parse a YAML document into mappings, lists and plain values.
 
     Args:
         text: the document.
-        where: names it in errors.
+        where: name of the document in errors.
 
     Raises:
-        InputError: if it is no YAML, or above a limit of `lit_biqa.limits`.
+        InputError: if the text is no YAML, or exceeds a limit of `lit_biqa.limits`.
     """
     try:
         measure(text, where)
@@ -59,19 +59,19 @@ def parse(text: str, where: str) -> Any:
 
 
 def measure(text: str, where: str) -> None:
-    """Find a YAML document that is above a limit without building it.
+    """Check a YAML document against the limits, without building it.
 
     Args:
         text: the document.
-        where: names it in errors.
+        where: name of the document in errors.
 
     Raises:
-        InputError: if it is above a limit of `lit_biqa.limits`.
-        yaml.YAMLError: if it is no YAML.
+        InputError: if the document exceeds a limit of `lit_biqa.limits`.
+            yaml.YAMLError: if the text is no YAML.
     """
-    # A character takes a byte or more.
+    # A character takes at least one byte.
     if len(text) > limits.YAML_BYTES:
-        raise InputError(f"{where} has {len(text):,} bytes: at most {limits.YAML_BYTES:,} are read")
+        raise InputError(f"{where} has {len(text):,} bytes; the limit is {limits.YAML_BYTES:,}")
     sizes: dict[str, tuple[int, int]] = {}  # of each anchor: nodes, and levels of nesting
     path = [_Open(None)]
     for event in yaml.parse(text, Loader=_Loader):
@@ -88,7 +88,7 @@ def measure(text: str, where: str) -> None:
             sizes |= {event.anchor: added} if event.anchor else {}
         elif isinstance(event, yaml.AliasEvent):
             if event.anchor not in sizes:
-                raise InputError(f"{where}: *{event.anchor} stands within or before its own anchor")
+                raise InputError(f"{where}: *{event.anchor} stands inside or before its own anchor")
             added = sizes[event.anchor]
         else:
             continue
@@ -100,7 +100,7 @@ def measure(text: str, where: str) -> None:
 def _refuse_excess(path: list[_Open], where: str) -> None:
     if path[-1].nodes > limits.YAML_NODES:
         raise InputError(
-            f"{where} has more than {limits.YAML_NODES:,} nodes once its aliases are written out"
+            f"{where} has more than {limits.YAML_NODES:,} nodes with its aliases expanded"
         )
     if len(path) - 1 + path[-1].height > limits.NESTING:
         raise InputError(f"{where} nests deeper than {limits.NESTING} levels")

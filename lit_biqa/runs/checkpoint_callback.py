@@ -1,4 +1,4 @@
-"""When a run keeps its best weights and its last state, and when it ends."""
+"""Checkpoints of a run: its best weights, its last state, and early stopping."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from lit_biqa.types import InputError, check_range
 
 
 class RunCheckpoint(Checkpoint):
-    """Keeps ``best.ckpt`` (weights) and ``last.ckpt`` (all that resuming takes) of a run.
+    """Writes ``best.ckpt`` (weights) and ``last.ckpt`` (all that resuming needs) of a run.
 
-    The last is written after every epoch, within epochs where asked, and when a signal ends the
-    run (see `lit_biqa.runs.stops`). The best is written after each validation that beats all before it;
-    a run without validation has none.
+    ``last.ckpt`` is written after every epoch, within epochs if ``every_n_steps`` is set, and when
+    a signal ends the run (see `lit_biqa.runs.stops`). ``best.ckpt`` is written after each
+    validation that beats all before it; a run without validation has none.
 
     Args:
-        monitor: logged quantity that says which weights are best; ``null`` keeps the last alone.
-        mode: whether more or less of it is better.
-        patience: validations without a new best after which the fit ends; ``null`` never ends it.
-        every_n_steps: also write the last after so many optimizer steps.
+        monitor: logged quantity that decides which weights are best; ``null`` writes ``last.ckpt`` alone.
+        mode: ``max`` if higher is better, ``min`` if lower is.
+        patience: number of validations without a new best after which the fit ends; ``null`` for no limit.
+        every_n_steps: also write ``last.ckpt`` every so many optimizer steps.
 
     Raises:
         InputError: for numbers below 1.
@@ -53,7 +53,7 @@ class RunCheckpoint(Checkpoint):
         self._cut_short = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Leave a run as it is that had been stopped before it was cut off."""
+        """End a resumed run at once if its patience had already run out."""
         stops.wait()
         trainer.should_stop = trainer.should_stop or self._patience_is_over
 
@@ -67,7 +67,7 @@ class RunCheckpoint(Checkpoint):
     ) -> None:
         batches = batch_idx + 1
         if batches % trainer.accumulate_grad_batches and batches < trainer.num_training_batches:
-            return  # Gradients that still gather are in no checkpoint.
+            return  # Gradients that still accumulate are in no checkpoint.
         step = trainer.global_step
         self._due = bool(self.every_n_steps) and step % (self.every_n_steps or 1) == 0
         self._stop = stops.asked(pl_module.device)
@@ -75,16 +75,16 @@ class RunCheckpoint(Checkpoint):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Write and end where the step before asked for it: now it is known what came after it."""
+        """Save or end if the previous step asked for it, now that its epoch is known to go on."""
         self._settle(trainer)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """End where the epoch before asked for it."""
+        """End if the previous epoch asked for it."""
         self._settle(trainer)
         recount_steps(trainer)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """As `on_train_batch_start`, with the validation still to come when the run goes on."""
+        """As `on_train_batch_start`; a run that goes on repeats this validation."""
         if _fits(trainer):
             self._settle(trainer)
         else:
@@ -93,43 +93,43 @@ class RunCheckpoint(Checkpoint):
     def on_validation_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
     ) -> None:
-        """End where a signal asks for it."""
+        """End if a signal asks for it."""
         stops.check(pl_module.device)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write the last state."""
+        """Write ``last.ckpt``."""
         self._save(trainer, "last.ckpt")
         self._stop = stops.asked(pl_module.device)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """End where the last epoch asked for it: the test can be made up for."""
+        """End if the last epoch asked for it; the test can be run later."""
         self._settle(trainer)
         stops.at_once()
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Have signals wait for the end of a batch, so that all ranks end."""
+        """Have signals wait for the end of a batch, so that all ranks end together."""
         stops.wait()
 
     def on_test_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
     ) -> None:
-        """End where a signal asks for it."""
+        """End if a signal asks for it."""
         stops.check(pl_module.device)
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Have signals wait for the end of a batch, so that all ranks end."""
+        """Have signals wait for the end of a batch, so that all ranks end together."""
         stops.wait()
 
     def on_predict_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
     ) -> None:
-        """End where a signal asks for it."""
+        """End if a signal asks for it."""
         stops.check(pl_module.device)
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        """Where a signal ends a fit at a point that all ranks share, keep what was trained."""
+        """Save the state if a signal ends a fit at a point that all ranks share."""
         if isinstance(exception, Stopped) and exception.together and _fits(trainer):
             if trainer.global_step != self._saved_step:
                 self._save(trainer, "last.ckpt", cut_short=True)
@@ -144,23 +144,23 @@ class RunCheckpoint(Checkpoint):
             raise Stopped(self._stop, together=True)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write the weights if they are the best so far; end the fit if none were for long.
+        """Write the weights if they are the best so far; end the fit if patience has run out.
 
         Raises:
-            InputError: if what is to be monitored was not logged.
+            InputError: if the monitored quantity was not logged.
         """
         if not _fits(trainer) or self.monitor is None:
             return
         logged = trainer.callback_metrics
         if self.monitor not in logged:
             raise InputError(
-                f"checkpoint.monitor names {self.monitor!r}, which validation did not log; "
-                f"there are {', '.join(name for name in logged if name.startswith('val/'))}."
+                f"checkpoint.monitor names {self.monitor!r}, which validation did not log; choose "
+                f"from {', '.join(name for name in logged if name.startswith('val/'))}."
             )
-        found = float(logged[self.monitor])
-        # A rank that decided otherwise than the rest would wait for them for ever.
-        if trainer.strategy.reduce_boolean_decision(self._is_better(found)):
-            self.best, self.waited = found, 0
+        value = float(logged[self.monitor])
+        # A rank that decided differently from the others would wait for them for ever.
+        if trainer.strategy.reduce_boolean_decision(self._is_better(value)):
+            self.best, self.waited = value, 0
             self._save(trainer, "best.ckpt", weights_only=True)
         else:
             self.waited += 1
@@ -170,11 +170,11 @@ class RunCheckpoint(Checkpoint):
     def _patience_is_over(self) -> bool:
         return self.patience is not None and self.waited >= self.patience
 
-    def _is_better(self, found: float) -> bool:
-        # An undefined correlation is never the best, yet some weights must be kept.
+    def _is_better(self, value: float) -> bool:
+        # A first result of nan still writes weights; any later result replaces it.
         if self.best is None or math.isnan(self.best):
             return True
-        return found > self.best if self.mode == "max" else found < self.best
+        return value > self.best if self.mode == "max" else value < self.best
 
     def _save(
         self,
@@ -194,16 +194,16 @@ class RunCheckpoint(Checkpoint):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Have a run that goes on begin again what is cut short here."""
+        """Rewind the progress of an epoch that is cut short, so that a resumed run repeats it."""
         if self._cut_short:
             unwind(checkpoint["loops"]["fit_loop"], trainer.validating)
 
     def state_dict(self) -> dict[str, Any]:
-        """The best result so far: a resumed run must not overwrite it with a worse one."""
+        """Best result so far, so that a resumed run does not overwrite it with a worse one."""
         return {"best": self.best, "waited": self.waited}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the best result of the run that is resumed."""
+        """Restore the best result of the resumed run."""
         self.best, self.waited = state_dict["best"], state_dict["waited"]
 
 

@@ -1,4 +1,4 @@
-"""What a run keeps, its settings and its checkpoints: written whole or not at all, and read."""
+"""Settings and checkpoints of a run: written whole or not at all, and read without unpickling."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
     """Weights of a checkpoint file, on the CPU.
 
     Raises:
-        InputError: if it is damaged, or a folder.
+        InputError: if the file is damaged, or is a folder.
     """
     check_archive(path)
     content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
@@ -34,13 +34,13 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
 
 @contextmanager
 def explaining_misfit(model: pl.LightningModule, path: Path | None) -> Iterator[None]:
-    """Say in one line that the checkpoint at ``path`` does not fit ``model``, where that failed.
+    """Replace a strategy's error by one line if the checkpoint at ``path`` does not fit ``model``.
 
-    Strategies fail on it in ways of their own; a sharding one, in a broadcast between processes.
+    Each strategy fails in its own way; a sharding one fails in a broadcast between processes.
 
     Raises:
-        InputError: naming the tensors that are missing, not expected or of another shape; or if
-            the state of the optimizer is of other weights.
+        InputError: names the tensors that are missing, unexpected or of another shape; or says that
+            the optimizer's state belongs to other weights.
     """
     try:
         yield
@@ -52,19 +52,19 @@ def explaining_misfit(model: pl.LightningModule, path: Path | None) -> Iterator[
             _compare(path, model)
         if "restore_optimizers" in frames:
             raise InputError(
-                f"{path} holds the state of an optimizer of other weights ({error}): what is "
-                "trained must be as in the config.yaml of that run."
+                f"{path} holds the optimizer state of other weights ({error}): train the same "
+                "weights as the config.yaml of that run does."
             ) from error
         raise
 
 
 def _compare(path: Path, model: pl.LightningModule) -> None:
-    held = {name: tensor.shape for name, tensor in read_state(path).items()}
-    wanted = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    stored = {name: tensor.shape for name, tensor in read_state(path).items()}
+    expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
     faults = {
-        "missing": [name for name in wanted if name not in held],
-        "not expected": [name for name in held if name not in wanted],
-        "of another shape": [n for n, shape in wanted.items() if held.get(n, shape) != shape],
+        "missing": [name for name in expected if name not in stored],
+        "not expected": [name for name in stored if name not in expected],
+        "of another shape": [n for n, shape in expected.items() if stored.get(n, shape) != shape],
     }
     counts = [
         f"{len(names)} {fault} ({', '.join(names[:3])}{', ...' * (len(names) > 3)})"
@@ -79,10 +79,10 @@ def _compare(path: Path, model: pl.LightningModule) -> None:
 
 
 def refuse_sharded(strategy: Strategy) -> None:
-    """Refuse a strategy that would write checkpoints as folders, which are not read again.
+    """Refuse a strategy that would write checkpoints as folders, which this package never reads.
 
     Raises:
-        InputError: naming the setting that makes them files.
+        InputError: names the setting that makes it write files.
     """
     sharded = {
         "save_distributed_checkpoint: false": getattr(
@@ -93,16 +93,16 @@ def refuse_sharded(strategy: Strategy) -> None:
     for remedy, applies in sharded.items():
         if applies:
             raise InputError(
-                f"{type(strategy).__name__} would write checkpoints as folders, which are not read "
-                f"again since they can run programs: set {remedy} under trainer.strategy.init_args."
+                f"{type(strategy).__name__} would write checkpoints as folders, which are never read "
+                f"because they can run programs: set {remedy} under trainer.strategy.init_args."
             )
 
 
 class WholeCheckpointIO(TorchCheckpointIO):
     """Checkpoint files that no kill, crash or full disk leaves half written.
 
-    Lightning's own writes to the system's temporary folder and moves from there, which across
-    disks is a copy that can be cut short; and it keeps a second copy of the file in memory.
+    Lightning's own class writes to the system's temporary folder and moves the file from there.
+    Across disks that move is a copy, which can be cut short; it also holds a second copy in memory.
     """
 
     def save_checkpoint(
@@ -111,7 +111,7 @@ class WholeCheckpointIO(TorchCheckpointIO):
         """Write ``checkpoint`` to ``path``.
 
         Raises:
-            OSError: if it cannot be written; a file that was there before is still there.
+            OSError: if the file cannot be written; an older file at ``path`` is kept.
         """
         with whole(Path(path)) as part:
             try:
@@ -120,7 +120,7 @@ class WholeCheckpointIO(TorchCheckpointIO):
                     torch.save(checkpoint, sealing)  # type: ignore[arg-type]  # it only writes
                     sealing.seal()
             except RuntimeError as error:
-                # torch covers the failed write with a complaint about positions in the file.
+                # torch hides the failed write behind an error about positions in the file.
                 cause = error.__context__
                 raise cause if isinstance(cause, OSError) else error from None
         note_written(Path(path))
@@ -131,29 +131,29 @@ class WholeCheckpointIO(TorchCheckpointIO):
         map_location: Callable[..., Any] | None = lambda storage, _: storage,
         weights_only: bool | None = True,
     ) -> dict[str, Any]:
-        """Read tensors and plain values; anything else in the file is refused.
+        """Read tensors and plain values; refuse any other object.
 
         Raises:
-            InputError: if it is damaged, or a folder.
+            InputError: if the file is damaged, or is a folder.
         """
         check_archive(Path(path))
         return super().load_checkpoint(path, map_location, weights_only=True)
 
 
 class SaveConfig(SaveConfigCallback):
-    """Writes ``config.yaml`` when a fit begins; a test beside it never overwrites it.
+    """Writes ``config.yaml`` when a fit begins; a test in the same folder never overwrites it.
 
-    A fit that goes on replaces it when all has been restored: one that cannot go on leaves the
-    settings of the run as they are.
+    A resumed fit replaces it after everything is restored, so that a fit that cannot resume leaves
+    the run's settings unchanged.
     """
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Write the settings, unless a fit has left its own."""
+        """Write the settings, unless a fit has written them already."""
         if not RunFolder(Path(trainer.default_root_dir)).config.exists():
             super().setup(trainer, pl_module, stage)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write the settings, unless that has been done."""
+        """Write the settings, once per fit."""
         super().setup(trainer, pl_module, "fit")
 
     def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:

@@ -1,4 +1,4 @@
-"""The one folder that holds all a run writes: which it is, and which weights lie in it.
+"""Run folders: the one folder that a run writes to, and the weights in it.
 
 A run folder holds ``config.yaml``, ``checkpoints/best.ckpt`` and ``checkpoints/last.ckpt``, the
 TensorBoard events, ``test/`` and ``predictions.csv``.
@@ -23,14 +23,14 @@ from lit_biqa.io.archives import check_archive, refuse_folder
 from lit_biqa.io.files import refuse_bytes
 from lit_biqa.types import InputError
 
-# Processes that Lightning starts for the other devices are told the folder of the first.
+# Lightning's processes for the other devices read the first one's folder from here.
 _HANDED_DOWN = "LIT_BIQA_RUN"
 _SIZES_SET_BY_LAUNCHERS = ("WORLD_SIZE", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Where a run writes.
+    """Folder that a run writes to.
 
     Attributes:
         path: the folder; it need not exist yet.
@@ -40,12 +40,12 @@ class RunFolder:
 
     @property
     def config(self) -> Path:
-        """The settings of the fit; the run can be repeated from this file."""
+        """Settings of the fit; the run can be repeated from this file."""
         return self.path / "config.yaml"
 
     @property
     def checkpoints(self) -> Path:
-        """Where checkpoints lie."""
+        """Folder of the checkpoints."""
         return self.path / "checkpoints"
 
     @property
@@ -59,9 +59,9 @@ class RunFolder:
         return self.checkpoints / "last.ckpt"
 
     def refuse_if_used(self, settings: str) -> None:
-        """Keep a new fit from mixing its results with those of another.
+        """Refuse a folder that another run uses, so that the results of two runs never mix.
 
-        A fit of the same settings that was killed before it saved anything is begun anew.
+        A fit with the same settings that was killed before it saved anything is started again.
 
         Args:
             settings: of the new fit, as ``config.yaml`` would hold them.
@@ -71,25 +71,25 @@ class RunFolder:
         """
         if self.last.exists():
             raise InputError(
-                f"the run folder {self.path} is used (it holds last.ckpt): go on with "
+                f"the run folder {self.path} is in use (it holds last.ckpt): resume it with "
                 f"--run {self.path} --ckpt_path last, or name another folder with --run."
             )
         if self.best.exists():
             raise InputError(
-                f"the run folder {self.path} is used (it holds best.ckpt): name another folder "
+                f"the run folder {self.path} is in use (it holds best.ckpt): name another folder "
                 f"with --run."
             )
         if self.config.exists() and self.config.read_text(encoding="utf-8") != settings:
             raise InputError(
-                f"the run folder {self.path} is used (its config.yaml holds other settings): name "
+                f"the run folder {self.path} is in use (its config.yaml holds other settings): name "
                 f"another folder with --run, or repeat the command that made it."
             )
 
     def prepare(self) -> None:
-        """Make the folder and make sure that it can be written to, before hours are spent.
+        """Make the folder and check that it can be written to, before any work is done.
 
         Raises:
-            InputError: if it cannot, because of a full disk, a lack of rights or its name.
+            InputError: if it cannot: the disk is full, rights are missing, or the name is not UTF-8.
         """
         refuse_bytes(self.path)
         try:
@@ -99,15 +99,15 @@ class RunFolder:
         except OSError as error:
             raise InputError(
                 f"cannot write to the run folder {self.path}: {error.strerror}. "
-                "Make room or rights there, or name another with --run."
+                f"Free disk space, ask for write access, or name another folder with --run."
             ) from error
 
     def discard_if_bare(self, fitting: bool = False, locked: bool = False) -> None:
-        """Remove the folder of a run that failed before it began, so that none needs sweeping.
+        """Remove the folder of a run that failed before it wrote anything.
 
         Args:
-            fitting: whether a fit that took no step has just saved its settings there.
-            locked: whether the lock that lies there is held by who asks.
+            fitting: true if a fit that took no step has just saved its settings there.
+            locked: true if the caller holds the lock that lies there.
         """
         files = list(self.path.iterdir()) if self.path.is_dir() else []
         begun = [file for file in files if not file.name.startswith("events.out.tfevents.")]
@@ -119,19 +119,19 @@ class RunFolder:
 def find_weights(
     run: RunFolder | None, wanted: str | None, configs: Sequence[Path] = ()
 ) -> Path | None:
-    """The checkpoint to start from.
+    """Checkpoint to start from.
 
     Args:
         run: the run folder that was named, if any.
         wanted: ``best``, ``last``, ``none`` or a path; ``None`` takes the best of the run folder,
-            or its last where it was never validated.
-        configs: configuration files, as given; weights beside them may be the ones meant.
+            or its last if it was never validated.
+        configs: configuration files, as given; the error mentions weights beside them.
 
     Returns:
-        An existing file, or ``None`` for the model as its settings make it.
+        An existing file, or ``None`` for the model with the weights of its settings.
 
     Raises:
-        InputError: if there is no such checkpoint, or it is no file.
+        InputError: if there is no such checkpoint, or it is a folder.
     """
     if wanted == "none":
         return None
@@ -139,8 +139,8 @@ def find_weights(
         candidates = [Path(str(wanted)).expanduser()]
     elif run is None:
         raise InputError(
-            "which weights? Name the folder of a finished fit with --run, a checkpoint with "
-            "--ckpt_path, or --ckpt_path none for the model as its settings make it."
+                "no weights were named. Name the folder of a finished fit with --run, a checkpoint "
+                "with --ckpt_path, or --ckpt_path none for the model as its settings make it."
             + _beside(configs)
         )
     else:
@@ -159,23 +159,23 @@ def find_weights(
 
 
 def _beside(configs: Sequence[Path]) -> str:
-    """A hint at weights in the folder of a run whose settings were named."""
+    """Hint at weights in the run folders whose ``config.yaml`` was named."""
     runs = [RunFolder(config.parent) for config in configs if config.name == "config.yaml"]
-    found = [path for run in runs for path in (run.best, run.last) if path.is_file()]
-    return f" Beside the configuration lies --ckpt_path {found[0]}." if found else ""
+    weights = [path for run in runs for path in (run.best, run.last) if path.is_file()]
+    return f" Weights beside the configuration: --ckpt_path {weights[0]}." if weights else ""
 
 
 def choose(named: RunFolder | None, configs: Sequence[Path], nodes: int) -> RunFolder:
-    """Settle the run folder, and tell it to the processes that will be started from this one.
+    """Choose the run folder, and pass it to the processes that will be started from this one.
 
     Args:
-        named: the one that ``--run`` names; else ``runs/<configuration>-<date>-<time>`` is claimed.
+        named: the folder of ``--run``; ``None`` makes ``runs/<configuration>-<date>-<time>``.
         configs: configuration files, as given.
-        nodes: machines that take part.
+        nodes: number of machines that take part.
 
     Raises:
-        InputError: if several processes were started at once and no folder was named, it cannot
-            be written to, or it holds a requeued job's checkpoint that must not be read.
+        InputError: if several processes were started at once and no folder was named, if the folder
+            cannot be written to, or if it holds a requeued job's checkpoint that must not be read.
     """
     handed_down = os.environ.get(_HANDED_DOWN)
     if named is not None:
@@ -184,33 +184,33 @@ def choose(named: RunFolder | None, configs: Sequence[Path], nodes: int) -> RunF
         path = Path(handed_down)
     elif nodes > 1 or started_by_launcher(os.environ):
         raise InputError(
-            "several processes were started at once: name their run folder with --run."
+                "several processes were started at once: name one run folder for all with --run."
         )
     else:
         path = _claim(Path("runs").absolute(), _stem(configs))
     run = RunFolder(path)
     run.prepare()
     for requeued in path.glob("hpc_ckpt_*"):
-        # On SLURM Lightning takes it up unasked.
+        # Lightning loads it by itself on SLURM.
         check_checkpoint(requeued, resume=False)
     os.environ[_HANDED_DOWN] = str(path)
     return run
 
 
 def is_global_zero() -> bool:
-    """Whether this is the first process of all machines, as far as launchers tell."""
+    """True in the first process of all machines, as far as the launchers' variables tell."""
     ranks = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")
     names = (*ranks, "OMPI_COMM_WORLD_RANK", "PMI_RANK")
     return all(os.environ.get(name) in (None, "", "0") for name in names)
 
 
 def is_first_process() -> bool:
-    """Whether this is the process of the first device of its machine."""
+    """True in the process of the first device of its machine."""
     return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 def started_by_launcher(environment: Mapping[str, str]) -> bool:
-    """Whether torchrun, srun or mpirun started several processes like this one."""
+    """True if torchrun, srun or mpirun started several processes like this one."""
     sizes = (environment.get(name, "1") for name in _SIZES_SET_BY_LAUNCHERS)
     return any(size.isdigit() and int(size) > 1 for size in sizes)
 
@@ -223,7 +223,7 @@ def _stem(configs: Sequence[Path]) -> str:
 
 
 def _claim(parent: Path, stem: str) -> Path:
-    # Making the folder claims it: jobs started in the same second must not share one.
+    # Making the folder reserves it: jobs that start in the same second must not share one.
     for number in range(1000):
         suffix = f"-{number}" if number else ""
         path = parent / f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}{suffix}"
@@ -232,41 +232,41 @@ def _claim(parent: Path, stem: str) -> Path:
         except FileExistsError:
             continue
         return path
-    raise InputError(f"no free folder name for {stem} under {parent}: name one with --run.")
+    raise InputError(f"no free folder name for {stem} under {parent}: name a folder with --run.")
 
 
 def check_checkpoint(path: Path, resume: bool) -> dict[str, Any]:
-    """Refuse what is no checkpoint of ours, before anything heavy is built.
+    """Refuse a file that is no checkpoint of ours, before anything heavy is built.
 
     Only the outline of the file is read; nothing in it is executed.
 
     Args:
-        path: of the checkpoint.
-        resume: whether it must hold the state of the training beside the weights.
+        path: the checkpoint file.
+        resume: true if it must hold the state of the training beside the weights.
 
     Returns:
-        What it holds, tensors mapped from the disk.
+        Content of the checkpoint, with tensors mapped from the disk.
 
     Raises:
-        InputError: if the file is damaged, a folder or no file, holds other objects than tensors
-            and plain values, or lacks what it is wanted for.
+        InputError: if the file is damaged, absent or a folder, holds objects other than tensors and
+            plain values, or lacks the state that ``resume`` needs.
     """
     import torch
 
     check_archive(path)
     try:
-        # What is no whole zip archive was cut short, or comes from elsewhere.
+        # A file that is no whole zip archive was cut short, or another program wrote it.
         if not zipfile.is_zipfile(path):
-            raise InputError(f"{path} is no checkpoint, or only a part of one.")
+            raise InputError(f"{path} is no checkpoint, or an incomplete one.")
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:
         raise InputError(
-            f"{path} was not loaded: it holds other objects than tensors and plain values, and "
+            f"{path} was not loaded: it holds objects other than tensors and plain values, and "
             "such a file could run a program. Take a checkpoint that lit_biqa wrote."
         ) from error
     except InputError:
         raise
-    except Exception as error:  # what is damaged fails in every way there is
+    except Exception as error:  # a damaged file can raise any error
         reason = textwrap.shorten(f"{type(error).__name__}: {error}", 300)
         raise InputError(f"{path} cannot be read as a checkpoint: {reason}") from error
     if not isinstance(content, dict) or "state_dict" not in content:
@@ -277,15 +277,15 @@ def check_checkpoint(path: Path, resume: bool) -> dict[str, Any]:
 
 
 def check_ends(path: Path, content: Mapping[str, Any], trainer: Any) -> None:
-    """Refuse to go on with a fit that has gone further than it is to go.
+    """Refuse to resume a fit that is already past its new limit.
 
     Args:
-        path: of the checkpoint.
-        content: what it holds.
+        path: the checkpoint file.
+        content: its content.
         trainer: the Trainer's settings.
 
     Raises:
-        InputError: naming the setting.
+        InputError: names the setting.
     """
     loops = content.get("loops", {}).get("fit_loop", {})
     epochs = loops.get("epoch_progress", {}).get("current", {}).get("processed", 0)

@@ -1,4 +1,4 @@
-"""One fit at a time in a run folder."""
+"""Lock of a run folder: one fit at a time."""
 
 from __future__ import annotations
 
@@ -20,50 +20,51 @@ NAME = ".lock"
 
 
 class RunLock:
-    """Holds ``.lock`` of a run folder, with the process that holds it, until it is let go.
+    """Lock on a run folder: holds ``.lock``, which names the process, until `release`.
 
-    It is a record lock: a process that ends in any way lets it go, and its workers, which may
-    outlive it by seconds, never had it. Disks that know no locks go without.
+    It is a record lock: the operating system frees it when the process ends in any way, and the
+    workers, which may outlive the process by seconds, never hold it. File systems without locks go
+    without.
 
     Args:
-        folder: of the run; it must exist.
+        folder: the run folder; it must exist.
 
     Raises:
-        InputError: if a fit that is still running holds it.
+        InputError: if a running fit holds the lock.
     """
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / NAME
         self._held: int | None = None
         while fcntl is not None and self._held is None:
-            held = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
             try:
-                fcntl.lockf(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
-                holder = os.read(held, 200).decode(errors="replace").strip()
-                os.close(held)
+                holder = os.read(descriptor, 200).decode(errors="replace").strip()
+                os.close(descriptor)
                 if error.errno not in (errno.EAGAIN, errno.EACCES):
                     return
                 raise InputError(
                     f"a fit is running in {folder} ({holder or 'just begun'}): wait until it "
                     f"ends, or name another folder with --run."
                 ) from error
-            if self._is_current(held):
-                self._held = held
-                os.ftruncate(held, 0)
-                os.write(held, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+            if self._is_current(descriptor):
+                self._held = descriptor
+                os.ftruncate(descriptor, 0)
+                os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
             else:
-                os.close(held)
+                os.close(descriptor)
 
-    def _is_current(self, held: int) -> bool:
-        """Whether the file is the one that others would open: who had it before removes it."""
+    def _is_current(self, descriptor: int) -> bool:
+        """False if the previous holder of the lock removed the file that was opened here."""
         try:
-            return os.path.samestat(os.fstat(held), self.path.stat())
+            return os.path.samestat(os.fstat(descriptor), self.path.stat())
         except FileNotFoundError:
             return False
 
     def release(self) -> None:
-        """Let go, and remove the file."""
+        """Free the lock and remove the file."""
         if self._held is not None:
             with suppress(OSError):
                 self.path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Jobs that Slurm puts back into its queue before their time is up."""
+"""Slurm jobs that go back into the queue before their time is up."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ log = logging.getLogger(__name__)
 
 
 def began_again() -> bool:
-    """Whether this job ran before and was put back into the queue."""
+    """True if this job ran before and was requeued."""
     return os.environ.get("SLURM_RESTART_COUNT", "0") not in ("", "0")
 
 
 def requeue(number: int) -> None:
-    """Put a batch job that was asked to end by SIGUSR1 back into the queue, as Lightning does.
+    """Requeue a batch job that received SIGUSR1, as Lightning does.
 
-    Lightning's own action saves wherever the signal meets the program, within a step too. Here all
-    that a later start needs has been written before.
+    Lightning's own handler saves wherever the signal arrives, even within a step. Here the state
+    that the next start needs has been written before.
 
     Args:
         number: of the signal.

@@ -1,7 +1,7 @@
-"""Signals that ask a run to end: heard by one process, obeyed by all, where nothing is lost.
+"""Signals that end a run: one process receives them, all processes act on them together.
 
-While a command is set up a signal ends it at once. Once its loops run, a signal waits for the next
-point at which state can be kept and all ranks agree. A second signal never waits.
+While a command is set up, a signal ends it at once. Once its loops run, a signal waits for the next
+point at which the state can be saved and all ranks agree. A second signal never waits.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ import torch
 
 from lit_biqa.distributed import highest
 
-#: SIGTERM and SIGINT, and SIGUSR1, which clusters send before a job's time is up.
+#: SIGTERM, SIGINT, and SIGUSR1, which clusters send before a job's time is up.
 SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name)
 )
 
-# Launchers hand on what their whole group has heard already; that is no second signal.
+# Launchers forward a signal that their whole group has received; that is no second signal.
 ECHO = 1.0  # seconds
 
 
 class Stopped(BaseException):
-    """A signal has ended the command; no `Exception`, so that no library takes it for its own.
+    """A signal ended the command; no `Exception`, so that no library catches it.
 
     Args:
         number: of the signal.
-        together: whether all ranks raise it at the same point, so that they can still save.
+        together: true if all ranks raise it at the same point, so that they can still save.
     """
 
     def __init__(self, number: int, together: bool = False) -> None:
@@ -43,20 +43,20 @@ class Stopped(BaseException):
 
     @property
     def status(self) -> int:
-        """The exit status by which shells know the signal: 143, 130 or 138."""
+        """Exit status by which shells identify the signal: 143, 130 or 138."""
         return 128 + self.number
 
 
 @dataclass
 class _Ear:
-    """What this process has heard.
+    """Signals that this process has received.
 
     Attributes:
-        owner: the process that listens; its forks do as if nobody did.
-        ignored: signals that whoever started the command wants ignored.
-        heard: the first signal, 0 before.
-        since: when it came, on the monotonic clock.
-        waiting: whether a signal waits for `asked`.
+        owner: the process that listens; its forks act as if nobody did.
+        ignored: signals that the caller of the command wants ignored.
+        heard: the first signal; 0 before one arrives.
+        since: when it arrived, on the monotonic clock.
+        waiting: true if a signal waits for `asked`.
     """
 
     owner: int = 0
@@ -71,7 +71,7 @@ _ear = _Ear()
 
 @contextmanager
 def heard() -> Iterator[None]:
-    """Listen for the length of a command; what was done on signals before is put back."""
+    """Handle signals during a command; afterwards the previous handlers are restored."""
     before = {number: signal.getsignal(number) for number in SIGNALS}
     ignored = tuple(number for number in SIGNALS if before[number] is signal.SIG_IGN)
     vars(_ear).update(vars(_Ear(os.getpid(), ignored)))
@@ -86,7 +86,7 @@ def heard() -> Iterator[None]:
 
 
 def wait() -> None:
-    """From here on signals wait for `asked`; Lightning, which sets its own actions, is undone."""
+    """From here on signals wait for `asked`; replaces the handlers that Lightning installs."""
     if _ear.owner == os.getpid():
         _ear.waiting = True
         _listen()
@@ -98,16 +98,16 @@ def at_once() -> None:
 
 
 def asked(device: torch.device) -> int:
-    """The signal that any rank has heard, or 0. All ranks must ask at the same point.
+    """Number of the signal that any rank has received, or 0; all ranks call it at the same point.
 
     Args:
-        device: on which ranks talk to each other.
+        device: for the communication between ranks.
     """
     return highest(_ear.heard if _ear.waiting else 0, device)
 
 
 def check(device: torch.device) -> None:
-    """End here if any rank was asked to; all ranks must call it at the same point.
+    """Raise `Stopped` if any rank received a signal; all ranks call it at the same point.
 
     Raises:
         Stopped: on every rank.
@@ -118,10 +118,10 @@ def check(device: torch.device) -> None:
 
 @contextmanager
 def held_back() -> Iterator[None]:
-    """Processes started within do not hear the signals, which often go to a whole group.
+    """Block signals in processes started within: signals often go to a whole process group.
 
-    Workers of a loader would end, and the step that is to be finished would lack its images. They
-    must call `outlive_signals`.
+    Otherwise the workers of a loader would end, and the current step would lack its images. Such
+    processes must call `outlive_signals`.
     """
     if not hasattr(signal, "sigwaitinfo"):  # as on macOS
         yield
@@ -134,7 +134,7 @@ def held_back() -> Iterator[None]:
 
 
 def outlive_signals(_: int = 0) -> None:
-    """In a process that `held_back` protects: end by SIGTERM where its own parent sends it."""
+    """Wait for SIGTERM from the parent in a process that `held_back` protects, and end then."""
     if hasattr(signal, "sigwaitinfo"):
         threading.Thread(target=_wait_for_parent, daemon=True).start()
 
@@ -168,5 +168,5 @@ def _hear(number: int, _: FrameType | None) -> None:
         raise Stopped(_ear.heard)
     if first and os.environ.get("LOCAL_RANK", "0") == "0":
         name = signal.Signals(number).name
-        # Printing is not safe within a signal's action.
-        os.write(2, f"{name}: the running step is finished; a second one ends at once\n".encode())
+        # Printing is unsafe within a signal handler.
+        os.write(2, f"{name}: ends after the running step; a second signal ends at once\n".encode())

@@ -1,1 +1,1 @@
-"""What language models are asked and what they answered: prompts out, readings back."""
+"""Texts: prompts for language models, and parsers for their completions."""

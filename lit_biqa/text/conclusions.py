@@ -1,10 +1,10 @@
-"""Feedbacks on quality taken apart: what is described, and what is concluded from it.
+"""Split of a quality feedback into its description and its conclusion.
 
 A Q-Pathway feedback describes an image and then concludes its quality in free words. Two-stage
 tuning learns the description from the image and the conclusion from the description (Building
-Reasonable Inference for VLMs in BIQA, section 3.4). That paper gives no rules for the cut; these
-follow the forms that the Q-Instruct paper (Wu et al., 2024, figures 2 to 4) shows. A feedback that
-none of them fits keeps all its text and has no level.
+Reasonable Inference for VLMs in BIQA, section 3.4). That paper gives no rules for the split; these
+follow the forms that the Q-Instruct paper shows (Wu et al., 2024, figures 2 to 4). A feedback that
+matches none of the forms keeps all its text and has no level.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from lit_biqa.text.levels import LEVELS
 from lit_biqa.text.statements import Statement, clause_end, opens_clause, statements
 
-# Of several end marks only the last has space behind it; reading "[.!?]+" from each is quadratic.
+# Only the last of several end marks precedes white space; "[.!?]+" would take quadratic time.
 SENTENCE = re.compile(r"\S.*?(?:[.!?](?=\s|$)|$)", re.MULTILINE)
 _PARTICIPLE = re.compile(r"which\b|\w+ing\b", re.IGNORECASE)
 _BREAK = re.compile(r"[,;:]\s+(?:and\s+)?(?=(?:which|so|thus|hence|therefore|\w+ing)\b)", re.I)
@@ -30,14 +30,14 @@ _REASON = re.compile(
 
 @dataclass(frozen=True)
 class Feedback:
-    """A feedback taken apart.
+    """A feedback split into description and conclusion.
 
     Attributes:
-        description: the text without its conclusion; all of it where none was found.
-        conclusion: the sentence or clause that concludes the quality, empty where none was found.
-        words: what the conclusion calls the quality, such as ``very poor``.
-        level: the level these words mean, ``None`` where no conclusion was found.
-        restated: levels that the description names too. With them in it, concluding from the
+        description: the text without its conclusion; all of it if no conclusion matched.
+        conclusion: the sentence or clause that concludes the quality; empty if none matched.
+        words: the conclusion's words for the quality, such as ``very poor``.
+        level: the level of these words; ``None`` if no conclusion matched.
+        restated: levels that the description names too. With them, concluding from the
             description is copying.
     """
 
@@ -49,21 +49,21 @@ class Feedback:
 
 
 def decompose(text: str) -> Feedback:
-    """Part a feedback into description and conclusion.
+    """Split a feedback into description and conclusion.
 
-    The conclusion is the last sentence that states the quality of the whole image or, where the
-    statement is a clause of its own ("..., resulting in poor image quality"), that clause.
-    Reasons that follow it stay in the description.
+    The conclusion is the last sentence that states the quality of the whole image. If the statement
+    is a clause ("..., resulting in poor image quality"), the conclusion is that clause. Reasons
+    that follow it stay in the description.
 
     Args:
         text: one feedback, in English.
 
     Returns:
-        Its parts. Words of a range ("average to good") conclude nothing.
+        Its parts. Words for a range ("average to good") are no conclusion.
     """
     for sentence in reversed(list(SENTENCE.finditer(text))):
-        stated = (each for each in statements(sentence[0]) if each.form != "mentioned")
-        if last := max(stated, key=lambda each: (each.end, -each.start), default=None):
+        candidates = (item for item in statements(sentence[0]) if item.form != "mentioned")
+        if last := max(candidates, key=lambda item: (item.end, -item.start), default=None):
             before, conclusion, after = _cut(sentence[0], last)
             parts = text[: sentence.start()], before, after, text[sentence.end() :]
             rest = " ".join(part.strip() for part in parts if part.strip())
@@ -72,13 +72,13 @@ def decompose(text: str) -> Feedback:
 
 
 def named_levels(text: str) -> tuple[str, ...]:
-    """Levels that a text names for the quality of the whole image, one for each such sentence."""
-    found = (list(statements(sentence[0])) for sentence in SENTENCE.finditer(text))
-    return tuple(max(each, key=lambda stated: stated.end).level for each in found if each)
+    """Levels that a text names for the quality of the whole image, one per sentence."""
+    per_sentence = (list(statements(sentence[0])) for sentence in SENTENCE.finditer(text))
+    return tuple(max(group, key=lambda item: item.end).level for group in per_sentence if group)
 
 
 def _cut(sentence: str, stated: Statement) -> tuple[str, str, str]:
-    """What stands before the concluding clause, the clause, and the reasons after it."""
+    """Text before the concluding clause, the clause, and the reasons after it."""
     head, tail = sentence[: stated.start], sentence[stated.end :]
     before = ""
     participle = stated.form == "so" and _PARTICIPLE.match(sentence, stated.start)
@@ -96,13 +96,13 @@ def _cut(sentence: str, stated: Statement) -> tuple[str, str, str]:
 
 @dataclass(frozen=True)
 class Coverage:
-    """How far the rules reach in a set of feedbacks; ``str`` gives lines to read.
+    """Counts of the conclusions in a set of feedbacks; ``str`` gives lines to read.
 
     Attributes:
         total: number of feedbacks.
         levels: number of conclusions of each level, in the order of `LEVELS`.
-        bare: of those with a conclusion, how many have no description beside it.
-        restated: of those with a conclusion, how many name a level in the description too.
+        bare: number of conclusions without a description beside them.
+        restated: number of conclusions whose description names a level too.
         unmatched: ends of the texts without a conclusion.
     """
 
@@ -121,14 +121,15 @@ class Coverage:
         levels = ", ".join(f"{count} {level}" for level, count in self.levels.items())
         lines = [
             f"{self.matched} of {self.total} feedbacks conclude the quality: {levels}",
-            f"{self.restated} of them name a level in the description too, {self.bare} have none",
-            f"{len(self.unmatched)} without a conclusion stay whole",
+            f"{self.restated} of them name a level in the description too, {self.bare} have no "
+            "description",
+            f"{len(self.unmatched)} without a conclusion are kept whole",
         ]
         return "\n".join(lines + [f"  such as: ...{text}" for text in self.unmatched[:3]])
 
 
 def coverage(feedbacks: Iterable[Feedback]) -> Coverage:
-    """Count what `decompose` found."""
+    """Count the conclusions that `decompose` separated."""
     rows = list(feedbacks)
     matched = [row for row in rows if row.level]
     counts = Counter(row.level for row in matched)

@@ -1,9 +1,9 @@
-"""Scores that leak into a text: numbers and words that name the quality, found and taken out.
+"""Score leakage: detection and masking of numbers and words in a text that give the score away.
 
-A caption that says "a rating of 3.7" tells the text-only pass the score of the image, not what the
-image looks like. Source: *Understanding Pure Textual Reasoning*, table I, whose condition
-"score-related words removed" is `mask` in mode ``substring``; the other modes are ours, for that
-one leaves numbers, capitals and halves of words behind.
+A caption that says "a rating of 3.7" tells the text-only pass the score of the image, not its
+looks. Source: *Understanding Pure Textual Reasoning*, table I, whose condition "score-related words
+removed" is `mask` with mode ``substring``. The other modes are ours, because that one leaves
+numbers, capitalised words and parts of words behind.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from lit_biqa.text.levels import LEVELS
 Mode = Literal["substring", "words", "numbers", "both"]
 
 SCORE_WORDS = ("good", "moderate", "average", "poor", "decent")
-"""The words that the paper removes, in its order."""
+"""Words that the paper removes, in its order."""
 
 _RATING = re.compile(r"(?<![\w.,/])(?:[1-4]\.[0-9]{1,2}|5\.00?)(?![\w%]|[.,][0-9])")
 _NUMBER = re.compile(r"[0-9]+(?:[.,][0-9]+)*")
@@ -27,27 +27,27 @@ _LEVEL = re.compile(rf"\b(?:{'|'.join({*SCORE_WORDS, *LEVELS})})\b", re.IGNORECA
 def ratings(text: str) -> tuple[float, ...]:
     """Numbers that read as a rating: of the form d.d or d.dd, from 1 to 5, standing alone.
 
-    An aperture ("f/2.8"), a factor ("2.5x") or a part of a longer number is none.
+    An aperture ("f/2.8"), a factor ("2.5x") or a part of a longer number does not count.
     """
-    return tuple(float(found) for found in _RATING.findall(text))
+    return tuple(float(number) for number in _RATING.findall(text))
 
 
 def leaks(text: str) -> bool:
-    """Whether a text names a rating; rows of a test are split by it."""
+    """True if a text names a rating; the rows of a test are split by it."""
     return _RATING.search(text) is not None
 
 
 def level_words(text: str) -> tuple[str, ...]:
-    """Words for a level, `SCORE_WORDS` and `LEVELS`, in lower case and in their order."""
-    return tuple(found.lower() for found in _LEVEL.findall(text))
+    """Level words of a text (`SCORE_WORDS` and `LEVELS`), in lower case and in their order."""
+    return tuple(word.lower() for word in _LEVEL.findall(text))
 
 
 def mask(text: str, mode: Mode) -> str:
-    """The text without what may tell a score; the gaps stay.
+    """Remove from a text what can give the score away; spaces around it stay.
 
     Args:
         text: a caption or a reasoning.
-        mode: ``substring`` removes `SCORE_WORDS` as they are written here, within longer words too
+        mode: ``substring`` removes `SCORE_WORDS` in lower case, also inside longer words
             ("goodness"), and leaves "Good"; ``words`` removes them as whole words in any case;
             ``numbers`` removes every number; ``both`` removes words and numbers.
     """

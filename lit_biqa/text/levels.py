@@ -1,4 +1,4 @@
-"""Five words for quality, the scores they stand for, and soft labels between them."""
+"""Five quality levels, their scores, and soft labels over them."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ SCORES = (1.0, 2.0, 3.0, 4.0, 5.0)
 
 Density = Literal["pdf", "cdf"]
 
-_WIDTH = 0.8  # of each of the five equal bins of [1, 5]
-_ROUNDING = 1e-8  # by which a score may miss a bound
+_WIDTH = 0.8  # width of each of the five equal bins of [1, 5]
+_ROUNDING = 1e-8  # tolerance by which a score may miss a bound
 _LEAST_STD = 0.2
 _MOST_SHIFT = 0.1
 _BESIDE = 1e-6
 
 
 def level_of(score: float) -> str:
-    """The word for a score: the bin it falls in of five equal bins of [1, 5].
+    """Level word of a score: the bin of five equal bins of [1, 5] that holds the score.
 
-    A score on a bound between two bins belongs to the lower one.
+    A score on the bound of two bins belongs to the lower one.
 
     Raises:
-        InputError: for a score that is no number on [1, 5].
+        InputError: if the score is no number on [1, 5].
 
     Source: Q-Align (Wu et al., 2024), equation 1; bounds as in DeQA-Score's code.
     """
     if not 1 - _ROUNDING <= score <= 5 + _ROUNDING:
-        raise InputError(f"score {score}: levels are named for scores on [1, 5]; rescale it")
+        raise InputError(f"score {score} has no level: levels cover [1, 5]; rescale the score")
     above = sum(score > 1 + _WIDTH * bound + _ROUNDING for bound in range(1, len(LEVELS)))
     return LEVELS[above]
 
 
 def score_of(level: str) -> float:
-    """The score a level stands for, 1 for ``bad`` to 5 for ``excellent``.
+    """Score of a level, from 1 for ``bad`` to 5 for ``excellent``.
 
     Raises:
-        InputError: for another word.
+        InputError: if the word is no level.
     """
     if level not in LEVELS:
         raise InputError(f"no level {level!r}{nearest(level, LEVELS)}")
@@ -51,11 +51,11 @@ def score_of(level: str) -> float:
 
 
 def expected_score(probabilities: Tensor, scores: Sequence[float] = SCORES) -> Tensor:
-    """Mean of the scores under probabilities of their levels.
+    """Mean score under the probabilities of the levels.
 
     Args:
         probabilities: ``[..., K]``, each row sums to 1.
-        scores: of the K levels, by default 1 to 5 in the order of `LEVELS`.
+        scores: scores of the K levels; by default 1 to 5 in the order of `LEVELS`.
 
     Returns:
         ``[...]``, on the scale of ``scores``.
@@ -66,7 +66,7 @@ def expected_score(probabilities: Tensor, scores: Sequence[float] = SCORES) -> T
 
 
 def two_point_labels(mos: Tensor) -> Tensor:
-    """Soft labels shared by the two levels next to each MOS, in proportion to its nearness.
+    """Soft labels on the two levels next to each MOS, weighted by their nearness.
 
     Args:
         mos: mean opinion scores on [1, 5], ``[B]``.
@@ -77,7 +77,7 @@ def two_point_labels(mos: Tensor) -> Tensor:
     Raises:
         InputError: if a MOS is no number on [1, 5].
 
-    Source: DeQA-Score (You et al., 2025), the label where the deviation is small.
+    Source: DeQA-Score (You et al., 2025), its label for images of small deviation.
     """
     _check(mos, (mos >= 1 - _ROUNDING) & (mos <= 5 + _ROUNDING), "MOS", "a number on [1, 5]")
     return (1 - (mos[:, None] - mos.new_tensor(SCORES)).abs()).clamp(min=0)
@@ -86,18 +86,18 @@ def two_point_labels(mos: Tensor) -> Tensor:
 def soft_labels(mos: Tensor, std: Tensor, density: Density) -> Tensor:
     """Soft labels that keep the spread of the ratings: a normal distribution over five levels.
 
-    The normal distribution of each image is read at the five levels, then scaled and shifted
-    (``alpha p + beta``) so that its sum is 1 and its mean the MOS, and cut off at 0. Where the
-    cut moves the mean by more than 0.1, or the deviation is below 0.2, `two_point_labels` takes
-    its place. As in the original, a label that was cut is not made to sum to 1 again.
+    The normal distribution of each image is evaluated at the five levels, scaled and shifted
+    (``alpha p + beta``) to sum 1 and the MOS as mean, and clipped at 0. If clipping moves the mean
+    by more than 0.1, or if the deviation is below 0.2, `two_point_labels` replaces the label. As in
+    the original, a clipped label is not normalised again.
 
-    The original code gives a uniform label where the MOS is exactly 3, for ``alpha`` is 0/0
-    there. Here it is the limit.
+    The original code gives a uniform label if the MOS is exactly 3, because ``alpha`` is 0/0 there.
+    This function takes the limit.
 
     Args:
         mos: mean opinion scores on [1, 5], ``[B]``.
         std: standard deviations of single ratings on the same scale, ``[B]``.
-        density: ``pdf`` reads the density at a level (DeQA-Score: KonIQ-10k, KADID-10k), ``cdf``
+        density: ``pdf`` takes the density at a level (DeQA-Score: KonIQ-10k, KADID-10k), ``cdf``
             integrates it from half a level below to half a level above (SPAQ).
 
     Returns:
@@ -106,21 +106,22 @@ def soft_labels(mos: Tensor, std: Tensor, density: Density) -> Tensor:
     Raises:
         InputError: if a MOS is no number on [1, 5], or a deviation is unknown or negative.
 
-    Source: DeQA-Score (You et al., 2025), soft labels and their appendix; thresholds and the
-    choice of density as in its code.
+    Source: DeQA-Score (You et al., 2025), soft labels and appendix; thresholds and densities as in
+    its code.
     """
     two_point = two_point_labels(mos)
     _check(
         std,
         (std >= 0) & std.isfinite(),
         "standard deviation of the ratings",
-        "known, finite and not negative; a data set without deviations has two-point labels",
+        "known, finite and not negative; use two-point labels for a data set without deviations",
     )
-    # What is below the threshold is not used, but must not divide by zero on its way.
+    # Deviations below the threshold are not used, but must not divide by zero.
     mean, spread = mos.double()[:, None], std.double().clamp(min=_LEAST_STD)[:, None]
     levels = mean.new_tensor(SCORES)
     p = _bars(mean, spread, levels, density)
-    # Both parts of alpha vanish together at 3, where it is even in the MOS: look just beside.
+    # Numerator and denominator of alpha both vanish at 3, where alpha is even in the MOS: evaluate
+    # it just beside.
     beside = torch.where((mean - 3).abs() < _BESIDE, 3 + _BESIDE, mean)
     lever = (_bars(beside, spread, levels, density) * (levels - 3)).sum(1, keepdim=True)
     alpha = (beside - 3) / lever
@@ -132,7 +133,7 @@ def soft_labels(mos: Tensor, std: Tensor, density: Density) -> Tensor:
 
 
 def _bars(mean: Tensor, std: Tensor, levels: Tensor, density: Density) -> Tensor:
-    """Heights of the normal distribution at the levels, ``[B, 5]``."""
+    """Values of the normal distribution at the levels, ``[B, 5]``."""
     if density == "pdf":
         return (-(((levels - mean) / std) ** 2) / 2).exp() / (std * math.sqrt(2 * math.pi))
     above, below = (levels + 0.5 - mean) / std, (levels - 0.5 - mean) / std

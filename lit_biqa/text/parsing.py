@@ -1,4 +1,4 @@
-"""Completions taken apart: the tagged pieces of what a model wrote, and the rating in them."""
+"""Completion parser: the tagged parts of a completion, and its rating."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
-# A model that has collapsed writes one tag, or one new line, without end. So nothing here looks at
-# a character more often than a fixed number of times; tests/text/test_linear.py holds it to that.
+# A collapsed model can repeat one tag, or one new line, without end. Every pattern here therefore
+# takes linear time; tests/text/test_linear.py checks it.
 _ANSWER = re.compile(r"<answer>.*?(?:</answer>|\Z)", re.DOTALL)
 _TAG = re.compile(r"</?(?:caption|think|answer)>")
 _RATING = re.compile(r'"rating"\s*:\s*("[^"]*"|[^\s,}]*)')
@@ -25,15 +25,15 @@ REASONED = ("think", "answer")
 
 @dataclass(frozen=True)
 class Reading:
-    """What a completion says.
+    """Parts of a parsed completion.
 
     Attributes:
         score: its rating on [1, 5]; ``None`` unless the status is ``ok``.
-        caption: what stands before ``<think>``, without answer and tags; empty without ``<think>``.
-        reasoning: what stands in ``<think>``; empty where it is absent or never closed.
-        status: ``ok``, or why there is no score: ``empty``, ``no answer``, ``unclosed answer``,
-            ``nested tags``, ``no rating``, ``several ratings``, ``not a number`` or
-            ``out of range``.
+        caption: text before ``<think>``, without answer and tags; empty without ``<think>``.
+        reasoning: text inside ``<think>``; empty if the tag is absent or never closed.
+        status: ``ok``, or the reason for the missing score: ``empty``, ``no answer``,
+            ``unclosed answer``, ``nested tags``, ``no rating``, ``several ratings``,
+            ``not a number`` or ``out of range``.
     """
 
     score: float | None
@@ -43,17 +43,21 @@ class Reading:
 
 
 def read(completion: str, form: Form = "json") -> Reading:
-    """Take a completion apart; whatever cannot be parsed has a status and no score.
+    """Parse a completion; one that cannot be parsed has a status and no score.
 
     Args:
-        completion: what the model wrote.
+        completion: text that the model wrote.
         form: ``json`` takes ``"rating"`` from the first closed answer, as Q-Insight does;
-            ``number`` takes the first signed number of the last closed answer, as VisualQuality-R1
-            does, which however guesses a random score where there is none.
+            ``number`` takes the first signed number of the last closed answer, as
+            VisualQuality-R1 does, which guesses a random score if there is none.
 
     Returns:
-        Its parts. Unlike in both sources a rating outside [1, 5] is none, and neither is one of
+        Its parts. Unlike in both sources, a rating outside [1, 5] gives no score, and neither do
         several different ratings in one JSON answer.
+
+    Example:
+        ``<think>sharp</think><answer>{"rating": 4.2}</answer>`` has score 4.2 and reasoning
+        ``sharp``.
     """
     score, status = _score(completion, form)
     caption = without_answer(before_think(completion) or "")
@@ -69,43 +73,43 @@ def _score(completion: str, form: Form) -> tuple[float | None, str]:
     answer = answers[0] if form == "json" else answers[-1]
     if _TAG.search(answer):
         return None, "nested tags"
-    found = _RATING.findall(answer) if form == "json" else _NUMBER.findall(answer)[:1]
-    if not found:
+    ratings = _RATING.findall(answer) if form == "json" else _NUMBER.findall(answer)[:1]
+    if not ratings:
         return None, "no rating"
-    if len(set(found)) > 1:
+    if len(set(ratings)) > 1:
         return None, "several ratings"
-    if not _NUMBER.fullmatch(found[0]):
+    if not _NUMBER.fullmatch(ratings[0]):
         return None, "not a number"
-    score = float(found[0])
+    score = float(ratings[0])
     return (score, "ok") if 1 <= score <= 5 else (None, "out of range")
 
 
 def read_degradation(completion: str) -> tuple[str, str] | None:
-    """Class and severity that the first answer names, ``None`` where it does not name both.
+    """Distortion class and severity of the first answer; ``None`` if one of them is missing.
 
-    Source: Q-Insight, the degradation task: its keys ``distortion_class`` and ``severity``.
+    Source: Q-Insight, degradation task with the keys ``distortion_class`` and ``severity``.
     """
     answer = next(_closed(completion, "answer"), "")
     kind = _CLASS.search(answer)
-    # One that follows a later class follows the first as well.
+    # A severity after a later class also follows the first class.
     severity = _SEVERITY.search(answer, kind.end()) if kind else None
     return (kind[1].strip(), severity[1].strip()) if kind and severity else None
 
 
 def before_think(completion: str) -> str | None:
-    """What stands before the first ``<think>``, tags included but no answer; ``None`` without it.
+    """Text before the first ``<think>``, tags included, answers removed; ``None`` without the tag.
 
-    This is what *Understanding Pure Textual Reasoning* hands on to its text-only pass.
+    *Understanding Pure Textual Reasoning* gives this text to its text-only pass.
     """
     head, think, _ = completion.partition("<think>")
     return _ANSWER.sub("", head) if think else None
 
 
 def without_answer(completion: str) -> str:
-    """Text of a completion with its ``<answer>`` part left out, tags removed, ends stripped.
+    """Completion without its ``<answer>`` parts and without tags, stripped.
 
-    The answer holds the rating: a text that is to stand for what the model saw must not carry
-    the number. An answer that was cut off before its closing tag is left out to the end.
+    The answer holds the rating, and a caption for the text-only pass must not carry the number. An
+    answer that was cut off before its closing tag is removed to the end.
     """
     return _TAG.sub("", _ANSWER.sub("", completion)).strip()
 
@@ -114,45 +118,45 @@ def tagged(completion: str, tag: str) -> str | None:
     """Text between the first ``<tag>`` and the next ``</tag>``, without answers and stray tags.
 
     Args:
-        completion: what the model wrote.
+        completion: text that the model wrote.
         tag: name without brackets, such as ``think`` or ``caption``.
 
     Returns:
-        The text, stripped; ``None`` where the tag is absent or never closed.
+        The text, stripped; ``None`` if the tag is absent or never closed.
     """
-    found = next(_closed(completion, tag), None)
-    return None if found is None else without_answer(found)
+    text = next(_closed(completion, tag), None)
+    return None if text is None else without_answer(text)
 
 
 def _closed(text: str, tag: str) -> Iterator[str]:
-    """What stands between each ``<tag>`` and the next ``</tag>``, none within another."""
+    """Texts between each ``<tag>`` and the next ``</tag>``, without overlap."""
     opening, closing, end = f"<{tag}>", f"</{tag}>", 0
     while (start := text.find(opening, end)) >= 0:
         start += len(opening)
         stop = text.find(closing, start)
-        if stop < 0:  # nor will it be for those that follow
+        if stop < 0:  # later tags are not closed either
             return
         yield text[start:stop]
         end = stop + len(closing)
 
 
 def wrapped(tag: str, text: str) -> str:
-    """A text between its tags, each on a line of its own, as strict formats want it."""
+    """Text between its tags, each on a line of its own, as strict formats require."""
     return f"<{tag}>\n{text}\n</{tag}>"
 
 
 def answered(rating: float) -> str:
-    """A rating as Q-Insight's prompt asks for it, with two decimals, in its tags."""
+    """Rating in the form that Q-Insight's prompt asks for: two decimals, JSON, answer tags."""
     return wrapped("answer", f'{{"rating": {rating:.2f}}}')
 
 
 def strictly_formatted(completion: str, tags: Sequence[str] = REASONED) -> bool:
-    """Whether a completion is nothing but these tags, each on a line, with JSON as its answer.
+    """True if a completion is exactly these tags, each on a line, with JSON as its answer.
 
-    Tags and contents stand on lines of their own; the answer is in braces and holds no others.
+    Tags and contents stand on lines of their own; the answer is one pair of braces.
 
     Args:
-        completion: what the model wrote.
+        completion: text that the model wrote.
         tags: names without brackets, in their order.
 
     Source: Q-Insight's format reward.
@@ -161,7 +165,7 @@ def strictly_formatted(completion: str, tags: Sequence[str] = REASONED) -> bool:
 
 
 def leniently_formatted(completion: str, tags: Sequence[str] = REASONED) -> bool:
-    """Whether a completion is nothing but these tags, with at most white space between them.
+    """True if a completion is exactly these tags, with at most white space between them.
 
     Source: VisualQuality-R1's format reward.
     """
@@ -169,22 +173,22 @@ def leniently_formatted(completion: str, tags: Sequence[str] = REASONED) -> bool
 
 
 def _formatted(completion: str, pieces: Sequence[re.Pattern[str]]) -> bool:
-    """Whether a text is these pieces, in their order, with anything between them.
+    """True if a text consists of these pieces, in order, with anything between them.
 
-    What fits at all fits with each piece where it first ends: one search for each, and none again.
+    If any match exists, one exists with each piece at its first place: one search per piece.
     """
     end = 0
     for place, piece in enumerate(pieces):
-        found = piece.search(completion, end) if place else piece.match(completion)
-        if found is None:
+        match = piece.search(completion, end) if place else piece.match(completion)
+        if match is None:
             return False
-        end = found.end()
+        end = match.end()
     return True
 
 
 @cache
 def _strict(tags: tuple[str, ...]) -> tuple[re.Pattern[str], ...]:
-    """Pieces of the strict format: each tag and what it holds on lines of their own."""
+    """Pieces of the strict format: each tag and its content on lines of their own."""
     lines = r"\s*\n".join(map(_strict_block, tags))
     return _compiled(lines)
 
@@ -195,12 +199,12 @@ def _lenient(tags: tuple[str, ...]) -> tuple[re.Pattern[str], ...]:
     return _compiled(r"\s*".join(f"<{tag}>{_ANYTHING}</{tag}>" for tag in map(re.escape, tags)))
 
 
-_ANYTHING = "\0"  # parts the pieces of a format
+_ANYTHING = "\0"  # separates the pieces of a format
 
 
 def _strict_block(tag: str) -> str:
-    # Before a closing tag its last new line is looked for: "\n\s*" would read every run of white
-    # space again from each of its new lines.
+    # Before a closing tag the pattern looks for the last new line: "\n\s*" would scan a run of
+    # white space again from each of its new lines.
     closing, tag = rf"\n[^\S\n]*</{re.escape(tag)}>", re.escape(tag)
     if tag == "answer":
         return rf"<{tag}>\s*\n\{{[^{{}}]*\}}\s*{closing}"

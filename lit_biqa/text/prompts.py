@@ -1,8 +1,8 @@
-"""Everything that models are asked, one constant or small function for each prompt.
+"""Prompt templates, one constant or small function each.
 
-Source tags: *verbatim* marks wording that a paper or a released file gives; *ours* marks wording
-of our own, where the source gives the sense or nothing. `lit_biqa.types.ask` puts the image before
-the text, as Q-Insight does in training; its demos put it behind, which `IMAGE` at the end of a
+Source tags: *verbatim* marks wording of a paper or a released file; *ours* marks wording of our
+own, where the source gives only the sense or nothing. `lit_biqa.types.ask` puts the image before
+the text, as Q-Insight does in training; its demos put the image last, which `IMAGE` at the end of a
 question does.
 """
 
@@ -45,7 +45,7 @@ ANSWER_ONLY_SYSTEM = (
     "tags, i.e., <answer> answer here </answer>"
 )
 
-# Verbatim: VisualQuality-R1 (Wu et al., 2025), table 1; it has no system prompt and no JSON.
+# Verbatim: VisualQuality-R1 (Wu et al., 2025), table 1; without system prompt and JSON.
 _VISUAL_QUALITY = (
     "You are doing the image quality assessment task. Here is the question: What is your overall "
     f"rating on the quality of this picture? {_SCALE}"
@@ -61,8 +61,8 @@ VISUAL_QUALITY_R1_NON_THINKING = (
 
 # Pure textual reasoning: the paradigms ----------------------------------------------------------
 
-# Ours, after the words that the released code's prompt is known for: a detailed, objective
-# description, "sufficient to judge overall image quality".
+# Ours, after the released code's prompt, which asks for a detailed, objective description that is
+# "sufficient to judge overall image quality".
 CHAIN_OF_THOUGHT_SYSTEM = (
     "A conversation between User and Assistant. The user asks for a description of an image, and "
     "the Assistant gives it, enclosed within <caption> </caption> tags, i.e., <caption> "
@@ -73,8 +73,8 @@ CHAIN_OF_THOUGHT = (
     "overall image quality by someone who cannot see the picture."
 )
 
-# Ours: the released code's training prompt spells its tag wrongly (<catption>). The last sentence
-# is against ratings that leak into captions.
+# Ours: the released code's training prompt misspells its tag (<catption>). The last sentence
+# discourages ratings in captions.
 SELF_CONSISTENCY_SYSTEM = (
     "A conversation between User and Assistant. The user asks a question, and the Assistant "
     "solves it. The assistant first describes what is visible in the image, then thinks about the "
@@ -85,8 +85,8 @@ SELF_CONSISTENCY_SYSTEM = (
     "numerical score."
 )
 
-# Verbatim: the prompts that all models of the paper are tested with, as its released
-# conversations show them, slips of the pen included.
+# Verbatim, slips of the pen included: the prompts of the paper's tests for all its models, as its
+# released conversations show them.
 TEST_SYSTEM = (
     "A conversation between User and Assistant. The user asks a question, and the Assistant "
     "solves it. The assistant follows a human thinking logics.First describes the low-level "
@@ -100,32 +100,32 @@ TEST_SYSTEM = (
 )
 TEST_SCORE = f"What is your overall rating on the quality of this picture? {_SCALE} The {_KEYS}"
 
-# The paper of human-aligned reasoning publishes no template; this one, of the same authors, asks
-# for what its annotators wrote about: the subject, what is good and what is bad.
+# The paper on human-aligned reasoning publishes no template. This one, by the same authors, asks
+# for the topics of its annotators: the subject, what is good and what is bad.
 HUMAN_ALIGNED_SYSTEM = TEST_SYSTEM
 
 
 def second_pass(description: str) -> str:
-    """The question that is answered without seeing the image; its system prompt is `R1_SYSTEM`.
+    """Question of the text-only pass, which sees no image; its system prompt is `R1_SYSTEM`.
 
     Args:
-        description: what the first pass wrote; a stray placeholder of an image is taken out.
+        description: text of the first pass; a stray image placeholder is removed.
 
     Source: the released conversations of *Understanding Pure Textual Reasoning*, verbatim.
     """
-    seen = description.replace(IMAGE, "")
+    visible = description.replace(IMAGE, "")
     return (
-        f"If there is an image described as {seen}, what is your overall rating on the quality of "
-        f"this picture? {_SCALE} The {_KEYS}"
+        f"If there is an image described as {visible}, what is your overall rating on the quality "
+        f"of this picture? {_SCALE} The {_KEYS}"
     )
 
 
 def explain(mos: float | None) -> str:
-    """The first pass of the Autoencoder: why has this image this score?
+    """Question of the Autoencoder's first pass: why does this image have this score?
 
     Args:
-        mos: mean opinion score on [1, 5], all its digits as Python prints them; ``None`` masks it
-            as "some score", as in a test.
+        mos: mean opinion score on [1, 5], with all digits as Python prints them; ``None`` writes
+            "some score", as in a test.
 
     Source: *Understanding Pure Textual Reasoning*, section III-D, and its released code, verbatim.
     """
@@ -153,17 +153,17 @@ DESCRIBE = "Describe the image's low-level appearances, without an overall quali
 
 
 def conclude(description: str) -> str:
-    """The text-only question of the second stage: description in, quality word out. Ours.
+    """Text-only question of the second stage: description in, quality word out. Ours.
 
     Args:
-        description: what the first stage wrote; a stray placeholder of an image is taken out.
+        description: text of the first stage; a stray image placeholder is removed.
     """
-    seen = description.replace(IMAGE, "")
-    return f"An image is described as follows: {seen}\n{RATE}"
+    visible = description.replace(IMAGE, "")
+    return f"An image is described as follows: {visible}\n{RATE}"
 
 
-# The first is Q-Align's (Wu et al., 2024), verbatim, and the one to test with; it trains on
-# paraphrases, and these are ours.
+# The first question is Q-Align's (Wu et al., 2024), verbatim, and the one of tests. Q-Align trains
+# on paraphrases; the others here are ours.
 QALIGN_QUESTIONS = (
     "How would you rate the quality of this image?",
     "What would you say about the quality of this image?",

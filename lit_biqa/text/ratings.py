@@ -1,4 +1,4 @@
-"""Descriptions without the rating that a model wrote into them."""
+"""Ratings that a model wrote into a description: detected and removed."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _WHOLE = re.compile(r"(?<![\w.,/])[1-5](?![\w%]|[.,][0-9])")
 
 
 def rates(sentence: str) -> bool:
-    """Whether a sentence gives a rating as a number: "I would rate it 2.5", "a score below 3"."""
+    """True if a sentence rates in numbers: "I would rate it 2.5", "a score below 3"."""
     return leaks(sentence) or bool(_RATES.search(sentence) and _WHOLE.search(sentence))
 
 
 def without_ratings(text: str) -> str:
-    """The text less every sentence that gives a rating as a number, so that none can be copied."""
-    kept = SENTENCE.sub(lambda each: "" if rates(each[0]) else each[0], text)
-    return re.sub(r" {2,}", " ", kept).strip()
+    """Text without the sentences that rate in numbers, so that no rating can be copied."""
+    remaining = SENTENCE.sub(lambda match: "" if rates(match[0]) else match[0], text)
+    return re.sub(r" {2,}", " ", remaining).strip()

@@ -1,4 +1,4 @@
-"""ROUGE-1: how many words two texts share, word order aside."""
+"""ROUGE-1: overlap of the words of two texts, regardless of word order."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FUNCTION = (
     "been being am do does did has have had there here which who what very"
 )
 FUNCTION_WORDS = frozenset(_FUNCTION.split())
-"""English words that carry no judgement, to be left out of a comparison if so wished."""
+"""English words that carry no judgement; a comparison may leave them out."""
 
 
 @dataclass(frozen=True)
@@ -35,26 +35,26 @@ class Overlap:
 
 
 def rouge1(text: str, reference: str, left_out: Collection[str] = ()) -> Overlap:
-    """Overlap of single words, lower-case, digits removed; each counts as often as in both texts.
+    """Overlap of single words in lower case, digits removed; repeated words count repeatedly.
 
     Args:
-        text: what a model wrote.
-        reference: what a person wrote.
-        left_out: words that do not count, in lower case, such as `FUNCTION_WORDS`.
+        text: written by a model.
+        reference: written by a person.
+        left_out: words in lower case that do not count, such as `FUNCTION_WORDS`.
 
     Returns:
-        All zero where either text has no words.
+        The overlap; all zero if either text has no words.
 
-    Source: Lin (2004), without stemming. Digits are removed so that a number rewards no text.
+    Source: Lin (2004), without stemming. Digits are removed so that numbers earn no reward.
     """
-    words, wanted = _words(text, left_out), _words(reference, left_out)
-    common = sum((words & wanted).values())
+    words, expected = _words(text, left_out), _words(reference, left_out)
+    common = sum((words & expected).values())
     if not common:
         return Overlap(0.0, 0.0, 0.0)
-    precision, recall = common / sum(words.values()), common / sum(wanted.values())
+    precision, recall = common / sum(words.values()), common / sum(expected.values())
     return Overlap(precision, recall, 2 * precision * recall / (precision + recall))
 
 
 def _words(text: str, left_out: Collection[str]) -> Counter[str]:
-    found = _WORD.findall(_DIGITS.sub(" ", text.lower()))
-    return Counter(word for word in found if word not in left_out)
+    words = _WORD.findall(_DIGITS.sub(" ", text.lower()))
+    return Counter(word for word in words if word not in left_out)

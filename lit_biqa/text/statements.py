@@ -1,4 +1,4 @@
-"""Where a sentence states the quality of an image, in words people choose freely."""
+"""Statements of image quality in a sentence of free words."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-# Free words for quality by the level they mean. "Very" moves good and poor one level outward.
+# Free words for quality by their level. "Very" moves good and poor one level outward.
 _WORDS = {
     "bad": "bad terrible awful horrible dreadful worst lowest",
     "poor": "poor low inferior subpar unsatisfactory unacceptable below-average",
@@ -23,11 +23,11 @@ _QUITE = (
 )
 _STRONGER = {"good": "excellent", "poor": "bad"}
 _NEGATED = {"good": "poor", "fair": "poor", "poor": "fair", "bad": "fair"}
-_SIZES = {"high", "low"}  # of quality, but a picture that is low or high is no verdict
+_SIZES = {"high", "low"}  # quality can be high or low; a picture that is low is no statement
 
 
-# How many words of one kind may follow each other. Without an end to them each would be a place to
-# begin from, and "very very very ..." would be read again from each.
+# Most words of one kind in a row. Without a limit "very very very ..." would be scanned again from
+# each of its words.
 _SOME, _MANY = "{0,8}", "{1,8}"
 
 
@@ -37,7 +37,7 @@ def _any(words: str) -> str:
 
 _IMAGE = r"(?:image|picture|photo(?:graph)?|shot)"
 _ADJECTIVE = _any(" ".join(_WORDS.values()))
-# A range, "average to good", is no level.
+# A range, "average to good", has no level.
 _LEVEL = (
     rf"(?P<words>(?:(?:{_any(_VERY)}|{_any(_QUITE)}|a (?:bit|little))\s+){_SOME}"
     rf"(?P<adjective>{_ADJECTIVE})\b(?!(?:\s+|-)(?:to|or)\b|/))"
@@ -107,15 +107,15 @@ _UNREAL = re.compile(
 
 @dataclass(frozen=True)
 class Statement:
-    """Where a sentence states the quality of the image, and as what.
+    """A statement of the quality of an image, with its place in the sentence.
 
     Attributes:
-        start: of the statement in its sentence.
-        end: likewise.
-        form: ``quality``, ``has``, ``is`` and ``so`` are statements of different shape;
-            ``mentioned`` only names the quality in passing.
-        words: what the quality is called, such as ``very poor``.
-        level: the level these words mean.
+        start: first character of the statement in its sentence.
+        end: character after its last.
+        form: ``quality``, ``has``, ``is`` and ``so`` are shapes of statements; ``mentioned`` only
+            names the quality in passing.
+        words: words for the quality, such as ``very poor``.
+        level: level of these words.
     """
 
     start: int
@@ -126,29 +126,29 @@ class Statement:
 
 
 def statements(sentence: str) -> Iterator[Statement]:
-    """Every place where a sentence states or mentions the quality of the whole image."""
-    if not _CANDIDATE.search(sentence):  # as most of a description, at a fraction of the cost
+    """Find all statements and mentions of the quality of the whole image in a sentence."""
+    if not _CANDIDATE.search(sentence):  # true of most sentences, and fast
         return
     doubt = _UNREAL.search(sentence)
     for form, pattern in _PATTERNS.items():
-        for found in pattern.finditer(sentence):
-            negated = _NOT.search(sentence, found.start(), found.start("words")) is not None
-            level = level_of_words(found["words"], negated)
-            size = "quality" not in found[0].lower() and found["adjective"].lower() in _SIZES
+        for match in pattern.finditer(sentence):
+            negated = _NOT.search(sentence, match.start(), match.start("words")) is not None
+            level = level_of_words(match["words"], negated)
+            size = "quality" not in match[0].lower() and match["adjective"].lower() in _SIZES
             # "The light of the image is good" is not about the image.
-            elsewhere = form in ("has", "is") and not opens_clause(sentence, found.start())
-            unreal = form == "so" and doubt and doubt.start() < found.start()
+            elsewhere = form in ("has", "is") and not opens_clause(sentence, match.start())
+            unreal = form == "so" and doubt and doubt.start() < match.start()
             if level and not (size or elsewhere or unreal):
-                words = f"not {found['words']}" if negated else found["words"]
-                yield Statement(found.start(), found.end(), form, words, level)
+                words = f"not {match['words']}" if negated else match["words"]
+                yield Statement(match.start(), match.end(), form, words, level)
 
 
 def level_of_words(words: str, negated: bool = False) -> str | None:
-    """The level that free words for quality mean, ``None`` where they mean none.
+    """Level of free words for quality; ``None`` if they have none.
 
     Args:
         words: an adjective, with or without adverbs, such as ``quite good``.
-        negated: whether ``not`` stands before them.
+        negated: true if ``not`` precedes the words.
     """
     adjective = re.search(rf"\b{_ADJECTIVE}$", words, re.IGNORECASE)
     if not adjective:
@@ -161,11 +161,11 @@ def level_of_words(words: str, negated: bool = False) -> str | None:
 
 
 def clause_end(sentence: str, start: int) -> int:
-    """Where ends what stands before a statement, less comma, conjunction or "overall" between them.
+    """End of the text before a statement, without a comma, conjunction or "overall" between them.
 
     Args:
-        sentence: that holds the statement.
-        start: of the statement.
+        sentence: the sentence that holds the statement.
+        start: first character of the statement.
     """
     end = _stripped(sentence, start)
     while opener := _OPENER_AT_END.search(sentence, max(0, end - _LONGEST_OPENER), end):
@@ -180,6 +180,6 @@ def _stripped(sentence: str, end: int) -> int:
 
 
 def opens_clause(sentence: str, start: int) -> bool:
-    """Whether a clause begins at ``start``: after nothing, a comma or a conjunction."""
+    """True if a clause begins at ``start``: at the beginning, after a comma or a conjunction."""
     end = clause_end(sentence, start)
     return not end or any(not letter.isspace() for letter in sentence[end:start])

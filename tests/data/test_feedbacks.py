@@ -81,8 +81,10 @@ def test_a_feedback_becomes_description_conclusion_and_mos(
     assert (first.split, split.skipped) == (f"all@{split.digest}", 0)
     said = capsys.readouterr().out
     assert f"{file}: 5 of 6 feedbacks conclude the quality: 1 bad, 1 poor, 1 fair, 1 good" in said
-    assert "0 of them name a level in the description too, 1 have none" in said
-    assert "1 without a conclusion stay whole" in said and "clarity of the image is good." in said
+    assert "0 of them name a level in the description too, 1 have no description" in said
+    assert (
+        "1 without a conclusion are kept whole" in said and "clarity of the image is good." in said
+    )
 
 
 def test_whole_answers_keep_all_that_was_said_before(
@@ -165,7 +167,7 @@ def test_missing_images_are_an_error_or_left_out_or_kept(tmp_path: Path) -> None
     assert (len(kept.samples), kept.skipped) == (3, 0)
     assert kept.digest != skipped.digest
     elsewhere = ConversationSet(ConversationSettings(file, images="nowhere"), tmp_path)
-    with pytest.raises(InputError, match=r"3 of 3 are missing.*data\.conversations\.images"):
+    with pytest.raises(InputError, match=r"3 of 3 are missing.*data\.sets\.conversations\.images"):
         elsewhere.load("train", "skip")
 
 

@@ -178,8 +178,8 @@ def test_coverage_counts_and_reads_well() -> None:
     assert found.unmatched == ("A cat sleeps.",)
     assert str(found).splitlines() == [
         "3 of 4 feedbacks conclude the quality: 0 bad, 2 poor, 0 fair, 0 good, 1 excellent",
-        "1 of them name a level in the description too, 1 have none",
-        "1 without a conclusion stay whole",
+        "1 of them name a level in the description too, 1 have no description",
+        "1 without a conclusion are kept whole",
         "  such as: ...A cat sleeps.",
     ]
     assert coverage([]).matched == 0

@@ -53,7 +53,7 @@ def test_five_equal_bins_with_bounds_in_the_lower(score: float, level: str) -> N
 
 @pytest.mark.parametrize("score", [0.9, 5.1, 77.4, math.nan, math.inf])
 def test_a_score_off_the_scale_has_no_level(score: float) -> None:
-    with pytest.raises(InputError, match=rf"score {score}: .* \[1, 5\]"):
+    with pytest.raises(InputError, match=rf"score {score} has no level: .* \[1, 5\]"):
         level_of(score)
 
 
