@@ -19,6 +19,7 @@ SUBCOMMANDS = {
 # Each has a module with ``main(arguments) -> exit status`` and a help of its own.
 COMMANDS = {
     "score": ("lit_biqa.cli.score", "score photographs, one, two or whole folders"),
+    "list": ("lit_biqa.cli.list", "recipes, data sets, splits, backbones, methods, readouts, ..."),
     "describe": ("lit_biqa.cli.describe", "have a trained model write texts about images"),
     "analyse": ("lit_biqa.cli.analyse", "study a model: instability, accuracy, layers, attention"),
     "compare": ("lit_biqa.cli.compare", "lay tested runs side by side"),
@@ -27,7 +28,7 @@ COMMANDS = {
 }
 
 HELP = """\
-usage: lit_biqa [-h] [--version] SUBCOMMAND [--config FILE ...] [--run DIR] [--SETTING VALUE ...]
+usage: lit_biqa [-h] [--version] SUBCOMMAND [--config NAME ...] [--run DIR] [--SETTING VALUE ...]
 
 Blind image quality assessment with multimodal language models.
 
@@ -38,7 +39,7 @@ further commands, each with a --help of its own:
 {commands}
 
 for every subcommand:
-  --config FILE      settings; of several files the later ones win
+  --config NAME      settings: a recipe or a file; of several the later ones win
   --run DIR          folder for all that the run writes; default runs/<config>-<date>-<time>
   --ckpt_path WHICH  weights to start from: best or last of the run folder, a file, or none
   --SETTING VALUE    any setting, such as --data.loader.batch_size 32 or --trainer.max_epochs 5
@@ -51,7 +52,7 @@ one ends it at once.
 Exit status: 0 done, 1 failing machine, 2 bad input, 143 SIGTERM, 130 SIGINT, 138 SIGUSR1.
 
 examples:
-  lit_biqa fit --config configs/quickstart.yaml --run runs/first
+  lit_biqa fit --config quickstart --run runs/first
   lit_biqa score photos/ --sort
   lit_biqa fit --run runs/first --ckpt_path last
   lit_biqa test --config runs/first/config.yaml --run runs/first --data.test '[livew, koniq10k]'

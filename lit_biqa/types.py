@@ -7,9 +7,10 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
-from torch import Tensor
+if TYPE_CHECKING:  # Commands that only read files start without torch.
+    from torch import Tensor
 
 
 class InputError(ValueError):

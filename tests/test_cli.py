@@ -269,8 +269,8 @@ def test_trainer_overlays_say_all_that_they_set(
 
 TINY = "--model RALI --model.encoder TinyClip --model.optimizer torch.optim.AdamW"
 ERRORS = {
-    "fit": "required: fit.model. Give a configuration file",
-    "fit --config b.yaml": "no configuration file b.yaml. Nearest: a.yaml",
+    "fit": "required: fit.model. Name a recipe or a file",
+    "fit --config b.yaml": "no configuration file or recipe b.yaml. Nearest: a.yaml",
     "fit --config a.yaml --trainer.max_epoch 3": "Nearest names: trainer.max_epochs",
     "fit --config a.yaml --model.widht 3": "Nearest names: width",
     "fit --config a.yaml --model RALLI": "no class 'RALLI'. Nearest names: RALI",

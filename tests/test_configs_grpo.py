@@ -13,6 +13,7 @@ from conftest import REPOSITORY
 
 from lit_biqa.backbones.tiny_chat import TinyQwenVL
 from lit_biqa.backbones.weights import state_of
+from lit_biqa.cli.config_files import merge_files
 
 CONFIGS = REPOSITORY / "configs"
 RECIPES = sorted(
@@ -55,7 +56,7 @@ def arguments(folder: Path, recipe: str) -> list[object]:
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_recipes(recipe: str, folder: Path) -> None:
-    run, settings = folder / recipe, yaml.safe_load((CONFIGS / f"grpo/{recipe}.yaml").read_text())
+    run, settings = folder / recipe, merge_files([CONFIGS / f"grpo/{recipe}.yaml"], [])
     readout = settings["model"]["init_args"]["readouts"][0]["init_args"] | {
         "sampling": {"budget": 6}
     }

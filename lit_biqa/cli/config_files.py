@@ -20,6 +20,7 @@ from lit_biqa.cli.renamed_settings import refuse_renamed, refuse_renamed_argumen
 from lit_biqa.compat.jsonargparse import get_loader, set_loader
 from lit_biqa.io import yaml_text
 from lit_biqa.io.files import refuse_special
+from lit_biqa.runs import recipes
 from lit_biqa.types import InputError
 
 Settings = dict[str, Any]
@@ -39,7 +40,7 @@ set_loader("yaml", _load_measured, (yaml.YAMLError,))
 
 
 def split_arguments(args: Sequence[str]) -> tuple[list[Path], list[str]]:
-    """Separate the configuration files from the other arguments.
+    """Separate the configuration files, named by path or by recipe, from the other arguments.
 
     Returns:
         The files in order, and the rest, where ``--key value`` has become ``--key=value``.
@@ -50,7 +51,7 @@ def split_arguments(args: Sequence[str]) -> tuple[list[Path], list[str]]:
     while left:
         key, equals, value = left.pop(0).partition("=")
         if key in ("-c", "--config") and (equals or left):
-            files.append(Path(value if equals else left.pop(0)).expanduser())
+            files.append(recipes.find(value if equals else left.pop(0)))
         elif key.startswith("--") and not equals and left and not left[0].startswith("--"):
             rest.append(f"{key}={left.pop(0)}")
         else:
@@ -120,18 +121,49 @@ def merge_files(files: Sequence[Path], arguments: Sequence[str]) -> Settings:
     return settings
 
 
-def read(file: Path) -> Settings:
-    """Read one configuration file.
+def read(file: Path, upon: tuple[Path, ...] = ()) -> Settings:
+    """Read one configuration file, merged with those that it names as its ``base``.
+
+    Example: ``base: grpo/score`` at the top of a file takes all settings of that recipe; those of
+    the file itself win.
+
+    Args:
+        file: to be read.
+        upon: files that led here by their ``base``.
 
     Raises:
-        InputError: as `merge_arguments`.
+        InputError: as `merge_arguments`, and where files are based on each other.
     """
     refuse_special(file)
     if not file.is_file():
-        beside = [str(path) for path in sorted(file.parent.glob("*.yaml"))]
-        near = difflib.get_close_matches(str(file), beside, 2) or beside[:5]
-        hint = f" Nearest: {', '.join(near)}." if near else ""
-        raise InputError(f"there is no configuration file {file}.{hint}")
+        raise InputError(f"there is no configuration file or recipe {file}.{_nearest(file)}")
+    settings = _mapping(file)
+    base = settings.pop("base", None)
+    if base is None:
+        return settings
+    if not isinstance(base, str):
+        raise InputError(f"{file}: base is no name of a recipe, such as grpo/score, and no path.")
+    below = recipes.find(base)
+    if below in (*upon, file):
+        raise InputError(f"{file}: base {base} is based on this file.")
+    return merge(read(below, (*upon, file)), settings)
+
+
+def _nearest(file: Path) -> str:
+    """Files beside a missing one, or recipes, with names like its own."""
+    beside = [str(path) for path in sorted(file.parent.glob("*.yaml"))]
+    by_stem = {name.rpartition("/")[2]: name for name in recipes.names()}
+    wanted = file.with_suffix("").as_posix()
+    near = difflib.get_close_matches(str(file), beside, 2)
+    near += difflib.get_close_matches(wanted, [*by_stem.values()], 2)
+    near += [by_stem[stem] for stem in difflib.get_close_matches(file.stem, by_stem, 1)]
+    near = list(dict.fromkeys(near or beside[:5]))[:3]
+    hint = f" Nearest: {', '.join(near)}." if near else ""
+    return f"{hint} `lit_biqa list recipes` names all."
+
+
+def _mapping(file: Path) -> Settings:
+    """The settings that stand in one file."""
     settings = yaml_text.parse(_text(file), str(file))
     if settings is None:
         return {}

@@ -122,7 +122,10 @@ def explain_setting(text: str, names: Collection[str], files: Sequence[Path]) ->
     if near:
         message += f" Nearest names: {', '.join(dict.fromkeys(near))}."
     if "required: " in message:
-        message += " Give a configuration file with --config FILE, such as configs/quickstart.yaml."
+        message += (
+            " Name a recipe or a file with --config, such as --config quickstart; "
+            "`lit_biqa list recipes` names all."
+        )
     return message
 
 

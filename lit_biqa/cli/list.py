@@ -1,0 +1,143 @@
+"""List what can be named in a configuration: recipes, data sets and classes, each with a line.
+
+lit_biqa list recipes
+lit_biqa list recipes rali/tiny_agiqa3k
+lit_biqa list readouts
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from textwrap import TextWrapper
+
+from lit_biqa.cli.class_index import classes_of
+from lit_biqa.runs import recipes
+from lit_biqa.types import InputError, nearest
+
+Rows = list[tuple[str, ...]]
+WIDTH = 150  # of a table where the output is no terminal
+
+
+def recipe_lines() -> str:
+    """Each recipe: what it is, needs, takes and gives; overlays without the last three."""
+    wrapped = TextWrapper(99, initial_indent="    ", subsequent_indent="      ")
+    lines = []
+    for recipe in map(recipes.read, recipes.names()):
+        facts = {"needs": recipe.needs, "takes": recipe.takes, "gives": recipe.gives}
+        lines += ["", recipe.name, *wrapped.wrap(f"{recipe.summary}.")]
+        for name, fact in facts.items():
+            lines += wrapped.wrap(f"{name}: {fact}") if fact else ()
+    return "\n".join(lines[1:])
+
+
+def dataset_rows() -> Rows:
+    """Each data set of the catalogue: its images, the scale of its scores, its source."""
+    from lit_biqa.data.catalog import ENTRIES
+
+    head: Rows = [("data set", "title", "images", "scores, worst to best", "from")]
+    return head + [
+        (
+            entry.name,
+            entry.title,
+            str(entry.count or "any"),
+            " to ".join(f"{end:g}" for end in _ends(entry.low, entry.high, entry.lower_is_better)),
+            entry.source,
+        )
+        for entry in ENTRIES
+    ]
+
+
+def _ends(low: float, high: float, lower_is_better: bool) -> tuple[float, float]:
+    return (high, low) if lower_is_better else (low, high)
+
+
+def split_rows() -> Rows:
+    """Each data set's own splits, and those that every data set has."""
+    from lit_biqa.data.catalog import ENTRIES
+
+    rows: Rows = [("data set", "split", "parts")]
+    for entry in ENTRIES:
+        default = {entry.split: " (where none is named)"}
+        for split, parts in entry.parts.items():
+            rows.append((entry.name, split + default.get(split, ""), ", ".join(parts)))
+        if entry.lists:
+            rows.append((entry.name, "qalign", ", ".join(entry.lists)))
+    return [
+        *rows,
+        ("any", "all", "train, val, test: every image"),
+        ("any", "random-<seed>", "train, test: a fifth of the images by a hash of their names"),
+        ("with references", "reference-<seed>", "train, test: a fifth of the references"),
+    ]
+
+
+def class_rows(room: str, root: str) -> Rows:
+    """Each class of a room that a configuration can name, with its first line of help."""
+    head: Rows = [("class_path", "what")]
+    return head + [(f"{each.module}.{each.name}", each.summary) for each in classes_of(room, root)]
+
+
+TABLES: dict[str, Callable[[], Rows]] = {
+    "datasets": dataset_rows,
+    "splits": split_rows,
+    "backbones": lambda: (
+        class_rows("backbones", "ImageTextEncoder")
+        + class_rows("backbones", "VisionLanguageModel")[1:]
+    ),
+    "methods": lambda: class_rows("methods", "Evaluator"),
+    "paradigms": lambda: class_rows("paradigms", "Paradigm"),
+    "readouts": lambda: class_rows("readouts", "Readout"),
+    "rewards": lambda: class_rows("rewards", "Reward"),
+}
+
+
+def header_of(name: str) -> str:
+    """The header of a recipe, and the files that it takes settings from.
+
+    Raises:
+        InputError: if there is no such recipe.
+    """
+    name = name.removeprefix("configs/").removesuffix(".yaml")
+    if name not in recipes.names():
+        raise InputError(f"there is no recipe {name!r}{nearest(name, recipes.names())}")
+    recipe = recipes.read(name)
+    return f"{recipe.header}\n\n{recipe.path}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print a table, or the header of one recipe; the exit status is 2 for bad input."""
+    parser = argparse.ArgumentParser(
+        prog="lit_biqa list",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("kind", choices=["recipes", *TABLES])
+    parser.add_argument("name", nargs="?", help="one recipe, of which the whole header is shown")
+    given = parser.parse_args(arguments)
+    try:
+        if given.kind == "recipes":
+            print(recipe_lines() if given.name is None else header_of(given.name))
+        elif given.name is None:
+            _print(TABLES[given.kind]())
+        else:
+            raise InputError(f"a name is for recipes; `lit_biqa list {given.kind}` lists them all")
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _print(rows: Rows) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    head, *lines = rows
+    grid = Table(*head, box=box.SIMPLE)
+    # Names are what is typed: the other columns share what they leave.
+    grid.columns[0].no_wrap = True
+    for line in lines:
+        grid.add_row(*line)
+    console = Console()
+    (console if console.is_terminal else Console(width=WIDTH)).print(grid)

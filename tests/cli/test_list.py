@@ -1,0 +1,123 @@
+"""Names of recipes, data sets and classes, read without importing what they name."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lit_biqa.cli import list as listing
+from lit_biqa.cli.class_index import classes_of
+from lit_biqa.cli.config_files import merge_files, split_arguments
+from lit_biqa.runs import recipes
+from lit_biqa.types import InputError
+
+NAMES = recipes.names()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_headers_say_what_a_recipe_needs_takes_and_gives(name: str) -> None:
+    recipe = recipes.read(name)
+    assert recipe.summary
+    overlay = name.split("/")[0] in recipes.OVERLAYS
+    assert all((recipe.needs, recipe.takes, recipe.gives)) != overlay
+
+
+def test_a_recipe_is_found_by_name_and_a_file_by_its_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    quick = recipes.folder() / "quickstart.yaml"
+    for name in ("quickstart", "quickstart.yaml", "configs/quickstart.yaml"):
+        assert recipes.find(name) == quick
+    assert recipes.find("rali/score") == recipes.folder() / "rali" / "score.yaml"
+    assert recipes.find(str(quick)) == quick
+    own = tmp_path / "quickstart.yaml"
+    own.write_text("seed_everything: 3\n")
+    assert recipes.find("quickstart.yaml") == Path("quickstart.yaml")
+    files, rest = split_arguments(["fit", "--config", "quickstart.yaml", "--config=trainer/cpu"])
+    assert rest == ["fit"]
+    assert files == [Path("quickstart.yaml"), recipes.folder() / "trainer" / "cpu.yaml"]
+
+
+def test_an_unknown_recipe_is_told_with_the_nearest(tmp_path: Path) -> None:
+    files, _ = split_arguments(["fit", "--config", "rali/tiny_agiqa"])
+    message = r"or recipe rali/tiny_agiqa\. Nearest: rali/tiny_agiqa3k.*lit_biqa list recipes"
+    with pytest.raises(InputError, match=message):
+        merge_files(files, [])
+
+
+def test_settings_of_the_base_stand_below_those_of_the_file(tmp_path: Path) -> None:
+    base, top = tmp_path / "base.yaml", tmp_path / "top.yaml"
+    base.write_text("model: {class_path: A, init_args: {x: 1, y: 2}}\ndata: {train: [a]}\n")
+    top.write_text(f"base: {base}\nmodel: {{init_args: {{y: 3}}}}\ndata: {{val: []}}\n")
+    assert merge_files([top], []) == {
+        "model": {"class_path": "A", "init_args": {"x": 1, "y": 3}},
+        "data": {"train": ["a"], "val": []},
+    }
+    base.write_text(f"base: {top}\n")
+    with pytest.raises(InputError, match="is based on this file"):
+        merge_files([top], [])
+    top.write_text("base: [quickstart]\n")
+    with pytest.raises(InputError, match="base is no name of a recipe"):
+        merge_files([top], [])
+
+
+@pytest.mark.parametrize(
+    ("room", "root"),
+    [
+        ("methods", "lit_biqa.methods.evaluation.Evaluator"),
+        ("paradigms", "lit_biqa.paradigms.base.Paradigm"),
+        ("readouts", "lit_biqa.readouts.base.Readout"),
+        ("rewards", "lit_biqa.rewards.base.Reward"),
+        ("backbones", "lit_biqa.backbones.vision_language.VisionLanguageModel"),
+    ],
+)
+def test_listed_classes_are_those_that_python_finds(room: str, root: str) -> None:
+    module, _, name = root.rpartition(".")
+    base = getattr(importlib.import_module(module), name)
+    listed = classes_of(room, name)
+    assert listed
+    for line in listed:
+        made = getattr(importlib.import_module(line.module), line.name)
+        assert issubclass(made, base)
+        assert (inspect.getdoc(made) or "").startswith(line.summary)
+    concrete = {
+        each.__name__
+        for each in _below(base)
+        if each.__module__.startswith(f"lit_biqa.{room}") and not inspect.isabstract(each)
+    }
+    assert {line.name for line in listed} == {n for n in concrete if not n.startswith("_")}
+
+
+def _below(base: type) -> set[type]:
+    below: set[type] = set(base.__subclasses__())
+    return below | {each for one in below for each in _below(one)}
+
+
+@pytest.mark.parametrize("kind", ["recipes", *listing.TABLES])
+def test_every_kind_is_printed(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert listing.main([kind]) == 0
+    assert len(capsys.readouterr().out.splitlines()) > 5
+
+
+def test_one_recipe_and_wrong_names(capsys: pytest.CaptureFixture[str]) -> None:
+    assert listing.main(["recipes", "rali/score"]) == 0
+    assert "scorer.safetensors" in capsys.readouterr().out
+    assert listing.main(["recipes", "rali/scor"]) == 2
+    assert "Did you mean rali/score" in capsys.readouterr().err
+    assert listing.main(["readouts", "Rated"]) == 2
+
+
+def test_a_list_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, json; from lit_biqa.cli import list as l; l.main(['methods']);"
+        "print(json.dumps(sorted({'torch', 'lightning', 'transformers'} & set(sys.modules))))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout.splitlines()[-1]) == []
