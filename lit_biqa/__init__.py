@@ -45,7 +45,7 @@ def fit(
     run: str | Path | None = None,
     settings: Mapping[str, object] | None = None,
 ) -> Run:
-    """Train, ship and test, as ``lit_biqa fit`` does: ``fit("configs/quickstart.yaml")``.
+    """Train, ship and test, as ``lit_biqa fit`` does: ``fit("quickstart")``.
 
     Args:
         recipe: configuration file, or several, of which the later ones win.

@@ -9,7 +9,6 @@ import time
 from collections.abc import Sequence
 
 SUBCOMMANDS = {
-    "score": ("lit_biqa.cli.score", "score photographs, one, two or whole folders"),
     "fit": "train a method, ship its scorer and test it",
     "validate": "correlate predictions with MOS on the validation sets",
     "test": "correlate predictions with MOS on the test sets: one table, two CSV files",

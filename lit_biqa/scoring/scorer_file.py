@@ -40,7 +40,7 @@ def newest_scorer(runs: Path) -> Path:
     files = [file for file in runs.glob(f"*/{SCORER}") if file.is_file()]
     if not files:
         raise InputError(
-            f"no {SCORER} in {runs}/*/: train a scorer with `lit_biqa fit --config "
-            f"configs/quickstart.yaml`, or name one with --scorer FILE or RUN."
+            f"no {SCORER} in {runs}/*/: train a scorer with `lit_biqa fit "
+            f"--config quickstart`, or name one with --scorer FILE or RUN."
         )
     return max(files, key=lambda file: (file.stat().st_mtime, file))

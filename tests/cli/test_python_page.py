@@ -20,7 +20,6 @@ def test_the_code_of_the_page_runs(
     assert len(blocks) == 5
     monkeypatch.chdir(tmp_path)
     # What the page takes for granted: the recipes, and two pictures.
-    (tmp_path / "configs").symlink_to(ROOT / "configs")
     for name in ("one.jpg", "two.png"):
         Image.effect_noise((160, 140), 60).convert("RGB").save(tmp_path / name)
     names: dict[str, Any] = {}
