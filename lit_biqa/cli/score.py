@@ -94,10 +94,10 @@ def _score(given: argparse.Namespace) -> int:
     scored = [rating for rating in ratings if rating.scored]
     print(f"{len(scored)} scored, {len(ratings) - len(scored)} not scored")
     if len(scored) == len(ratings) == 2:
-        from lit_biqa.scoring.comparison import compare, tested_errors
+        from lit_biqa.scoring.comparison import compare, errors_in_test
 
         one, other = scored
-        print(as_utf8(compare(one, other, tested_errors(file.parent))))
+        print(as_utf8(compare(one, other, errors_in_test(file.parent))))
     sys.stdout.flush()
     return 0 if scored else 2
 

@@ -94,7 +94,7 @@ def _opened(path: str | Path, max_pixels: int) -> Iterator[Image.Image]:
         if image.width * image.height > max_pixels:
             raise ValueError(
                 f"{image.width:,} x {image.height:,} pixels are more than the {max_pixels:,} "
-                f"allowed; scale it down, or raise data.images.max_pixels"
+                f"allowed; scale it down (in a run data.images.max_pixels raises the limit)"
             )
         yield image
 

@@ -11,7 +11,7 @@ from lit_biqa.scoring.rating import Rating
 from lit_biqa.types import InputError
 
 
-def tested_errors(run: Path) -> dict[str, float]:
+def errors_in_test(run: Path) -> dict[str, float]:
     """Root mean square error, in MOS units, on each data set that a run was tested on.
 
     Of several splits or weights the largest counts.
