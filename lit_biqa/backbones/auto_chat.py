@@ -76,7 +76,7 @@ class AutoChat(TemplatedModel):
         if len(shapes) > 1 or len(next(iter(shapes))) != 4 or len(counts) > 1 or 0 in counts:
             raise self._misfit("an image does not become one tensor and as many tokens as another")
         (self.positions_per_image,) = counts
-        row = self.row(ask(f"{IMAGE}How good is it?", made[0]["pixel_values"][0]))
+        row = self.encode_chat(ask(f"{IMAGE}How good is it?", made[0]["pixel_values"][0]))
         if row.ids.tolist() != made[0]["input_ids"][0].tolist():
             raise self._misfit("its image tokens are not one stretch of one token")
 

@@ -85,7 +85,7 @@ class MplugOwl2(VisionLanguageModel):
         """Text of tokens that the assistant said."""
         return self.processor.decode(ids, skip_special_tokens=True).strip()
 
-    def row(self, chat: Chat) -> Row:
+    def encode_chat(self, chat: Chat) -> Row:
         """A chat in the official conversation, up to ``ASSISTANT:``."""
         messages = [{"role": m.role, "content": m.text} for m in chat.messages]
         prompt = self.processor.apply_chat_template(messages, add_generation_prompt=True)

@@ -44,7 +44,7 @@ class TemplatedModel(VisionLanguageModel):
         said: str = self.tokenizer.decode(list(ids), skip_special_tokens=True)
         return said
 
-    def row(self, chat: Chat) -> Row:
+    def encode_chat(self, chat: Chat) -> Row:
         """A chat by the checkpoint's template, its image as wide as it is shown.
 
         Raises:

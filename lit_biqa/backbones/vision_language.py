@@ -96,7 +96,7 @@ class VisionLanguageModel(Sharded, ABC):
         """Tokens of what the assistant says from its start, without an end token."""
 
     @abstractmethod
-    def row(self, chat: Chat) -> Row:
+    def encode_chat(self, chat: Chat) -> Row:
         """A chat up to where the assistant speaks; its opening is not in it."""
 
     @abstractmethod
@@ -228,7 +228,7 @@ class VisionLanguageModel(Sharded, ABC):
         """
         rows, labels = [], []
         for index, chat in enumerate(chats):
-            row = self.row(chat)
+            row = self.encode_chat(chat)
             given = self.tokenize(chat.opening) if chat.opening else []
             said = [] if answers is None else [*self.answer(chat, answers[index]), self.end[0]]
             rows.append(extended(row, given + said))

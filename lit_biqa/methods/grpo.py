@@ -171,7 +171,7 @@ class GRPO(ChatMethod):
                 "second pass sees no image; train the language part"
             )
         if self.paradigm.second:
-            asked = len(self.backbone.row(self.paradigm.second_prompt("")).ids)
+            asked = len(self.backbone.encode_chat(self.paradigm.second_prompt("")).ids)
             self.backbone.check_length(asked + self.sampling.budget, self.sampling.budget)
         self._choose(self.data.samples)
         self.data.repeats = self.iterations

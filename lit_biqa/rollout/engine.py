@@ -128,7 +128,7 @@ def generate(
 
 def _length(model: VisionLanguageModel, chat: Chat) -> int:
     opening = model.tokenize(chat.opening) if chat.opening else []
-    return len(model.row(chat).ids) + len(opening)
+    return len(model.encode_chat(chat).ids) + len(opening)
 
 
 def _portions(order: Sequence[int], size: int) -> Iterator[Sequence[int]]:

@@ -206,7 +206,7 @@ def test_what_exceeds_the_context_is_refused_with_the_numbers(family: Any) -> No
     model = family(layers=2, vocabulary=401, context=50)
     model.prepare()
     chat = ask("good " * 20)
-    length = len(model.row(chat).ids)
+    length = len(model.encode_chat(chat).ids)
     with pytest.raises(InputError) as caught:
         model.encode([chat], ["bad " * 30])
     total = length + len(model.tokenize("bad " * 30)) + 1

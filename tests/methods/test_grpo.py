@@ -164,7 +164,7 @@ def restated(made: GRPO) -> Tensor:
 
 
 def of_completion(made: GRPO, chat: Any, said: Completion, credit: Tensor) -> Tensor:
-    before = made.backbone.row(chat)
+    before = made.backbone.encode_chat(chat)
     row = extended(before, said.ids)
     whole = Inputs(
         row.ids[None],
