@@ -11,7 +11,8 @@ from PIL import Image
 from torch import Tensor
 
 from lit_biqa.methods.base import Method
-from lit_biqa.types import Batch
+from lit_biqa.methods.evaluation import image_predictions
+from lit_biqa.types import Batch, Prediction
 
 
 def brightness(image: Image.Image, _: random.Random | torch.Generator | None = None) -> Tensor:
@@ -45,6 +46,9 @@ class Dummy(Method):
     def score(self, batch: Batch) -> Tensor:
         scores: Tensor = self.layer(batch["pixels"]).mean(1)
         return scores
+
+    def predict(self, batch: Batch) -> list[Prediction]:
+        return image_predictions(batch, self.score(batch))
 
     def compute_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         return (self.score(batch) - batch["mos"]).square().mean(), {}

@@ -131,11 +131,6 @@ class ChatMethod(Method):
         """
         raise InputError(f"{type(self).__name__} asks for no text about an image")
 
-    def score(self, batch: Batch) -> Tensor:
-        """Scores ``[B]`` of the first readout."""
-        verdicts = next(iter(self.readouts[0].read(self.backbone, batch).values()))
-        return torch.tensor([verdict.score for verdict in verdicts])
-
     def validation_step(  # type: ignore[override]
         self, batch: Batch, batch_idx: int
     ) -> list[Prediction]:

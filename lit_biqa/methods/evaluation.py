@@ -12,7 +12,7 @@ from lit_biqa.types import Batch, Prediction
 
 
 class Evaluator(LightningModule, ABC):
-    """Scores batches; every evaluation step returns one row for each image.
+    """Predicts the MOS of images; every evaluation step returns the rows of its batch.
 
     Attributes:
         trained_steps: optimizer steps behind the weights that were loaded.
@@ -21,8 +21,8 @@ class Evaluator(LightningModule, ABC):
     trained_steps: int = 0
 
     @abstractmethod
-    def score(self, batch: Batch) -> Tensor:
-        """Predicted MOS ``[B]`` on [1, 5]."""
+    def predict(self, batch: Batch) -> list[Prediction]:
+        """Rows of a batch: at least one for each image, also for one without a score."""
 
     def verdict(self) -> str:
         """Why a fit has learned nothing; empty where it has learned something."""
@@ -45,18 +45,23 @@ class Evaluator(LightningModule, ABC):
         """A row for each image."""
         return self.predict(batch)
 
-    def predict(self, batch: Batch) -> list[Prediction]:
-        """Score a batch; an image that could not be read keeps its status and gets no score."""
-        scores = self.score(batch).float().tolist()
-        return [
-            Prediction(
-                dataset=batch["dataset"][row],
-                split=batch["split"][row],
-                index=int(batch["index"][row]),
-                name=batch["name"][row],
-                mos=float(batch["mos"][row]),
-                score=score if batch["status"][row] == "ok" else math.nan,
-                status=batch["status"][row],
-            )
-            for row, score in enumerate(scores)
-        ]
+
+def image_predictions(batch: Batch, scores: Tensor) -> list[Prediction]:
+    """One row for each image; an image that could not be read keeps its status and has no score.
+
+    Args:
+        batch: of B images.
+        scores: ``[B]`` on [1, 5].
+    """
+    return [
+        Prediction(
+            dataset=batch["dataset"][row],
+            split=batch["split"][row],
+            index=int(batch["index"][row]),
+            name=batch["name"][row],
+            mos=float(batch["mos"][row]),
+            score=score if batch["status"][row] == "ok" else math.nan,
+            status=batch["status"][row],
+        )
+        for row, score in enumerate(scores.float().tolist())
+    ]

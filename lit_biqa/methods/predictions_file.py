@@ -8,9 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from lit_biqa.data.datamodule import BIQADataModule
 from lit_biqa.data.names import Key, Mention, join
 from lit_biqa.data.readers.tables import csv_rows
@@ -118,11 +115,6 @@ class Predictions(Evaluator):
     def _scored(self, batch: Batch, row: int, condition: str) -> Scored:
         mention = self._mentions.get((batch["dataset"][row], int(batch["index"][row])))
         return self.records[mention][condition] if mention else ABSENT
-
-    def score(self, batch: Batch) -> Tensor:
-        """Scores ``[B]`` of the first condition, ``nan`` where there is none."""
-        first = next(iter(self.columns))
-        return torch.tensor([self._scored(batch, i, first)[0] for i in range(len(batch["name"]))])
 
     def predict(self, batch: Batch) -> list[Prediction]:
         """A row for each image and condition; one without a score says why."""

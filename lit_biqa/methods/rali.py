@@ -17,13 +17,14 @@ from lit_biqa.backbones.base import ImageTextEncoder
 from lit_biqa.data.datamodule import BIQADataModule
 from lit_biqa.distributed import all_gather
 from lit_biqa.methods.base import Decay, Method
+from lit_biqa.methods.evaluation import image_predictions
 from lit_biqa.methods.finite import OnNonfinite
 from lit_biqa.methods.gallery import Gallery
 from lit_biqa.objectives.alignment import contrastive_loss
 from lit_biqa.scoring.head_settings import HeadSettings
 from lit_biqa.scoring.prototypes import PrototypeHead
 from lit_biqa.scoring.scorer import load_scorer, write_scorer
-from lit_biqa.types import Batch, InputError, Sample
+from lit_biqa.types import Batch, InputError, Prediction, Sample
 
 log = logging.getLogger(__name__)
 
@@ -153,8 +154,8 @@ class RALI(Method):
         pixels: Tensor = batch["pixels"]
         return pixels if self.cached else self.encoder.encode_images(pixels)
 
-    def score(self, batch: Batch) -> Tensor:
-        """Scores ``[B]``.
+    def predict(self, batch: Batch) -> list[Prediction]:
+        """One row for each image.
 
         Raises:
             InputError: if the head was never fitted.
@@ -163,8 +164,7 @@ class RALI(Method):
             raise InputError("the head is not fitted: name a trained run with --ckpt_path.")
         embeddings = self.embed(batch)
         self.gallery.keep(batch, embeddings)
-        scores: Tensor = self.head(embeddings)
-        return scores
+        return image_predictions(batch, self.head(embeddings))
 
     def fit_head(self) -> dict[str, float]:
         """Embed the training images and fit the head to them, on every rank alike."""

@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lit_biqa.methods.evaluation import Evaluator
+from lit_biqa.methods.evaluation import Evaluator, image_predictions
 from lit_biqa.scoring.scorer import load_scorer
-from lit_biqa.types import Batch
+from lit_biqa.types import Batch, Prediction
 
 
 class PortableScorer(Evaluator):
@@ -33,6 +33,6 @@ class PortableScorer(Evaluator):
         return self.scorer.transform(image)
 
     @torch.inference_mode()
-    def score(self, batch: Batch) -> Tensor:
-        """Scores ``[B]``."""
-        return self.scorer.score_pixels(batch["pixels"])
+    def predict(self, batch: Batch) -> list[Prediction]:
+        """One row for each image."""
+        return image_predictions(batch, self.scorer.score_pixels(batch["pixels"]))
