@@ -81,11 +81,8 @@ def main(args: Sequence[str] | None = None) -> int:
     if given[0] in COMMANDS:
         return run_command(*given)
     if given[0] not in SUBCOMMANDS:
-        names = [*SUBCOMMANDS, *COMMANDS]
-        near = difflib.get_close_matches(given[0], names, 1) or names
-        print(f"error: no subcommand {given[0]!r}; there is {', '.join(near)}.", file=sys.stderr)
+        print(f"error: {unknown(given[0])}", file=sys.stderr)
         return 2
-
     return run_command("", *given)
 
 
@@ -98,6 +95,14 @@ def help_text() -> str:
         for table in (SUBCOMMANDS, commands)
     )
     return HELP.format(**dict(zip(("subcommands", "commands"), tables, strict=True)))
+
+
+def unknown(name: str) -> str:
+    """The nearest subcommands of a name that is none, and all of them."""
+    names = [*SUBCOMMANDS, *COMMANDS]
+    near = ", ".join(difflib.get_close_matches(name, names, 2))
+    hint = f" Nearest: {near}." if near else ""
+    return f"there is no subcommand {name!r}.{hint} All: {', '.join(names)}."
 
 
 def run_command(name: str, *arguments: str) -> int:

@@ -20,7 +20,7 @@ import torch
 import yaml
 from PIL import Image
 
-from lit_biqa.__main__ import SUBCOMMANDS, main
+from lit_biqa.__main__ import SUBCOMMANDS, main, unknown
 from lit_biqa.cli.main import CLI
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -98,7 +98,7 @@ def printed(command: str, capsys: pytest.CaptureFixture[str]) -> Any:
     return yaml.safe_load(capsys.readouterr().out)
 
 
-HELP, WRONG = "usage: lit_biqa", "error: no subcommand 'fitt'; there is fit.\n"
+HELP, WRONG = "usage: lit_biqa", f"error: {unknown('fitt')}\n"
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,7 @@ def merge_files(files: Sequence[Path], arguments: Sequence[str]) -> Settings:
     settings: Settings = {}
     for file in files:
         settings = merge(settings, read(file))
+        refuse_beside_init_args(settings, file)
     for argument in arguments:
         refuse_renamed_argument(argument)
         key, _, value = argument.removeprefix("--").partition("=")
@@ -119,6 +120,28 @@ def merge_files(files: Sequence[Path], arguments: Sequence[str]) -> Settings:
             check_module(value, key)
         forget_other_class(settings, key, value if "=" in argument else None)
     return settings
+
+
+def refuse_beside_init_args(settings: Settings, file: Path, name: str = "") -> None:
+    """Refuse settings of a class that stand beside ``class_path`` and not in ``init_args``.
+
+    Args:
+        settings: merged so far.
+        file: the last that was merged.
+        name: of ``settings`` themselves, dotted.
+
+    Raises:
+        InputError: naming the setting and where it belongs.
+    """
+    beside = settings.keys() - {"class_path", "init_args", "dict_kwargs"}
+    if "class_path" in settings and beside:
+        key = min(beside)
+        raise InputError(
+            f"{file}: {name}.{key} stands beside class_path: write it as {name}.init_args.{key}"
+        )
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            refuse_beside_init_args(value, file, f"{name}.{key}" if name else str(key))
 
 
 def read(file: Path, upon: tuple[Path, ...] = ()) -> Settings:

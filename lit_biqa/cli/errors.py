@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import errno
 import importlib
-import inspect
 import os
 import re
 import sys
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
+from lit_biqa.cli.setting_values import dataclasses_in, parameters_of
 from lit_biqa.compat.jsonargparse import classes_in, one_line
 from lit_biqa.runs import stops
 from lit_biqa.runs.folder import is_first_process
@@ -107,7 +108,8 @@ def explain_setting(text: str, names: Collection[str], files: Sequence[Path]) ->
         names: every setting and class that there is.
         files: configuration files among which the setting may stand.
     """
-    known = {*names, *_settings_of(classes_in(text))}
+    classes = classes_in(text)
+    known = {*names, *classes, *_settings_of(classes)}
     message = one_line(text)
     words = ["".join(found) for found in _QUOTED.findall(message)]
     strange = [word for word in words if word not in known]
@@ -129,10 +131,14 @@ def explain_setting(text: str, names: Collection[str], files: Sequence[Path]) ->
     return message
 
 
-def _settings_of(class_paths: list[str]) -> list[str]:
-    settings: list[str] = []
+def _settings_of(class_paths: list[str]) -> Iterator[str]:
+    """Arguments of classes and fields of those that are dataclasses: ``head``, ``head.pca``."""
     for path in class_paths:
         module, _, name = path.rpartition(".")
-        with suppress(ImportError, AttributeError):
-            settings += inspect.signature(getattr(importlib.import_module(module), name)).parameters
-    return settings
+        with suppress(ImportError, AttributeError, ValueError):
+            for argument, (hint, _) in parameters_of(
+                getattr(importlib.import_module(module), name)
+            ):
+                yield argument
+                for kind in dataclasses_in(hint):
+                    yield from (f"{argument}.{field.name}" for field in dataclasses.fields(kind))

@@ -78,7 +78,7 @@ def check_ranges(settings: Namespace) -> None:
 
 
 def _check_arguments(given: Namespace, kind: type, key: str) -> None:
-    known = dict(_parameters(kind))
+    known = dict(parameters_of(kind))
     for name, value in vars(given).items():
         hint, default = known.get(name, (Any, None))
         if value is None and default is not None and not _admits_none(hint):
@@ -104,12 +104,17 @@ def _check_nested(value: object, hint: object, key: str) -> None:
         if isinstance(arguments, Namespace):
             _check_arguments(arguments, imported(value["class_path"], key), key)
     elif isinstance(value, Namespace):
-        for kind in (hint, *get_args(hint)):
-            if isinstance(kind, type) and dataclasses.is_dataclass(kind):
-                _check_arguments(value, kind, key)
+        for kind in dataclasses_in(hint):
+            _check_arguments(value, kind, key)
 
 
-def _parameters(kind: type) -> Iterator[tuple[str, tuple[object, object]]]:
+def dataclasses_in(hint: object) -> list[type]:
+    """The dataclasses of a type hint: ``[Tuning]`` of ``Tuning | None``."""
+    kinds = (hint, *get_args(hint))
+    return [kind for kind in kinds if isinstance(kind, type) and dataclasses.is_dataclass(kind)]
+
+
+def parameters_of(kind: type) -> Iterator[tuple[str, tuple[object, object]]]:
     """Type and default of what a class and those it is derived from are made of, nearest last."""
     for base in reversed(kind.__mro__):
         if "__init__" not in vars(base) or base is object:

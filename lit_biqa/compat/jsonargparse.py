@@ -39,6 +39,8 @@ _PLAINER = {
     r"(expected \w+) there is no class '([^']*)'": r"\1. Got value: \2",
     r"Expected a typing\.Literal\[([^]]*)\]": r"expected one of \1",
     r"Type typing\.Callable\[.*?\] expects a function or a callable class: ": "",
+    r"Group '(\w+)' does not accept option '(\w+)'": r"Option '\1.\2' is not accepted",
+    r"(is not accepted)\. Got value: Namespace\(.*\)": r"\1",
     r"(\S+): Unable to load config '([^']*)'(?: \1: Unable to load config \"[^\"]*\")?": (
         r"\1: '\2' is no settings of it: give some, or leave it out"
     ),
@@ -61,4 +63,4 @@ def one_line(complaint: str) -> str:
 
 def classes_in(complaint: str) -> list[str]:
     """Paths of the classes that it names."""
-    return re.findall(r"class_path '([\w.]+)'", complaint)
+    return re.findall(r"class_path[ =]'([\w.]+)'", complaint)
