@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from multiprocessing import Pool
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,13 @@ def test_workers_end_by_their_parent_alone() -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=100)
     # By a signal of another process it would have ended with its negative number.
     assert done.stdout == "0\n", done.stderr
+
+
+def test_signals_end_the_workers_of_a_pool_at_once() -> None:
+    with stops.heard(), Pool(1, stops.end_by_signals) as pool:
+        assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+        handlers = pool.map(signal.getsignal, [signal.SIGTERM, signal.SIGUSR1])
+    assert handlers == [signal.SIG_DFL, signal.SIG_DFL]
 
 
 def test_a_job_goes_back_into_the_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ from lit_biqa.data.readers import (
     synthetic,
     tid2013,
 )
+from lit_biqa.data.readers.csv_file import ON_MOS, Scale
 from lit_biqa.data.readers.entry import Entry, Label, digest
 from lit_biqa.data.splits import PARTS, Split, choose
 from lit_biqa.types import InputError, Sample
@@ -63,16 +64,21 @@ def find(name: str) -> Entry:
     raise InputError(f"no data set is called {name!r}.{meant} There are {', '.join(NAMES)}.")
 
 
-def entry_of(name: str, root: Path) -> tuple[Entry, Path]:
+def entry_of(name: str, root: Path, scale: Scale = ON_MOS) -> tuple[Entry, Path]:
     """The entry of a data set and the folder to look under.
 
     That is ``root``, or, for the path of a CSV of one's own, the folder that the CSV lies in.
+
+    Args:
+        name: of the catalogue, or the path of a CSV.
+        root: folder under which the data sets lie.
+        scale: worst and best score in a CSV.
 
     Raises:
         InputError: if there is no such data set or CSV.
     """
     if name.endswith(".csv"):
-        return csv_file.entry(Path(name)), Path(name).parent
+        return csv_file.entry(Path(name), scale), Path(name).parent
     return find(name), root
 
 
@@ -82,6 +88,7 @@ def load_split(
     root: str | Path,
     missing: Missing = "error",
     wanted: Labels = "whole",
+    scale: Scale = ON_MOS,
 ) -> Split:
     """Samples of one part of a split.
 
@@ -94,12 +101,13 @@ def load_split(
             kept with the path at which they would lie, for runs that open no image.
         wanted: ``partial`` takes label files too from which rows are missing, or whose scores
             are not those of the authors, and tells what is.
+        scale: worst and best score in a CSV of one's own.
 
     Raises:
         InputError: if the spec, the label file or the images on disk are not as they should be.
     """
     name, split, part = parse(spec, part)
-    entry, root = entry_of(name, Path(root))
+    entry, root = entry_of(name, Path(root), scale)
     split, folder = split or entry.split, entry.folder(root)
     labels = entry.labels(folder, partial=wanted == "partial")
     if wanted == "partial" and (faults := entry.faults(labels)):

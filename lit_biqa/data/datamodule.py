@@ -23,13 +23,13 @@ from lit_biqa.data.dataset import (
 )
 from lit_biqa.data.embeddings import EmbeddingReader, Embeddings, read_embeddings
 from lit_biqa.data.loader import BatchLoader, ResumingSampler
-from lit_biqa.data.parts import hold_out, is_dataset, to_predict, warn_of_overlap
+from lit_biqa.data.parts import hold_out, is_dataset, limited, to_predict, warn_of_overlap
 from lit_biqa.data.settings import ImageSettings, LoaderSettings, SetSettings, TextSettings
 from lit_biqa.data.sources import Sources
 from lit_biqa.data.texts import attach_to_parts, cleaned
 from lit_biqa.distributed import GlobalBatchSampler
 from lit_biqa.io.files import find
-from lit_biqa.types import Batch, InputError, Sample
+from lit_biqa.types import Batch, InputError, Sample, check_range
 
 Part = Literal["train", "val", "test"]
 
@@ -55,6 +55,9 @@ class BIQADataModule(LightningDataModule):
         texts: texts about the images. Images that are trained on should have some.
         images: images that are absent, broken or too large, or embeddings in place of images.
         loader: batches, workers and the seed.
+        limit: images that are taken of each data set, at random by the loader's seed, to try a
+            recipe in a minute; ``None`` takes all. Results name such a split ``SPLIT-limit-N``,
+            with a digest of its own.
 
     Raises:
         InputError: for numbers out of range.
@@ -71,8 +74,11 @@ class BIQADataModule(LightningDataModule):
         texts: TextSettings = TextSettings(),
         images: ImageSettings = ImageSettings(),
         loader: LoaderSettings = LoaderSettings(),
+        limit: int | None = None,
     ) -> None:
         super().__init__()
+        check_range("data.limit", limit, 1)
+        self.limit = limit
         self.root = Path(root)
         self.sources = Sources(self.root, sets, images.missing)
         self.val_share = 0.0 if isinstance(val, list) else val
@@ -156,6 +162,8 @@ class BIQADataModule(LightningDataModule):
 
     def _load(self, spec: str, part: Part) -> list[Sample]:
         samples = self.sources.load(spec, part, self.opens_images)
+        if self.limit is not None:
+            samples = limited(samples, self.limit, self.loader.seed)
         if isinstance(self._evaluate, EmbeddingReader):
             return self._evaluate.held(samples, self.images.missing == "skip")
         return samples
@@ -170,7 +178,10 @@ class BIQADataModule(LightningDataModule):
             raise InputError("nothing to predict: name folders or image files in data.predict")
         named = [spec for spec in self.predict if is_dataset(spec)]
         others = [item for item in self.predict if not is_dataset(item)]
-        return [*to_predict(others), *(s for spec in named for s in self._load(spec, "test"))]
+        files = to_predict(others)
+        if self.limit is not None:
+            files = limited(files, self.limit, self.loader.seed)
+        return [*files, *(s for spec in named for s in self._load(spec, "test"))]
 
     def transfer_batch_to_device(
         self, batch: Batch, device: torch.device, dataloader_idx: int

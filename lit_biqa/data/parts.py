@@ -7,10 +7,12 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from lit_biqa.data.catalog import CONVERSATIONS, NAMES
 from lit_biqa.data.images import SUFFIXES, has_image_suffix, list_files, list_images
+from lit_biqa.data.readers.entry import digest
 from lit_biqa.io.files import as_utf8
 from lit_biqa.types import InputError, Sample
 
@@ -55,6 +57,37 @@ def hold_out(
         held.update((dataset, group) for group in groups[:count])
     kept = [s for s in samples if (s.dataset, _group(s)) not in held]
     return kept, [s for s in samples if (s.dataset, _group(s)) in held]
+
+
+def limited(samples: Sequence[Sample], count: int, seed: int) -> list[Sample]:
+    """At most ``count`` of the samples of one data set, drawn by a hash of their names.
+
+    Which are drawn follows from names and seed alone, whatever the number of processes.
+
+    Example: of 596 images of the split ``random-0@3d48a191`` with a count of 50, 50 are left, and
+    their split is ``random-0-limit-50`` with the digest of these 50.
+
+    Args:
+        samples: of one part of a data set.
+        count: most that are left.
+        seed: another draws others.
+
+    Returns:
+        The drawn samples in their order; all of them, unchanged, where there are no more.
+    """
+    if len(samples) <= count:
+        return list(samples)
+
+    def draw(sample: Sample) -> bytes:
+        return hashlib.sha256(f"{seed}/{sample.index}/{sample.name}".encode()).digest()
+
+    drawn = {sample.index for sample in sorted(samples, key=draw)[:count]}
+    left = [sample for sample in samples if sample.index in drawn]
+    split, named, _ = left[0].split.partition("@")
+    if not named:  # files to predict, which form no split
+        return left
+    mark = digest((sample.name, sample.mos) for sample in left)
+    return [replace(sample, split=f"{split}-limit-{count}@{mark}") for sample in left]
 
 
 def warn_of_overlap(train: Sequence[Sample], test: Sequence[Sample]) -> None:

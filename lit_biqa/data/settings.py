@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -9,9 +10,10 @@ from typing import Literal
 from lit_biqa import limits
 from lit_biqa.data.catalog import Labels
 from lit_biqa.data.feedbacks import ConversationSettings
+from lit_biqa.data.readers.csv_file import ON_MOS, Scale
 from lit_biqa.data.synthetic import SyntheticSettings
 from lit_biqa.data.texts import DEFAULT_FIELDS
-from lit_biqa.types import check_range
+from lit_biqa.types import InputError, check_range
 
 
 @dataclass(frozen=True)
@@ -21,13 +23,24 @@ class SetSettings:
     Attributes:
         labels: ``whole`` refuses a label file of the catalogue that has lost rows or whose scores
             differ from its authors'; ``partial`` goes on with what is there, and tells.
+        scale: worst and best score in CSV files of one's own, which are mapped onto [1, 5]:
+            ``[0, 100]``, or ``[100, 0]`` where a higher number is worse.
         synthetic: content of the data set ``synthetic``.
         conversations: content of the data set ``conversations``; ``None`` where none is named.
     """
 
     labels: Labels = "whole"
+    scale: Scale = ON_MOS
     synthetic: SyntheticSettings = field(default_factory=SyntheticSettings)
     conversations: ConversationSettings | None = None
+
+    def __post_init__(self) -> None:
+        worst, best = self.scale
+        if not (math.isfinite(worst) and math.isfinite(best) and worst != best):
+            raise InputError(
+                f"data.sets.scale is [{worst:g}, {best:g}]: give the worst and the best score, two "
+                "different numbers"
+            )
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ class Sources:
         names = [parse(spec, "train")[0] for spec in specs]
         for name in names:
             if name != CONVERSATIONS:
-                entry_of(name, self.root)
+                entry_of(name, self.root, self.sets.scale)
         if "synthetic" in names:
             embedded.generate(self.root, self.sets.synthetic)
 
@@ -72,7 +72,8 @@ class Sources:
                 )
             return self._conversations.load(part, missing)
         made = embedded.folder(self.root, self.sets.synthetic) if name == "synthetic" else None
-        return load_split(spec, part, made or self.root, missing, self.sets.labels)
+        sets = self.sets
+        return load_split(spec, part, made or self.root, missing, sets.labels, sets.scale)
 
     @cached_property
     def _conversations(self) -> ConversationSet:

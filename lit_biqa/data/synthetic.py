@@ -31,6 +31,7 @@ from lit_biqa.data.synthetic_texts import PRISTINE, reasonings
 from lit_biqa.io.digests import digest_of_file
 from lit_biqa.io.files import draft
 from lit_biqa.progress import track
+from lit_biqa.runs import stops
 from lit_biqa.types import InputError, Sample
 
 COLUMNS = ("name", "mos", "std", "reference", "text")
@@ -192,7 +193,7 @@ def _write(made: Path, settings: SyntheticSettings) -> None:
         table = csv.writer(file)
         table.writerow(COLUMNS)
         # What is made does not depend on how many make it.
-        with Pool(min(os.cpu_count() or 1, count)) as pool:
+        with Pool(min(os.cpu_count() or 1, count), stops.end_by_signals) as pool:
             rows_of = pool.imap(make, range(count))
             for rows in track(rows_of, "Making synthetic images", count, unit="sources"):
                 table.writerows(rows)

@@ -139,6 +139,17 @@ def outlive_signals(_: int = 0) -> None:
         threading.Thread(target=_wait_for_parent, daemon=True).start()
 
 
+def end_by_signals() -> None:
+    """In a worker of a pool: signals end it, whatever its parent does on them.
+
+    A handler written in Python that is inherited may wait forever: it runs between two steps of
+    Python, and a worker that waits for work makes none. ``Pool.terminate`` then waits for it.
+    """
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+
+
 def _wait_for_parent() -> None:
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
         pass

@@ -407,3 +407,27 @@ def test_a_wrong_name_is_said_before_anything_is_made(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="koniq10k"):
         data.prepare_data()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_limit_draws_the_same_images_of_each_set_and_names_the_split(tmp_path: Path) -> None:
+    for name, count in (("one", 9), ("two", 3)):
+        rows = [f"{name}{i}.png,{1 + i / 4}" for i in range(count)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["image,mos", *rows]))
+        for i in range(count):
+            Image.new("L", (8, 8), 20 * i).save(tmp_path / f"{name}{i}.png")
+    named = [str(tmp_path / "one.csv"), str(tmp_path / "two.csv")]
+
+    def drawn(seed: int) -> list[tuple[str, str, str]]:
+        data = BIQADataModule(
+            root=str(tmp_path), test=named, limit=4, loader=LoaderSettings(seed=seed)
+        )
+        data.setup("test")
+        return [(sample.dataset, sample.split, sample.name) for sample in data.samples["test"]]
+
+    first = drawn(0)
+    assert [dataset for dataset, _, _ in first] == ["one"] * 4 + ["two"] * 3
+    assert first == drawn(0) != drawn(1)
+    splits = {dataset: split for dataset, split, _ in first}
+    assert splits["one"].startswith("all-limit-4@")
+    assert splits["two"].startswith("all@")
+    assert splits["one"] != drawn(1)[0][1]

@@ -9,6 +9,7 @@ import pytest
 from archives import write
 
 from lit_biqa.data.readers import csv_file
+from lit_biqa.data.settings import SetSettings
 from lit_biqa.types import InputError
 
 
@@ -40,7 +41,10 @@ def test_own_csv_merges_rows_and_keeps_order(tmp_path: Path) -> None:
         ('image,mos,text\na.png,3,"good\nb.png,3,"nice"\n', r"line 2: no CSV row"),
         ('image,mos,text\na.png,3,"good\nb.png,3,bad\n', r"line 2: no CSV row"),
         ('image,mos\n"a.png,3\nb.png",3\n', r"line 2: image goes on over 2 lines"),
-        ("image,mos\na.png,73\n", r"line 2: mos is 73, not on \[1, 5\]\. Rescale"),
+        (
+            "image,mos\na.png,73\n",
+            r"line 2: mos is 73, not on the scale .*data\.sets\.scale",
+        ),
         ("image,mos\na.png,3\na.png,4\n", r"line 3: a\.png has another mos .*line 2"),
         ("image,mos,std\na.png,3,-1\n", r"line 2: std is '-1', .*not below 0"),
     ],
@@ -70,3 +74,24 @@ def test_degradations_in_the_place_of_a_mos(tmp_path: Path) -> None:
     file.write_text("image,degradation\na.png,blur\n")
     with pytest.raises(InputError, match="severity"):
         made.labels(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("scale", "given", "mos"),
+    [((0.0, 100.0), "75", 4.0), ((100.0, 0.0), "75", 2.0), ((1.0, 10.0), "10", 5.0)],
+)
+def test_other_scales_are_mapped_onto_that_of_mos(
+    scale: tuple[float, float], given: str, mos: float, tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.csv"
+    write(path, f"image,mos,std\na.png,{given},9\n")
+    entry = csv_file.entry(path, scale)
+    [label] = entry.labels(tmp_path)
+    span = abs(scale[1] - scale[0])
+    assert entry.mos(label) == pytest.approx((mos, 4 * 9 / span))
+
+
+@pytest.mark.parametrize("scale", [(3.0, 3.0), (0.0, math.inf)])
+def test_a_scale_has_two_ends(scale: tuple[float, float]) -> None:
+    with pytest.raises(InputError, match=r"data\.sets\.scale is \[.*worst and the best"):
+        SetSettings(scale=scale)

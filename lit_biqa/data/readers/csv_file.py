@@ -17,9 +17,16 @@ from lit_biqa.data.readers.tables import Row, csv_rows, first_line
 from lit_biqa.io.files import as_utf8, refuse_special
 from lit_biqa.types import InputError
 
+Scale = tuple[float, float]
+ON_MOS: Scale = (1.0, 5.0)
 
-def entry(path: Path) -> Entry:
+
+def entry(path: Path, scale: Scale = ON_MOS) -> Entry:
     """A catalogue entry for the CSV at ``path``; its data set is called by the file's stem.
+
+    Args:
+        path: of the CSV.
+        scale: worst and best score of its ratings; ``(100, 0)`` for a DMOS of 100 at worst.
 
     Raises:
         InputError: if the file is absent, or no file.
@@ -33,33 +40,35 @@ def entry(path: Path) -> Entry:
         source=f"the folders that {path} names",
         folders=(".",),
         images=((".",),),
-        read=partial(read, path),
+        read=partial(read, path, scale=scale),
         count=None,
-        low=1.0,
-        high=5.0,
+        low=min(scale),
+        high=max(scale),
+        lower_is_better=scale[0] > scale[1],
     )
 
 
-def read(path: Path, _folder: Path) -> list[Label]:
-    """Labels from the CSV.
+def read(path: Path, _folder: Path, scale: Scale = ON_MOS) -> list[Label]:
+    """Labels from the CSV, on its own scale.
 
     Raises:
-        InputError: if it lacks a column, a MOS is NaN or not on [1, 5], or rows of one image
+        InputError: if it lacks a column, a MOS is NaN or off the scale, or rows of one image
             contradict or repeat each other; names the line.
     """
     if "degradation" in [name.strip() for name in first_line(path).split(",")]:
-        return [_degraded(row) for row in csv_rows(path, ("image", "degradation", "severity"))]
-    return merged(csv_rows(path, ("image", "mos")), "image")
+        rows = csv_rows(path, ("image", "degradation", "severity"))
+        return [_degraded(row, scale) for row in rows]
+    return merged(csv_rows(path, ("image", "mos")), "image", scale)
 
 
-def _degraded(row: Row) -> Label:
+def _degraded(row: Row, scale: Scale) -> Label:
     degradation = row.text("degradation").lower(), row.text("severity").lower()
     if str(row.cells.get("mos") or "").strip():
-        return replace(_label(row, row.text("image")), degradation=degradation)
+        return replace(_label(row, row.text("image"), scale), degradation=degradation)
     return Label(row.text("image"), math.nan, degradation=degradation)
 
 
-def merged(rows: Iterable[Row], key: str) -> list[Label]:
+def merged(rows: Iterable[Row], key: str, scale: Scale = ON_MOS) -> list[Label]:
     """One label per image, in the order in which they first occur, with the texts of all rows.
 
     Raises:
@@ -73,7 +82,7 @@ def merged(rows: Iterable[Row], key: str) -> list[Label]:
         if name in first:
             _compare(name, row, first[name][0], text in ("", *texts[name]))
         else:
-            first[name], texts[name] = (row, _label(row, name)), {}
+            first[name], texts[name] = (row, _label(row, name, scale)), {}
         texts[name].update({text: None} if text else {})
     return [replace(label, texts=tuple(texts[name])) for name, (_, label) in first.items()]
 
@@ -105,13 +114,13 @@ def _std(row: Row) -> float | None:
     return None if empty else row.number("std", least=0.0)
 
 
-def _label(row: Row, name: str) -> Label:
+def _label(row: Row, name: str, scale: Scale) -> Label:
     mos = row.number("mos")
-    if not 1 <= mos <= 5:
+    if not min(scale) <= mos <= max(scale):
         raise InputError(
-            f"{row.place}: mos is {mos:g}, not on [1, 5]. Rescale the column by "
-            "1 + 4 (mos - min) / (max - min) with min and max over the whole data set, "
-            "and std by 4 std / (max - min)."
+            f"{row.place}: mos is {mos:g}, not on the scale from {scale[0]:g} (worst) to "
+            f"{scale[1]:g} (best). Name the scale of the ratings as data.sets.scale, such as "
+            "[0, 100], or [100, 0] where a higher number is worse."
         )
     std = _std(row)
     return Label(name, mos, math.nan if std is None else std, reference=_reference(row))
