@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -78,22 +79,26 @@ def test_results_are_those_of_the_file(fitted: Fitted) -> None:
     assert str(results.path) in shown and f"{row['srcc']:.4f}" in shown and "PLCC" in shown
 
 
-def test_a_test_gives_its_own_results_and_keeps_those_before(fitted: Fitted) -> None:
+def test_a_test_gives_its_own_results_and_keeps_those_before(
+    fitted: Fitted, tmp_path: Path
+) -> None:
     images = fitted.recipe.parent / "data" / "val.csv"
-    before = lines(fitted.run.results.path)
-    results = lit_biqa.test(fitted.run, data=images, settings={"data.loader.eval_batch_size": 2})
+    copy = Path(shutil.copytree(fitted.run.path, tmp_path / "run"))
+    before = lines(copy / "test" / "results.csv")
+    results = lit_biqa.test(copy, data=images, settings={"data.loader.eval_batch_size": 2})
     assert [row["dataset"] for row in results.rows] == ["val"] and results.rows[0]["n"] == 9
     assert [line["dataset"] for line in lines(results.path)][:2] == ["test", "val"]
     assert before[0] in lines(results.path)
-    (again,) = lit_biqa.test(fitted.run.path).rows
+    (again,) = lit_biqa.test(copy).rows
     assert again["dataset"] == "test" and again["srcc"] == fitted.run.results.rows[0]["srcc"]
 
 
-def test_a_run_goes_on(fitted: Fitted) -> None:
+def test_a_run_goes_on(fitted: Fitted, tmp_path: Path) -> None:
     settings = {"ckpt_path": "last", "trainer.max_epochs": 2}
-    run = lit_biqa.fit(run=fitted.other, settings=settings)
-    assert run.path == fitted.other
-    assert runs.state(fitted.other / "checkpoints" / "last.ckpt")["global_step"] == 10
+    copy = Path(shutil.copytree(fitted.other, tmp_path / "run"))
+    run = lit_biqa.fit(run=copy, settings=settings)
+    assert run.path == copy
+    assert runs.state(copy / "checkpoints" / "last.ckpt")["global_step"] == 10
 
 
 @pytest.mark.parametrize(

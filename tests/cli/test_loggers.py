@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
 
 import pytest
@@ -81,10 +82,14 @@ def test_a_logger_is_added_and_writes_into_the_run_folder(fitted: Path) -> None:
     assert str(fitted) not in (fitted / "config.yaml").read_text()
 
 
-def test_predict_and_validate_leave_no_events_and_a_test_one_entry(fitted: Path) -> None:
+def test_predict_and_validate_leave_no_events_and_a_test_one_entry(
+    fitted: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(fitted.parent.parent, tmp_path / "folder")
+    images = fitted.parent.parent / "data"
+    fitted = tmp_path / "folder" / "runs" / "one"
     before = set(fitted.rglob("events*"))
     other = fitted.parent / "two"
-    images = fitted.parent.parent / "data"
     scorer = ["--model", "PortableScorer", "--model.path", fitted / "scorer.safetensors"]
     predict = ["predict", *scorer, f"--data.predict=[{images}]", "--run", other]
     for number, args in enumerate((predict, ["validate", "--run", fitted])):
