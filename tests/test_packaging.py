@@ -12,9 +12,10 @@ def test_every_package_is_in_the_wheel() -> None:
     settings = configparser.ConfigParser()
     settings.read(ROOT / "setup.cfg")
     listed = settings["options"]["packages"].split()
-    folders = {path.parent.relative_to(ROOT) for path in (ROOT / "lit_biqa").rglob("__init__.py")}
+    folders = {path.parent.relative_to(ROOT) for path in (ROOT / "lit_biqa").rglob("*.py")}
     assert set(listed) == {".".join(folder.parts) for folder in folders} | {"lit_biqa.recipes"}
     assert listed == sorted(listed)
+    assert all((ROOT / folder / "__init__.py").is_file() for folder in folders)
 
 
 def test_every_recipe_is_in_the_wheel() -> None:

@@ -9,9 +9,8 @@ from typing import Any, Literal
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Checkpoint
 
-from lit_biqa.runs import slurm
-from lit_biqa.runs import stops
 from lit_biqa.compat.lightning import recount_steps, unwind
+from lit_biqa.runs import slurm, stops
 from lit_biqa.runs.folder import RunFolder
 from lit_biqa.runs.stops import Stopped
 from lit_biqa.types import InputError, check_range
@@ -25,9 +24,11 @@ class RunCheckpoint(Checkpoint):
     validation that beats all before it; a run without validation has none.
 
     Args:
-        monitor: logged quantity that decides which weights are best; ``null`` writes ``last.ckpt`` alone.
+        monitor: logged quantity that decides which weights are best; ``null`` writes ``last.ckpt``
+            alone.
         mode: ``max`` if higher is better, ``min`` if lower is.
-        patience: number of validations without a new best after which the fit ends; ``null`` for no limit.
+        patience: number of validations without a new best after which the fit ends; ``null`` for no
+            limit.
         every_n_steps: also write ``last.ckpt`` every so many optimizer steps.
 
     Raises:

@@ -93,8 +93,9 @@ def refuse_sharded(strategy: Strategy) -> None:
     for remedy, applies in sharded.items():
         if applies:
             raise InputError(
-                f"{type(strategy).__name__} would write checkpoints as folders, which are never read "
-                f"because they can run programs: set {remedy} under trainer.strategy.init_args."
+                f"{type(strategy).__name__} would write checkpoints as folders, which are "
+                f"never read because they can run programs: set {remedy} under "
+                "trainer.strategy.init_args."
             )
 
 

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lit_biqa.runs import lock
 from lit_biqa.io.archives import check_archive, refuse_folder
 from lit_biqa.io.files import refuse_bytes
+from lit_biqa.runs import lock
 from lit_biqa.types import InputError
 
 # Lightning's processes for the other devices read the first one's folder from here.
@@ -81,15 +81,16 @@ class RunFolder:
             )
         if self.config.exists() and self.config.read_text(encoding="utf-8") != settings:
             raise InputError(
-                f"the run folder {self.path} is in use (its config.yaml holds other settings): name "
-                f"another folder with --run, or repeat the command that made it."
+                f"the run folder {self.path} is in use (its config.yaml holds other settings): "
+                f"name another folder with --run, or repeat the command that made it."
             )
 
     def prepare(self) -> None:
         """Make the folder and check that it can be written to, before any work is done.
 
         Raises:
-            InputError: if it cannot: the disk is full, rights are missing, or the name is not UTF-8.
+            InputError: if it cannot: the disk is full, rights are missing, or the name is not
+                UTF-8.
         """
         refuse_bytes(self.path)
         try:
@@ -139,8 +140,8 @@ def find_weights(
         candidates = [Path(str(wanted)).expanduser()]
     elif run is None:
         raise InputError(
-                "no weights were named. Name the folder of a finished fit with --run, a checkpoint "
-                "with --ckpt_path, or --ckpt_path none for the model as its settings make it."
+            "no weights were named. Name the folder of a finished fit with --run, a checkpoint "
+            "with --ckpt_path, or --ckpt_path none for the model as its settings make it."
             + _beside(configs)
         )
     else:
@@ -184,7 +185,7 @@ def choose(named: RunFolder | None, configs: Sequence[Path], nodes: int) -> RunF
         path = Path(handed_down)
     elif nodes > 1 or started_by_launcher(os.environ):
         raise InputError(
-                "several processes were started at once: name one run folder for all with --run."
+            "several processes were started at once: name one run folder for all with --run."
         )
     else:
         path = _claim(Path("runs").absolute(), _stem(configs))

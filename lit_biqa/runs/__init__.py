@@ -1,0 +1,1 @@
+"""Run folders: settings, checkpoints, the lock of a fit, signals; recipes by name."""
