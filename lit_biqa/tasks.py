@@ -176,7 +176,7 @@ class Imitate(Task):
     def example(self, batch: Batch, row: int, step: int) -> Example:
         """See `Task`; the form follows from step and image."""
         form = self.forms[_drawn(batch, row, step, len(self.forms))]
-        text, mos = batch["text"][row], as_given(batch["mos"][row])
+        text, mos = batch["text"][row], batch["samples"][row].mos
         said, thought = (tagged(text, tag) or "" for tag in ("caption", "think"))
         caption = wrapped("caption", said)
         rated = f"{wrapped('think', thought)}\n{answered(mos)}"
@@ -229,11 +229,6 @@ def asked(batch: Batch, row: int, question: str | None) -> Chat:
         return ask(question, pixels)
     messages: tuple[Message, ...] = batch["prompt"][row]
     return Chat(messages, pixels)
-
-
-def as_given(mos: Tensor) -> float:
-    """A MOS without the digits that float32 adds and nobody gave."""
-    return float(f"{float(mos):.7g}")
 
 
 def _drawn(batch: Batch, row: int, step: int, count: int) -> int:

@@ -80,6 +80,26 @@ class Sample:
     degradation: tuple[str, str] | None = None
 
 
+class Samples:
+    """The samples of a batch, row by row: ``batch["samples"][2].mos`` is the exact MOS of row 2.
+
+    It is no `Sequence` and no dataclass. Lightning, DDP and pinned memory look into those for
+    tensors and refuse frozen dataclasses; any other object they pass on as it is.
+
+    Args:
+        samples: one for each row.
+    """
+
+    def __init__(self, samples: Iterable[Sample]) -> None:
+        self._samples = tuple(samples)
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitem__(self, row: int) -> Sample:
+        return self._samples[row]
+
+
 @dataclass(frozen=True, eq=False)
 class Chat:
     """A conversation up to where the model is to speak; what backbones encode.
@@ -165,6 +185,9 @@ class Group:
 class Batch(TypedDict):
     """What a DataLoader hands to a method; B samples, columns by name.
 
+    ``samples`` holds all that is known of each row, numbers as they were read; ``mos`` and ``std``
+    are the same numbers in float32, for losses on the device.
+
     ``pixels`` is what the backbone's transform made: ``[B, 3, H, W]`` where every image has the
     same shape, else a list, with ``None`` for rows without an image. ``text`` is one text per
     sample, empty where the sample has none; ``prompt`` is what was said before it, and
@@ -173,6 +196,7 @@ class Batch(TypedDict):
     """
 
     pixels: Any
+    samples: Samples
     mos: Tensor
     std: Tensor
     index: Tensor

@@ -11,14 +11,18 @@ from torch import Tensor
 from lit_biqa.paradigms import Paradigm
 from lit_biqa.rewards import Reward, SecondPass, Slot
 from lit_biqa.tasks import pixels_of
-from lit_biqa.types import Batch, Chat, Completion, Group, ask
+from lit_biqa.types import Batch, Chat, Completion, Group, Sample, Samples, ask
 
 
 def batch(mos: Sequence[float], pixels: Sequence[Tensor | None], text: str = "") -> Batch:
     """Images of the data set ``own``, their rows counted from 10."""
-    count = len(mos)
+    count, texts = len(mos), (text,) * bool(text)
     return Batch(
         pixels=list(pixels),
+        samples=Samples(
+            Sample("own", "all", 10 + row, f"{row}.png", None, each, 0.5, texts=texts)
+            for row, each in enumerate(mos)
+        ),
         mos=torch.tensor(mos),
         std=torch.full((count,), 0.5),
         index=torch.arange(10, 10 + count),

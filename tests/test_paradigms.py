@@ -25,7 +25,7 @@ from lit_biqa.paradigms import (
 from lit_biqa.paradigms.figures import figures, table
 from lit_biqa.rewards import CosineScore, Format, PairwiseRanking, Slot
 from lit_biqa.text import prompts
-from lit_biqa.types import Batch, Chat, Completion, InputError, Sample, ask
+from lit_biqa.types import Batch, Chat, Completion, InputError, Sample, Samples, ask
 
 PIXELS = torch.zeros(3, 8, 8)
 
@@ -88,7 +88,8 @@ def test_multi_task_asks_each_image_for_what_is_known_of_it() -> None:
     paradigm = MultiTask(group=2)
     assert paradigm.suited([rated, degraded, replace(rated, mos=math.nan)]) == [rated, degraded]
     images = batch([math.nan, 2.0], [PIXELS] * 2)
-    rollout = paradigm.run(images, script.sample, [degraded, rated])
+    images["samples"] = Samples([degraded, rated])
+    rollout = paradigm.run(images, script.sample)
     group_rewards = paradigm.reward(rollout.groups)
     assert group_rewards.total.tolist() == [[1.25, 2], [2, 0]]
     asked = [chat.messages[-1].text for chat in script.asked[0] if chat]
@@ -203,7 +204,9 @@ def test_human_aligned() -> None:
     script = Script([said], [[answer(2.0)], [answer(2.0)]])
     paradigm = HumanAligned(group=2)
     sample = Sample("own", "all", 10, "0.png", None, 2.0, texts=("dark dog", "a b c d e f g h"))
-    rollout = paradigm.run(batch([2.0], [PIXELS]), script.sample, [sample])
+    images = batch([2.0], [PIXELS])
+    images["samples"] = Samples([sample])
+    rollout = paradigm.run(images, script.sample)
     group_rewards = paradigm.reward(rollout.groups)
     # Four words, "sharp" of the reasoning among them: "dark dog" shares two of them and all of its.
     assert group_rewards.parts["human"][0].tolist() == near(2 / 3, 2 / 11)

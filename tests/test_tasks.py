@@ -11,7 +11,7 @@ import torch
 from lit_biqa import tasks
 from lit_biqa.text import prompts
 from lit_biqa.text.parsing import strictly_formatted
-from lit_biqa.types import IMAGE, Batch, Message, Sample
+from lit_biqa.types import IMAGE, Batch, Message, Sample, Samples
 
 PIXELS = torch.zeros(3, 4, 4)
 
@@ -21,6 +21,7 @@ def batch(
 ) -> Batch:
     columns = {
         "pixels": [PIXELS],
+        "samples": Samples([Sample("koniq10k", "official", 7, "a.jpg", None, mos, 0.5)]),
         "mos": torch.tensor([mos]),
         "std": torch.tensor([0.5]),
         "index": torch.tensor([7]),

@@ -88,7 +88,9 @@ class BIQADataModule(LightningDataModule):
         self.texts, self.images, self.loader = texts, images, loader
         self.cached = Path(images.embeddings) if images.embeddings else None
         self.samples: dict[str, list[Sample]] = {}
-        self.repeats = 1  # of each batch of training, in a row; for the method to set
+        # For the method to set: how often each batch of training comes in a row, and whether an
+        # image is trained on once for each of its texts, or once.
+        self.repeats, self.row_per_text = 1, True
         self._embeddings: Embeddings | None = None
         self._train: Reader | None = None
         self._evaluate: Reader | None = None
@@ -193,11 +195,14 @@ class BIQADataModule(LightningDataModule):
         }
 
     def train_dataloader(self) -> BatchLoader:
-        """Shuffled rows, one for each text of each image; one for each image without texts."""
+        """Shuffled rows, one for each text of each image; one for each image without texts.
+
+        Where the method sets ``row_per_text`` to false there is one row for each image.
+        """
         bad: OnBadImage = "replace" if self.images.on_bad == "skip" else "error"
-        seed, pairs = self.loader.seed, self.cached is None
+        seed, pairs = self.loader.seed, self.cached is None and self.row_per_text
         rows = QualityDataset(self.samples["train"], _ready(self._train), pairs, bad, seed)
-        lengths = rows.lengths if self.loader.group_by_length else None
+        lengths = rows.lengths if self.loader.group_by_length and self.row_per_text else None
         sampler = ResumingSampler(
             self.trainer, len(rows), self.loader.batch_size, seed, lengths, self.repeats
         )

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from lit_biqa import limits
 from lit_biqa.data.images import UnreadableImage, open_image
-from lit_biqa.types import Batch, InputError, Message, Sample
+from lit_biqa.types import Batch, InputError, Message, Sample, Samples
 
 log = logging.getLogger(__name__)
 
@@ -218,6 +218,7 @@ def collate(items: Sequence[Item]) -> Batch:
     said = [_said(item.sample, item.which) for item in items]
     return Batch(
         pixels=_stacked([item.pixels for item in items]),
+        samples=Samples(samples),
         mos=torch.tensor([s.mos for s in samples], dtype=torch.float32),
         std=torch.tensor([s.std for s in samples], dtype=torch.float32),
         index=torch.tensor([s.index for s in samples], dtype=torch.int64),

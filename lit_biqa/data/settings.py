@@ -105,7 +105,8 @@ class LoaderSettings:
         batch_size: rows of a training step over all processes.
         eval_batch_size: images of any other step over all processes.
         num_workers: processes that read images, for each process that computes.
-        group_by_length: train on batches of texts of like length, so that less is padded.
+        group_by_length: train on batches of texts of like length, so that less is padded; GRPO,
+            which trains on images and not on their texts, is unaffected.
         seed: of the held-out part, the order of training and the augmentations.
 
     Raises:

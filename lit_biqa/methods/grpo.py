@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -142,7 +142,6 @@ class GRPO(ChatMethod):
         )
         self.scale, self.iterations, self.seed = scale, iterations, seed
         self.prompts_at_once, self.table_every = prompts_at_once, table_every
-        self.known: dict[Key, Sample] = {}
         self.rollout: ScoredRollout | None = None
         self._kept: dict[Key, Record] = {}
         # In lists they are no part of this module: of none of its checkpoints, nor of what trains.
@@ -174,7 +173,8 @@ class GRPO(ChatMethod):
             asked = len(self.backbone.encode_chat(self.paradigm.second_prompt("")).ids)
             self.backbone.check_length(asked + self.sampling.budget, self.sampling.budget)
         self._choose(self.data.samples)
-        self.data.repeats = self.iterations
+        # The texts of an image are what rewards compare with: they make no rows of their own.
+        self.data.repeats, self.data.row_per_text = self.iterations, False
 
     def _choose(self, samples: dict[str, list[Sample]]) -> None:
         name, train = type(self.paradigm).__name__, samples["train"]
@@ -183,9 +183,7 @@ class GRPO(ChatMethod):
             raise InputError(f"none of {len(train)} samples to train on suits {name}")
         if len(kept) < len(train):
             log.warning("%d of %d samples suit %s", len(kept), len(train), name)
-        self.known = {(each.dataset, each.index): each for each in kept}
-        # One row for each image: its texts are what rewards compare with.
-        samples["train"] = [replace(s, texts=(), prompts=(), conclusions=()) for s in kept]
+        samples["train"] = kept
 
     @property
     def leaves_unused(self) -> bool:
@@ -267,8 +265,7 @@ class GRPO(ChatMethod):
                 self.sampling,
                 self.prompts_at_once,
             )
-            known = [self.known[key] for key in keys]
-            rollout = self.paradigm.run(batch, sampler.sample, known)
+            rollout = self.paradigm.run(batch, sampler.sample)
         rewards = self._judge(rollout.groups)
         updates = self._updates(rollout, rewards)
         for place, update in enumerate(updates):

@@ -215,13 +215,12 @@ class Paradigm(ABC):
             raise InputError(f"{name}: the second pass is not told what the first has written")
         return chat
 
-    def run(self, batch: Batch, sample: Sampler, known: Sequence[Sample] = ()) -> Rollout:
+    def run(self, batch: Batch, sample: Sampler) -> Rollout:
         """Sample the completions of all passes.
 
         Args:
             batch: of P images.
             sample: n completions of each prompt.
-            known: the sample of each row, where more of it is wanted than the batch tells.
 
         Raises:
             InputError: see :meth:`second_question`.
@@ -229,7 +228,7 @@ class Paradigm(ABC):
         rows = range(len(batch["index"]))
         chats: list[Chat | None] = [self.first(batch, row) for row in rows]
         said = sample(chats, self.group)
-        groups = [_group(batch, row, said[row], known) for row in rows]
+        groups = [_group(batch["samples"][row], said[row]) for row in rows]
         if not self.second:
             return Rollout((Pass(chats, said),), groups, [])
         handed = [self.extract_caption(one.text) for answers in said for one in answers]
@@ -286,14 +285,13 @@ def _form(slots: Mapping[str, Slot]) -> Form | None:
     return next((form for form in forms if form is not None), None)
 
 
-def _group(batch: Batch, row: int, said: Sequence[Completion], known: Sequence[Sample]) -> Group:
-    text = batch["text"][row]
+def _group(sample: Sample, completions: Sequence[Completion]) -> Group:
     return Group(
-        mos=known[row].mos if known else float(batch["mos"][row]),
-        std=known[row].std if known else float(batch["std"][row]),
-        dataset=batch["dataset"][row],
-        index=int(batch["index"][row]),
-        completions=tuple(said),
-        references=known[row].texts if known else (text,) * bool(text),
-        degradation=known[row].degradation if known else None,
+        mos=sample.mos,
+        std=sample.std,
+        dataset=sample.dataset,
+        index=sample.index,
+        completions=tuple(completions),
+        references=sample.texts,
+        degradation=sample.degradation,
     )

@@ -123,18 +123,15 @@ class MultiTask(Score):
         super().__init__(score, format, system, question, group)
         self.slots["degradation"] = degradation
         self.degradation_question = degradation_question
-        self.degraded: set[tuple[str, int]] = set()
 
     def suited(self, samples: Sequence[Sample], beside: Sequence[Sample] = ()) -> list[Sample]:
         """Those with a MOS, and those with a degradation, whose task it is then."""
-        known = [sample for sample in samples if sample.degradation is not None]
-        self.degraded = {(sample.dataset, sample.index) for sample in known}
+        degraded = [sample for sample in samples if sample.degradation is not None]
         rated = [sample for sample in samples if sample.degradation is None]
-        return [*super().suited(rated, beside), *known]
+        return [*super().suited(rated, beside), *degraded]
 
     def first(self, batch: Batch, row: int, masked: bool = False) -> Chat:
         """See `Paradigm`."""
-        key = batch["dataset"][row], int(batch["index"][row])
-        if masked or key not in self.degraded:
+        if masked or batch["samples"][row].degradation is None:
             return super().first(batch, row, masked)
         return ask(self.degradation_question, pixels_of(batch, row), self.system)

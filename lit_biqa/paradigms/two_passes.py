@@ -8,7 +8,7 @@ from pathlib import Path
 from lit_biqa.data.annotations import annotated
 from lit_biqa.paradigms.base import Paradigm, RewardCredit
 from lit_biqa.rewards import CosineScore, Format, Rouge1, SecondPass, Slot
-from lit_biqa.tasks import as_given, pixels_of
+from lit_biqa.tasks import pixels_of
 from lit_biqa.text import prompts
 from lit_biqa.text.parsing import before_think, without_answer
 from lit_biqa.types import Batch, Chat, Sample, ask
@@ -95,7 +95,7 @@ class Autoencoder(Paradigm):
 
     def first(self, batch: Batch, row: int, masked: bool = False) -> Chat:
         """See `Paradigm`."""
-        mos = None if masked else as_given(batch["mos"][row])
+        mos = None if masked else batch["samples"][row].mos
         return ask(prompts.explain(mos), pixels_of(batch, row), self.system)
 
     def extract_caption(self, text: str) -> str | None:

@@ -10,10 +10,11 @@ from lit_biqa.backbones.tiny_chat import TinyMplugOwl2, TinyQwenVL
 from lit_biqa.backbones.vision_language import VisionLanguageModel
 from lit_biqa.readouts import levels
 from lit_biqa.rollout.engine import Sampling
-from lit_biqa.types import Batch
+from lit_biqa.types import Batch, Sample, Samples
 
 FAMILIES = (TinyMplugOwl2, TinyQwenVL)
 GREEDY = Sampling(temperature=0.0, budget=6)
+NAMES = ("a.png", "b.png", "c.png")
 TEXTS = ("It is sharp.", "The image is blurry, noisy and dark; the lighting is bad.", "Fine.")
 
 ONE_PASS = levels.OnePass(sampling=GREEDY, at_once=2)
@@ -41,12 +42,16 @@ def batch(model: VisionLanguageModel, statuses: tuple[str, ...] = ("ok", "ok", "
     images = [Image.fromarray(noise.integers(0, 256, (*size, 3), np.uint8)) for size in sizes]
     return Batch(
         pixels=[model.image_transform(image) for image in images],
+        samples=Samples(
+            Sample("own", "all", row, name, None, mos)
+            for row, (name, mos) in enumerate(zip(NAMES, (1.0, 3.0, 5.0), strict=True))
+        ),
         mos=torch.tensor([1.0, 3.0, 5.0]),
         std=torch.full((3,), torch.nan),
         index=torch.arange(3),
         dataset=["own"] * 3,
         split=["all"] * 3,
-        name=["a.png", "b.png", "c.png"],
+        name=list(NAMES),
         text=list(TEXTS),
         prompt=[()] * 3,
         conclusion=[""] * 3,

@@ -163,6 +163,10 @@ def test_training_rows_are_pairs_and_all_others_have_the_first_text(tmp_path: Pa
         assert isinstance(loader, BatchLoader)
         firsts = [text for batch in loader for text in batch["text"]]
         assert firsts == [f"{s.index}-0" for s in data.samples[part]]
+    data.row_per_text = False
+    images = [name for batch in data.train_dataloader() for name in batch["name"]]
+    assert sorted(images) == sorted(s.name for s in data.samples["train"])
+    data.row_per_text = True
     data.texts = replace(data.texts, per_image=1)
     ready(data, "fit")
     assert sorted(batch_of(data.train_dataloader())["text"]) == sorted(

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from archives import file_of
+from lightning.pytorch.plugins.precision import HalfPrecision
 from PIL import Image
 from torch import Generator, Tensor
 
@@ -77,6 +78,15 @@ def test_a_batch_has_the_columns_of_its_samples(samples: list[Sample]) -> None:
     assert batch["name"] == ["4.png", "5.png"]
     assert batch["dataset"] == ["set", "set"] and batch["split"] == ["all@0", "all@0"]
     assert batch["text"] == ["4-0", "5-0"] and batch["status"] == ["ok", "ok"]
+    assert len(batch["samples"]) == 2 and batch["samples"][1] is samples[5]
+
+
+def test_the_samples_of_a_batch_pass_through_as_they_are(samples: list[Sample]) -> None:
+    exact = replace(samples[0], mos=4.069082066870276)  # float32 cannot hold it
+    (batch,) = batches(QualityDataset([exact], EvaluateReader(evaluate)))
+    moved = HalfPrecision("bf16-true").convert_input(dict(batch))
+    assert moved["mos"].dtype == torch.bfloat16
+    assert moved["samples"][0].mos == 4.069082066870276
 
 
 def test_pixels_of_several_shapes_are_a_list(samples: list[Sample]) -> None:

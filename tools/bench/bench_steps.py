@@ -27,7 +27,7 @@ from lit_biqa.paradigms import Rollout, Sampler, VisualQuality
 from lit_biqa.rewards import Format, Reward, Slot
 from lit_biqa.rollout.engine import Sampling
 from lit_biqa.text import prompts
-from lit_biqa.types import Batch, Chat, Completion, Group, Sample
+from lit_biqa.types import Batch, Chat, Completion, Group
 
 QUESTION = prompts.VISUAL_QUALITY_R1
 CUDA = torch.device("cuda")
@@ -156,14 +156,14 @@ class Asked(VisualQuality):
         super().__init__(*slots, question=QUESTION, group=steps.group)
         self.steps = steps
 
-    def run(self, batch: Batch, sample: Sampler, known: Sequence[Sample] = ()) -> Rollout:
+    def run(self, batch: Batch, sample: Sampler) -> Rollout:
         """See `Paradigm`."""
 
         def recite(chats: Sequence[Chat | None], n: int) -> list[list[Completion]]:
             told = (self.steps.told(image) for image in batch["index"].tolist())
             return [[Completion(tuple(ids), "", False) for ids in some] for some in told]
 
-        return super().run(batch, recite if self.steps.recited else sample, known)
+        return super().run(batch, recite if self.steps.recited else sample)
 
 
 class Ours:
