@@ -21,7 +21,7 @@ torchvision.install()
 
 
 def load_scorer(path: str | Path, device: str | torch.device | None = None) -> Scorer:
-    """Load a shipped scorer: ``load_scorer(path)(images) -> scores [N]`` on [1, 5], 5 best.
+    """Load a scorer: ``load_scorer(path)(images) -> scores [N]`` on [1, 5], 5 best.
 
     Example:
         >>> score = lit_biqa.load_scorer("runs/first")
@@ -29,11 +29,11 @@ def load_scorer(path: str | Path, device: str | torch.device | None = None) -> S
         tensor([3.2107])
 
     Args:
-        path: the portable file that a fit of RALI wrote, or its run folder.
-        device: to score on; ``None`` takes CUDA where there is any, else the CPU.
+        path: scorer file that a fit of RALI wrote, or its run folder.
+        device: device to score on; ``None`` takes CUDA if there is a GPU, else the CPU.
 
     Raises:
-        InputError: if the file is absent or is no scorer, or there is no such device.
+        InputError: if the file is absent or no scorer, or if there is no such device.
     """
     from lit_biqa.scoring import scorer
 
@@ -45,23 +45,25 @@ def fit(
     run: str | Path | None = None,
     settings: Mapping[str, object] | None = None,
 ) -> Run:
-    """Train, ship and test, as ``lit_biqa fit`` does: ``fit("quickstart")``.
+    """Train a method, export its scorer and test it, as ``lit_biqa fit`` does.
 
     Args:
-        recipe: configuration file, or several, of which the later ones win.
-        run: folder for all that the run writes; ``None`` makes one under ``runs/``.
-        settings: that are to be otherwise than in the recipe, by their dotted names:
+        recipe: name of a recipe or path of a configuration file, or several; later ones win.
+        run: folder that the run writes to; ``None`` makes one under ``runs/``.
+        settings: settings that differ from the recipe, by their dotted names:
             ``{"data.loader.batch_size": 32, "trainer.max_epochs": 5}``. ``{"ckpt_path": "last"}``
-            goes on with a ``run`` that was cut off, and then needs no recipe.
+            resumes an interrupted ``run``, which then needs no recipe.
 
     Returns:
-        The run: its ``path``, its ``scorer`` (a file for `load_scorer`), the ``results`` of its
-        test.
+        The run: its ``path``, its ``scorer`` (a file for `load_scorer`), and the ``results`` of
+        its test.
 
     Raises:
-        InputError: for settings, data or a folder that are not as they must be; with ``run`` a
-            folder that another fit has used.
+        InputError: for wrong settings, data or folder, or if another fit has used ``run``.
         KeyboardInterrupt: when SIGINT ends it, after the running step and ``last.ckpt``.
+
+    Example:
+        >>> run = lit_biqa.fit("quickstart")
     """
     from lit_biqa.cli import jobs
 
@@ -73,20 +75,23 @@ def test(
     data: str | Path | Sequence[str | Path] | None = None,
     settings: Mapping[str, object] | None = None,
 ) -> Results:
-    """Correlate a run with MOS, as ``lit_biqa test`` does: ``test("runs/first", ["livew"])``.
+    """Correlate the scores of a run with MOS, as ``lit_biqa test`` does.
 
     Args:
-        run: folder of a fit, or what `fit` returned.
-        data: data set, or several: catalogue names, or CSV files with columns image and mos;
+        run: run folder of a fit, or the `Run` that `fit` returned.
+        data: data set, or several: catalogue names, or CSV files with the columns image and mos;
             ``None`` takes the test sets of the run.
-        settings: that are to be otherwise than in the run, by their dotted names.
+        settings: settings that differ from the run's, by their dotted names.
 
     Returns:
-        Correlations of this test; the same lie in ``test/results.csv`` of the run.
+        Correlations of this test; ``test/results.csv`` of the run holds the same.
 
     Raises:
         InputError: as `fit`.
         KeyboardInterrupt: when SIGINT ends it.
+
+    Example:
+        >>> lit_biqa.test("runs/first", ["livew"])
     """
     from lit_biqa.cli import jobs
 

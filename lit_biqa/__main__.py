@@ -1,4 +1,4 @@
-"""``python -m lit_biqa``: answers at once where it can, and else hands over to the command line."""
+"""``python -m lit_biqa``: prints help at once, and imports a command's module only to run it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SUBCOMMANDS = {
     "predict": "score images without MOS",
 }
 
-# Each has a module with ``main(arguments) -> exit status`` and a help of its own.
+# Each is a module with ``main(arguments) -> exit status`` and its own help.
 COMMANDS = {
     "score": ("lit_biqa.cli.score", "score photographs, one, two or whole folders"),
     "list": ("lit_biqa.cli.list", "recipes, data sets, splits, backbones, methods, readouts, ..."),
@@ -45,9 +45,9 @@ for every subcommand:
   --print_config     print all settings as they came out, and stop
   --help             list all settings; --model.help CLASS lists those of one method
 
-An error is one line on stderr; LIT_BIQA_TRACEBACK=1 shows where it came from.
-SIGTERM, SIGINT and SIGUSR1 end a fit after the running step with all that resuming takes; a second
-one ends it at once.
+An error is one line on stderr; LIT_BIQA_TRACEBACK=1 prints its traceback.
+SIGTERM, SIGINT or SIGUSR1 ends a fit after the running step and saves all that resuming needs; a
+second signal ends it at once.
 Exit status: 0 done, 1 failing machine, 2 bad input, 143 SIGTERM, 130 SIGINT, 138 SIGUSR1.
 
 examples:
@@ -66,28 +66,28 @@ def main(args: Sequence[str] | None = None) -> int:
         args: arguments; ``None`` takes those of the process.
 
     Returns:
-        Exit status: 0, or 2 for bad input, 1 for a failing machine, 143, 130 or 138 where SIGTERM,
-        SIGINT or SIGUSR1 ended it.
+        Exit status: 0, 2 for bad input, 1 for a failing machine, or 143, 130 or 138 if SIGTERM,
+            SIGINT or SIGUSR1 ended the command.
     """
-    given = list(sys.argv[1:] if args is None else args)
-    if not given or given[0] in ("-h", "--help", "help"):
+    arguments = list(sys.argv[1:] if args is None else args)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(help_text(), end="")
         return 0
-    if given[0] == "--version":
+    if arguments[0] == "--version":
         from lit_biqa import __version__
 
         print(f"lit_biqa {__version__}")
         return 0
-    if given[0] in COMMANDS:
-        return run_command(*given)
-    if given[0] not in SUBCOMMANDS:
-        print(f"error: {unknown(given[0])}", file=sys.stderr)
+    if arguments[0] in COMMANDS:
+        return run_command(*arguments)
+    if arguments[0] not in SUBCOMMANDS:
+        print(f"error: {unknown(arguments[0])}", file=sys.stderr)
         return 2
-    return run_command("", *given)
+    return run_command("", *arguments)
 
 
 def help_text() -> str:
-    """All subcommands, a line each, and the options that they share."""
+    """Help text: all subcommands, one line each, and their common options."""
     commands = {name: text for name, (_, text) in COMMANDS.items()}
     width = max(map(len, [*SUBCOMMANDS, *commands]))
     tables = (
@@ -109,8 +109,8 @@ def run_command(name: str, *arguments: str) -> int:
     """Import the module of a command, which may take seconds, and call its ``main``.
 
     Args:
-        name: of `COMMANDS`; empty for the subcommands of LightningCLI.
-        arguments: what follows the name; for LightningCLI the subcommand is the first of them.
+        name: a key of `COMMANDS`; empty for the subcommands of LightningCLI.
+        arguments: the arguments after the name; for LightningCLI the first is the subcommand.
 
     Returns:
         The exit status.
@@ -120,7 +120,7 @@ def run_command(name: str, *arguments: str) -> int:
     from lit_biqa.types import InputError
 
     try:
-        # Before they are imported, which may fail.
+        # Check versions before the imports, which may fail for a wrong version.
         for library in ("lightning", "jsonargparse"):
             check(library)
     except InputError as error:
@@ -128,7 +128,7 @@ def run_command(name: str, *arguments: str) -> int:
         return 2
     try:
         module = importlib.import_module(COMMANDS[name][0] if name else "lit_biqa.cli.main")
-    except KeyboardInterrupt:  # Nothing has begun, and imports take seconds.
+    except KeyboardInterrupt:  # nothing has begun yet, and imports take seconds
         return 130
     # The others tell no time.
     return int(module.main(arguments) if name else module.main(arguments, began))

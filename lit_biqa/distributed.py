@@ -1,4 +1,4 @@
-"""Work shared among processes: which rank reads which sample, and rows brought together."""
+"""Work shared among processes: batches for each rank, and results gathered from all ranks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lit_biqa.types import InputError
 Row = TypeVar("Row")
 
 WINDOW = 50
-"""Batches that are sorted by length together: more pad less, fewer mix lengths better."""
+"""Number of batches sorted by length together: more pad less, fewer mix lengths better."""
 
 
 def world() -> tuple[int, int]:
@@ -27,10 +27,10 @@ def world() -> tuple[int, int]:
 
 
 def leave_group() -> None:
-    """End this process's part in its group, before the interpreter ends.
+    """Leave the process group before the interpreter ends.
 
-    Threads of gloo that outlive the interpreter abort the process at times, with a status by which
-    a launcher takes a finished run for a failed one. Lightning leaves groups of NCCL by itself.
+    Threads of gloo that outlive the interpreter sometimes abort the process, with an exit status by
+    which a launcher takes a finished run for a failed one. Lightning leaves NCCL groups by itself.
     """
     if dist.is_available() and dist.is_initialized() and dist.get_backend() == "gloo":
         dist.destroy_process_group()
@@ -40,50 +40,50 @@ _progress = time.monotonic()
 
 
 def alive() -> None:
-    """Tell that this process makes progress; for loops that take long within one batch."""
+    """Report progress of this process; for loops that take long within one batch."""
     global _progress
     _progress = time.monotonic()
 
 
 def silent_for() -> float:
-    """Seconds since this process last made progress."""
+    """Seconds since this process last reported progress."""
     return time.monotonic() - _progress
 
 
 def highest(number: int, device: torch.device) -> int:
-    """The largest of the ranks' numbers, on every rank.
+    """Largest of the ranks' numbers, on every rank.
 
     Args:
-        number: of this rank.
-        device: on which ranks talk to each other.
+        number: number of this rank.
+        device: for the communication between ranks.
     """
     if world()[1] == 1:
         return number
-    found = torch.tensor(number, device=device)
-    dist.all_reduce(found, dist.ReduceOp.MAX)
-    return int(found)
+    value = torch.tensor(number, device=device)
+    dist.all_reduce(value, dist.ReduceOp.MAX)
+    return int(value)
 
 
 class GlobalBatchSampler:
-    """Batches drawn over all processes, so that results do not depend on how many there are.
+    """Batches over all processes, so that results do not depend on the number of processes.
 
-    ``batch_size`` counts the samples of one step over all ranks. The order of an epoch follows
-    from ``(seed, epoch)`` alone and ``skip`` batches can be passed over, so a run that was killed
-    within an epoch goes on with the very batch it had reached. Each item is ``(index, draw)``:
-    ``draw`` numbers the epoch, for augmentations that must not depend on worker or rank.
+    ``batch_size`` counts the samples of one step over all ranks. The order of an epoch depends only
+    on ``(seed, epoch)``, and the first ``skip`` batches can be left out, so that a run that was
+    killed within an epoch resumes with the very next batch. Each item is ``(index, draw)``:
+    ``draw`` is the number of the epoch, for augmentations that must not depend on worker or rank.
 
     Args:
         size: number of samples.
-        batch_size: samples per step over all ranks.
-        shuffle: a new order each epoch; otherwise the order of the data set.
-        seed: of the order.
-        drop_last: leave out the last, smaller batch. Where it is kept, samples from the front
-            are repeated until it divides among the ranks; readers drop repeats by index.
-        rank: this process; ``None`` asks the process group when iteration begins.
-        ranks: number of processes; ``None`` likewise.
-        lengths: of the samples, in any unit. Batches then hold samples of like length and come in
-            a random order: of the shuffled epoch, every `WINDOW` batches are sorted by length and
-            cut anew. The samples of an epoch stay the same.
+        batch_size: number of samples per step over all ranks.
+        shuffle: true for a new order each epoch; false for the order of the data set.
+        seed: seed of the order.
+        drop_last: leave out the last, smaller batch. If it is kept, samples from the front are
+            repeated until it divides among the ranks; readers drop the repeats by index.
+        rank: rank of this process; ``None`` asks the process group.
+        ranks: number of processes; ``None`` asks the process group.
+        lengths: lengths of the samples, in any unit. Batches then hold samples of similar length
+            and come in random order: of the shuffled epoch, every `WINDOW` batches are sorted by
+            length and cut anew. The samples of an epoch stay the same.
 
     Raises:
         InputError: if a batch cannot be divided among the ranks.
@@ -100,9 +100,9 @@ class GlobalBatchSampler:
         ranks: int | None = None,
         lengths: Sequence[int] | None = None,
     ) -> None:
-        found_rank, found_ranks = world()
-        self.rank = found_rank if rank is None else rank
-        self.ranks = found_ranks if ranks is None else ranks
+        group_rank, group_size = world()
+        self.rank = group_rank if rank is None else rank
+        self.ranks = group_size if ranks is None else ranks
         if batch_size < 1 or batch_size % self.ranks:
             raise InputError(
                 f"batch_size={batch_size} cannot be divided among {self.ranks} processes: "
@@ -111,8 +111,8 @@ class GlobalBatchSampler:
             )
         if drop_last and size < batch_size and size % self.ranks:
             raise InputError(
-                f"{size} rows to train on are fewer than batch_size={batch_size} and cannot be "
-                f"divided among {self.ranks} processes without one being counted twice: set "
+                f"{size} training samples are fewer than batch_size={batch_size} and cannot be "
+                f"divided among {self.ranks} processes without a repeat: set "
                 f"batch_size to at most {size - size % self.ranks}."
             )
         self.size, self.batch_size, self.shuffle, self.seed = size, batch_size, shuffle, seed
@@ -123,12 +123,12 @@ class GlobalBatchSampler:
         self.sampler = self
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose order the next iteration follows."""
+        """Set the epoch whose order the next iteration follows."""
         self.epoch = epoch
 
     @property
     def batches(self) -> int:
-        """How many an epoch holds."""
+        """Number of batches per epoch."""
         full, rest = divmod(self.size, self.batch_size)
         return full + (rest > 0 and not self.drop_last)
 
@@ -136,7 +136,7 @@ class GlobalBatchSampler:
         return self.batches
 
     def order(self) -> list[int]:
-        """Sample indices of this epoch over all ranks, as long as its batches need them."""
+        """Sample indices of this epoch over all ranks, cut or repeated as its batches need them."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
         order = list(range(self.size))
         if self.shuffle:
@@ -150,7 +150,7 @@ class GlobalBatchSampler:
     def _grouped(
         self, order: list[int], lengths: Sequence[int], generator: torch.Generator
     ) -> list[int]:
-        """The same samples, in batches of like length; a smaller batch stays the last."""
+        """The same samples in batches of similar length; a smaller batch stays last."""
         window, size = WINDOW * self.batch_size, self.batch_size
         for start in range(0, len(order), window):
             part = slice(start, start + window)
@@ -169,14 +169,14 @@ class GlobalBatchSampler:
 
 
 def gather_rows(rows: Sequence[Row], key: Callable[[Row], Hashable]) -> list[Row]:
-    """Bring the rows of all ranks together, drop repeats by ``key``, sort by it.
+    """Gather the rows of all ranks, drop repeats by ``key`` and sort by it.
 
     Args:
-        rows: this rank's rows; picklable. They may be fewer or more than another rank's.
-        key: what identifies a row. Keys must be comparable with each other.
+        rows: rows of this rank, picklable; ranks may have different numbers of rows.
+        key: identity of a row; keys must be comparable with each other.
 
     Returns:
-        The same list on every rank, one row for each key.
+        The same list on every rank, with one row per key.
     """
     _, ranks = world()
     shares: list[Sequence[Row]] = [rows]
@@ -207,12 +207,12 @@ class _AllGather(torch.autograd.Function):
 def all_gather(rows: Tensor) -> Tensor:
     """Rows of all ranks, one rank after another: ``[B, ...] -> [ranks * B, ...]``.
 
-    Gradients flow back to the rank that each row came from, summed over ranks. Where all ranks
-    compute the same loss, the mean of their gradients, which DDP and FSDP take, is therefore that
-    of one process.
+    Gradients flow back to the rank of each row, summed over ranks. If all ranks compute the same
+    loss, the mean of their gradients, which DDP and FSDP take, therefore equals the gradient of one
+    process.
 
     Args:
-        rows: as many on every rank.
+        rows: the same number of rows on every rank.
     """
     if world()[1] == 1:
         return rows
@@ -221,20 +221,20 @@ def all_gather(rows: Tensor) -> Tensor:
 
 
 def share(count: Tensor) -> Tensor:
-    """What a sum over this rank's things is multiplied by to give the mean over those of all ranks.
+    """Factor that turns a sum over this rank's items into the mean over all ranks' items.
 
-    Ranks' gradients are averaged afterwards, so their number is multiplied in.
+    Gradients are averaged over ranks afterwards, so the factor includes the number of ranks.
 
     Args:
-        count: of this rank's things, a scalar.
+        count: number of this rank's items, a scalar.
     """
     return world()[1] / all_gather(count[None]).sum().clamp_min(1).to(torch.float32)
 
 
 def gradient_norm(parameters: Iterable[Tensor]) -> Tensor:
-    """Of all gradients, as they are before any clipping; sharded ones over all shards."""
+    """Norm of all gradients before clipping, sharded gradients over all shards."""
     from torch.distributed.tensor import DTensor  # takes as long as half of torch
 
-    norm = get_total_norm([each.grad for each in parameters if each.grad is not None])
-    whole: Tensor = norm.full_tensor() if isinstance(norm, DTensor) else norm
-    return whole
+    norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
+    total: Tensor = norm.full_tensor() if isinstance(norm, DTensor) else norm
+    return total

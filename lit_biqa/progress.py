@@ -1,4 +1,4 @@
-"""Progress shown on rank zero: a live bar on a terminal, now and then a line in a log."""
+"""Progress on rank zero: a live bar on a terminal, occasional lines in a log."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ def clock(seconds: float) -> str:
 
 
 class Bar:
-    """Steps done, rate and time left; a live bar where stdout is a terminal, else lines.
+    """Progress bar with steps, rate and time left; live on a terminal, else printed as lines.
 
     Args:
-        description: what is going on.
-        total: steps to do; ``None`` where it is not known.
-        unit: what the rate counts; a step may hold several.
-        steps: name of the steps, such as ``batches``, where they are not what the rate counts.
-        done: steps that were done before, as when a run is resumed.
-        interval: seconds from one line to the next where stdout is no terminal.
+        description: name of the work.
+        total: number of steps; ``None`` if it is not known.
+        unit: name of the units of the rate; a step may hold several units.
+        steps: name of the steps, such as ``batches``, if they differ from the units.
+        done: number of steps done before, as in a resumed run.
+        interval: seconds between lines if stdout is no terminal.
         keep: leave the bar on the terminal, or a last line in the log, once closed.
     """
 
@@ -69,28 +69,28 @@ class Bar:
         return self._live.add_task(self.description, total=self.total, text=self.text())
 
     def advance(self, units: int = 1, note: Callable[[], str] = str) -> None:
-        """Count one step of so many units; ``note`` is asked for more to show, when it is shown."""
+        """Count one step of so many units; ``note`` gives more text whenever the bar is shown."""
         self.done, self.units = self.done + 1, self.units + units
         if self._visible and time.monotonic() - self._shown >= self._interval:
             self._show(note())
 
     def pause(self, seconds: float) -> None:
-        """Leave seconds spent on something else out of the rate."""
+        """Exclude seconds spent on other work from the rate."""
         self._started += seconds
 
     def elapsed(self) -> float:
-        """Seconds since the start, pauses left out."""
+        """Seconds since the start, without pauses."""
         return time.monotonic() - self._started
 
     def text(self, note: str = "") -> str:
-        """Steps, rate, time left and note."""
+        """Text of the bar: steps, rate, time left and note."""
         count = f"{self.done}/{self.total}" if self.total is not None else str(self.done)
         parts = [f"{count} {self.steps}".rstrip()]
         if self.units:
             parts.append(f"{self.units / max(self.elapsed(), 1e-9):.1f} {self.unit}/s")
         if self.total is not None and self.before < self.done < self.total:
-            each = self.elapsed() / (self.done - self.before)
-            parts.append(f"{clock(each * (self.total - self.done))} left")
+            per_step = self.elapsed() / (self.done - self.before)
+            parts.append(f"{clock(per_step * (self.total - self.done))} left")
         return ", ".join([*parts, note] if note else parts)
 
     def _show(self, note: str) -> None:
@@ -101,7 +101,7 @@ class Bar:
             self._live.update(self._task, completed=self.done, text=self.text(note))
 
     def close(self, note: str = "") -> None:
-        """Show the last state, with the time it took, and end."""
+        """Show the final state with the time taken, and close the bar."""
         took = f"took {clock(self.elapsed())}"
         if self._visible and self.keep:
             self._show(f"{took}, {note}" if note else took)
@@ -117,19 +117,19 @@ def track(
     units: Callable[[Item], int] | None = None,
     steps: str = "",
 ) -> Iterator[Item]:
-    """Iterate, showing progress with rate and time left on rank zero.
+    """Iterate over items and show progress, rate and time left on rank zero.
 
     Example:
         >>> for batch in track(loader, "Embedding", unit="images", units=lambda b: len(b["index"])):
         ...     ...
 
     Args:
-        iterable: what to go through.
-        description: what is going on.
-        total: items in it; its length where it has one.
-        unit: what the rate counts.
-        units: how many of them an item holds; one where not given.
-        steps: name of the items, where the rate counts what they hold.
+        iterable: the items.
+        description: name of the work.
+        total: number of items; ``None`` takes the length of ``iterable`` if it has one.
+        unit: name of the units of the rate.
+        units: number of units of an item; one if ``None``.
+        steps: name of the items, if they differ from the units.
     """
     if total is None and isinstance(iterable, Sized):
         total = len(iterable)

@@ -1,4 +1,4 @@
-"""What supervised fine-tuning teaches: from rows of a batch to chats and their answers."""
+"""Tasks of supervised fine-tuning: from the rows of a batch to chats and target answers."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from lit_biqa.types import Batch, Chat, Message, Sample, ask
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """A chat and the answer to be learned.
+    """A chat and its target answer.
 
     Attributes:
-        chat: up to where the assistant speaks.
-        answer: what it shall say.
-        level: the level word at the end of the answer, empty where there is none.
-        row: of the batch.
+        chat: conversation up to the assistant's turn.
+        answer: target text.
+        level: level word at the end of the answer; empty if there is none.
+        row: row in the batch.
     """
 
     chat: Chat
@@ -35,36 +35,36 @@ class Example:
 
 
 class Task(ABC):
-    """Makes examples of the rows that suit it.
+    """Makes examples from the rows of a batch.
 
     Attributes:
-        sees_image: whether images are opened at all.
+        sees_image: true if the task reads images at all.
     """
 
     sees_image: bool = True
 
     @abstractmethod
     def suits(self, sample: Sample) -> bool:
-        """Whether this task can be learned from a sample."""
+        """True if a sample has what this task needs."""
 
     def shows(self, sample: Sample) -> bool:
-        """Whether the image of a sample is shown in each of its examples."""
+        """True if each example of the sample shows its image."""
         return self.sees_image and sample.path is not None
 
     @abstractmethod
     def example(self, batch: Batch, row: int, step: int) -> Example:
-        """The example of a row; ``step`` numbers the training step, for what varies."""
+        """Example of a row; ``step``, the number of the training step, seeds random choices."""
 
     def examples(self, batch: Batch, step: int = 0) -> list[Example]:
-        """The examples of all rows of a batch."""
+        """Examples of all rows of a batch."""
         return [self.example(batch, row, step) for row in range(len(batch["index"]))]
 
 
 class Describe(Task):
-    """Stage one: from an image to the description of its quality.
+    """Stage one: from an image to a description of its quality.
 
     Args:
-        question: what is asked; ``None`` asks what the file of conversations asks.
+        question: the question; ``None`` takes the question of the file of conversations.
 
     Source: Building Reasonable Inference for VLMs in BIQA, section 3.4.
     """
@@ -73,7 +73,7 @@ class Describe(Task):
         self.question = question
 
     def suits(self, sample: Sample) -> bool:
-        """With a text, and a question from here or there."""
+        """True for a sample with a text, and a question here or in its file."""
         return bool(sample.texts) and (self.question is not None or bool(sample.prompts))
 
     def example(self, batch: Batch, row: int, step: int) -> Example:
@@ -82,7 +82,7 @@ class Describe(Task):
 
 
 class Conclude(Task):
-    """Stage two: from a description alone to the word for the quality.
+    """Stage two: from a description alone to the level word.
 
     Source: Building Reasonable Inference for VLMs in BIQA, section 3.4.
     """
@@ -90,7 +90,7 @@ class Conclude(Task):
     sees_image = False
 
     def suits(self, sample: Sample) -> bool:
-        """With a description and a known quality."""
+        """True for a sample with a description and a MOS."""
         return bool(sample.texts) and math.isfinite(sample.mos)
 
     def example(self, batch: Batch, row: int, step: int) -> Example:
@@ -101,12 +101,12 @@ class Conclude(Task):
 
 
 class DescribeAndConclude(Describe):
-    """The one-stage baseline: from an image to description and conclusion in one answer.
+    """One-stage baseline: from an image to description and conclusion in one answer.
 
-    The conclusion is the one of the text; where it has none, it names the level of the MOS.
+    The conclusion is that of the text; if the text has none, it is the level of the MOS.
 
     Args:
-        question: what is asked; ``None`` asks what the file of conversations asks.
+        question: the question; ``None`` takes the question of the file of conversations.
 
     Source: Building Reasonable Inference for VLMs in BIQA, section 3.2.
     """
@@ -115,7 +115,7 @@ class DescribeAndConclude(Describe):
         super().__init__(question)
 
     def suits(self, sample: Sample) -> bool:
-        """With a text and a conclusion or a known quality."""
+        """True for a sample with a text, and a conclusion or a MOS."""
         return super().suits(sample) and (any(sample.conclusions) or math.isfinite(sample.mos))
 
     def example(self, batch: Batch, row: int, step: int) -> Example:
@@ -129,10 +129,10 @@ class DescribeAndConclude(Describe):
 
 
 class Converse(Task):
-    """Instruction tuning as the file has it: its questions and its answers, images where it has."""
+    """Instruction tuning on a file's own questions and answers, with its images."""
 
     def suits(self, sample: Sample) -> bool:
-        """With questions and answers."""
+        """True for a sample with questions and answers."""
         return bool(sample.texts) and bool(sample.prompts)
 
     def example(self, batch: Batch, row: int, step: int) -> Example:
@@ -145,19 +145,19 @@ Form = Literal["score", "caption", "both", "test", "explain", "text"]
 
 
 class Imitate(Task):
-    """A cold start for reinforcement learning: texts of a reasoning model, with the MOS as rating.
+    """Cold start for reinforcement learning: texts of a reasoning model, with the MOS as rating.
 
-    The texts hold a caption and reasoning in their tags (``perception_text:caption+think``). Each
-    step asks for one of the forms that paradigms ask for.
+    The texts hold caption and reasoning in their tags (``perception_text:caption+think``). Each
+    step uses one of the prompts that paradigms use.
 
     Args:
         forms: ``score``, reasoning and rating from the image; ``caption``, the caption alone;
-            ``both``, caption, reasoning and rating; ``test``, the same in the words of the papers'
-            test; ``explain``, caption and reasoning without tags, from image and MOS; ``text``,
-            reasoning and rating from the caption alone. A form that stands here twice is asked
-            for twice as often.
+            ``both``, caption, reasoning and rating; ``test``, the same with the prompts of the
+            papers' test; ``explain``, caption and reasoning without tags, from image and MOS;
+            ``text``, reasoning and rating from the caption alone. A form that is listed twice is
+            used twice as often.
 
-    Source: ours; the papers start from models that were tuned on instructions.
+    Source: ours; the papers start from instruction-tuned models.
     """
 
     def __init__(self, forms: Sequence[Form] = ("score",)) -> None:
@@ -165,27 +165,27 @@ class Imitate(Task):
         self.sees_image = any(form != "text" for form in forms)
 
     def suits(self, sample: Sample) -> bool:
-        """With a known MOS and tagged texts."""
+        """True for a sample with a MOS and tagged texts."""
         tags = (tagged(text, tag) for text in sample.texts for tag in ("caption", "think"))
         return bool(sample.texts) and all(tags) and math.isfinite(sample.mos)
 
     def shows(self, sample: Sample) -> bool:
-        """See `Task`; the form ``text`` shows none."""
+        """See `Task`; the form ``text`` shows no image."""
         return super().shows(sample) and "text" not in self.forms
 
     def example(self, batch: Batch, row: int, step: int) -> Example:
-        """See `Task`; the form follows from step and image."""
+        """See `Task`; step and image determine the form."""
         form = self.forms[_drawn(batch, row, step, len(self.forms))]
         text, mos = batch["text"][row], batch["samples"][row].mos
-        said, thought = (tagged(text, tag) or "" for tag in ("caption", "think"))
-        caption = wrapped("caption", said)
+        caption_text, thought = (tagged(text, tag) or "" for tag in ("caption", "think"))
+        caption = wrapped("caption", caption_text)
         rated = f"{wrapped('think', thought)}\n{answered(mos)}"
         asked, system, answer = {
             "score": (prompts.SCORE, prompts.R1_SYSTEM, rated),
             "caption": (prompts.CHAIN_OF_THOUGHT, prompts.CHAIN_OF_THOUGHT_SYSTEM, caption),
             "both": (prompts.TEST_SCORE, prompts.SELF_CONSISTENCY_SYSTEM, f"{caption}\n{rated}"),
             "test": (prompts.TEST_SCORE, prompts.TEST_SYSTEM, f"{caption}\n{rated}"),
-            "explain": (prompts.explain(mos), "", f"{said} {thought}"),
+            "explain": (prompts.explain(mos), "", f"{caption_text} {thought}"),
             "text": (prompts.second_pass(caption), prompts.R1_SYSTEM, rated),
         }[form]
         pixels = None if form == "text" else pixels_of(batch, row)
@@ -193,10 +193,10 @@ class Imitate(Task):
 
 
 class NameLevel(Task):
-    """Q-Align: from an image to one of five words, by its MOS.
+    """Q-Align: from an image to one of five level words, by its MOS.
 
     Args:
-        questions: one of them is asked at random; the first in a test.
+        questions: questions to draw from; a test asks the first.
 
     Source: Q-Align (Wu et al., 2024), section 3.
     """
@@ -205,11 +205,11 @@ class NameLevel(Task):
         self.questions = questions
 
     def suits(self, sample: Sample) -> bool:
-        """With a known MOS."""
+        """True for a sample with a MOS."""
         return math.isfinite(sample.mos)
 
     def example(self, batch: Batch, row: int, step: int) -> Example:
-        """See `Task`; the question follows from step and image."""
+        """See `Task`; step and image determine the question."""
         level = level_of(float(batch["mos"][row]))
         question = self.questions[_drawn(batch, row, step, len(self.questions))]
         chat = ask(question, pixels_of(batch, row))
@@ -217,13 +217,13 @@ class NameLevel(Task):
 
 
 def pixels_of(batch: Batch, row: int) -> Tensor | None:
-    """Pixels of a row, ``None`` where it has no image."""
+    """Pixels of a row; ``None`` if it has no image."""
     pixels: Tensor | None = batch["pixels"][row]
     return pixels
 
 
 def asked(batch: Batch, row: int, question: str | None) -> Chat:
-    """A question about the image of a row, the file's own where there is none."""
+    """Question about the image of a row; the file's own question if ``question`` is ``None``."""
     pixels = pixels_of(batch, row)
     if question is not None:
         return ask(question, pixels)
@@ -232,6 +232,6 @@ def asked(batch: Batch, row: int, question: str | None) -> Chat:
 
 
 def _drawn(batch: Batch, row: int, step: int, count: int) -> int:
-    """A number below ``count`` that follows from step and image."""
+    """Number below ``count`` that depends on step and image only."""
     seed = step * 1_000_003 + int(batch["index"][row])
     return int(torch.randint(count, (), generator=torch.Generator().manual_seed(seed)))

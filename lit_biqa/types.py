@@ -1,4 +1,4 @@
-"""The words every room shares: samples, batches, predictions and the one error for bad input."""
+"""Types that every room shares: samples, batches, chats, predictions, and errors."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ if TYPE_CHECKING:  # Commands that only read files start without torch.
 
 
 class InputError(ValueError):
-    """Something a person gave is wrong. The message says what, where, and what to do next.
+    """Wrong input. The message says what is wrong, where, and what to do next.
 
     The command line prints it as one line, without a traceback, and exits with status 2.
     """
 
 
 class TrainingError(RuntimeError):
-    """A fit cannot go on. The message says in one line at which step, why, and what to do next.
+    """A fit cannot go on. The message says at which step, why, and what to do next.
 
     The command line prints it without a traceback, and exits with status 1.
     """
 
 
 IMAGE = "<|image|>"
-"""Where the image stands in a message, whichever way a file or a model spells it."""
+"""Placeholder of the image in a message, for all files and models."""
 
 Role = Literal["system", "user", "assistant"]
 
 
 @dataclass(frozen=True)
 class Message:
-    """What one side of a conversation says.
+    """One turn of a conversation.
 
     Attributes:
         role: ``system``, ``user`` or ``assistant``.
-        text: ends stripped; holds `IMAGE` where the image stands.
+        text: stripped text; holds `IMAGE` at the place of the image.
     """
 
     role: Role
@@ -48,22 +48,22 @@ class Message:
 
 @dataclass(frozen=True)
 class Sample:
-    """One image, or conversation, and what its data set says of it.
+    """One image, or one conversation, with its labels and texts.
 
     Attributes:
         dataset: catalogue name, such as ``koniq10k``, or the stem of a user's own CSV.
-        split: name of the split it was taken from, such as ``official`` or ``random-0``.
-        index: its row in the data set, the same in every split; identifies it in results.
+        split: name of its split, such as ``official`` or ``random-0``.
+        index: row in the data set, the same in every split; identifies the sample in results.
         name: file name as the label file writes it.
-        path: where the image lies; ``None`` for text alone, and where no image is looked for.
-        mos: mean opinion score on [1, 5], 5 best; ``nan`` where unknown.
-        std: standard deviation of single ratings on the same scale; ``nan`` where unknown.
+        path: path of the image; ``None`` for text alone, and if the image is not needed.
+        mos: mean opinion score on [1, 5], 5 best; ``nan`` if unknown.
+        std: standard deviation of single ratings on the same scale; ``nan`` if unknown.
         reference: name of the pristine source, for data sets that have one.
         texts: texts about this image, such as reasoning sampled from a trained model.
-        prompts: what was said before each of the texts; empty where nobody asked.
-        conclusions: the sentence that concluded the quality after each of the texts, an empty one
-            where none did; empty where texts were not taken apart.
-        degradation: class and severity of its distortion, where that is what is known of it.
+        prompts: the turns before each of the texts; empty if the texts answer no question.
+        conclusions: the concluding sentence of each text, empty for a text without one; an empty
+            tuple if the texts were not split.
+        degradation: distortion class and severity, if the data set gives these.
     """
 
     dataset: str
@@ -102,16 +102,16 @@ class Samples:
 
 @dataclass(frozen=True, eq=False)
 class Chat:
-    """A conversation up to where the model is to speak; what backbones encode.
+    """A conversation up to the model's turn; the input of backbones.
 
     Attributes:
-        messages: by turns, the last one the user's. One user message holds `IMAGE` once if there
-            are pixels, else none does.
-        pixels: of the image, as the backbone's transform made them; ``None`` for text alone.
-        opening: the beginning of the answer, given to the model, such as "The quality is".
+        messages: the turns; the last is the user's. With pixels, one message holds `IMAGE` once;
+            without, none does.
+        pixels: image, as made by the backbone's transform; ``None`` for text alone.
+        opening: beginning of the answer that is given to the model, such as "The quality is".
 
     Raises:
-        ValueError: if the user does not speak last, or image and placeholder do not pair up.
+        ValueError: if the last turn is not the user's, or image and placeholder do not match.
     """
 
     messages: tuple[Message, ...]
@@ -127,13 +127,13 @@ class Chat:
 
 
 def ask(question: str, pixels: Tensor | None = None, system: str = "", opening: str = "") -> Chat:
-    """A chat of one question, its image before the text unless the question places it.
+    """Chat of one question, with the image before the text unless the question places it.
 
     Args:
-        question: what the user says.
-        pixels: of the image, ``None`` for text alone.
-        system: instruction that stands before; empty for none.
-        opening: beginning of the answer, given to the model.
+        question: text of the user.
+        pixels: image; ``None`` for text alone.
+        system: system prompt; empty for none.
+        opening: beginning of the answer that is given to the model.
     """
     if pixels is not None and IMAGE not in question:
         question = f"{IMAGE}{question}"
@@ -143,12 +143,12 @@ def ask(question: str, pixels: Tensor | None = None, system: str = "", opening: 
 
 @dataclass(frozen=True)
 class Completion:
-    """What a model said after a chat.
+    """Text that a model generated for a chat.
 
     Attributes:
-        ids: its tokens, the end token included where the model ended by itself.
-        text: the same as text, without end token and without the chat's opening.
-        finished: whether the model ended by itself, before its budget of tokens was spent.
+        ids: token ids, including the end token if the model ended by itself.
+        text: decoded text, without end token and without the chat's opening.
+        finished: true if the model ended by itself, false if its token budget ran out.
     """
 
     ids: tuple[int, ...]
@@ -158,18 +158,18 @@ class Completion:
 
 @dataclass(frozen=True)
 class Group:
-    """What a model said of one image, time after time: what rewards are given within.
+    """All completions of one prompt, with the labels of its image; the unit of rewards.
 
     Attributes:
-        mos: mean opinion score on [1, 5]; ``nan`` where the task is another.
-        std: standard deviation of single ratings on the same scale; ``nan`` where unknown.
+        mos: mean opinion score on [1, 5]; ``nan`` for another task.
+        std: standard deviation of single ratings on the same scale; ``nan`` if unknown.
         dataset: catalogue name of the data set.
         index: row in the data set.
         completions: the G completions of one prompt.
-        second: for each of them, what was said in a second pass that saw only its text: M
-            completions, none where it had no text to hand on. Empty where there is no such pass.
-        references: what people wrote about the image.
-        degradation: class and severity of its distortion, where that is the task.
+        second: for each of them, the M completions of the second pass, which saw only its
+            caption; none without a caption. Empty if there is no second pass.
+        references: human-written texts about the image.
+        degradation: distortion class and severity, if that is the task.
     """
 
     mos: float
@@ -183,16 +183,16 @@ class Group:
 
 
 class Batch(TypedDict):
-    """What a DataLoader hands to a method; B samples, columns by name.
+    """Batch of B samples from a DataLoader, columns by name.
 
-    ``samples`` holds all that is known of each row, numbers as they were read; ``mos`` and ``std``
-    are the same numbers in float32, for losses on the device.
+    ``samples`` holds everything known about each row, with numbers as they were read; ``mos`` and
+    ``std`` are the same numbers in float32, for losses on the device.
 
-    ``pixels`` is what the backbone's transform made: ``[B, 3, H, W]`` where every image has the
+    ``pixels`` is the output of the backbone's transform: ``[B, 3, H, W]`` if every image has the
     same shape, else a list, with ``None`` for rows without an image. ``text`` is one text per
-    sample, empty where the sample has none; ``prompt`` is what was said before it, and
-    ``conclusion`` the sentence that concluded the quality after it, empty likewise. ``status`` is
-    ``ok``, or why the image could not be read (its pixels are then a stand-in).
+    sample, ``prompt`` the turns before it and ``conclusion`` its concluding sentence; each is empty
+    if the sample has none. ``status`` is ``ok``, or the reason why the image could not be read (its
+    pixels are then a stand-in).
     """
 
     pixels: Any
@@ -211,17 +211,17 @@ class Batch(TypedDict):
 
 @dataclass(frozen=True)
 class Prediction:
-    """One scored image: a row of ``predictions.csv`` and of every metric.
+    """Predicted score of one image: a row of ``predictions.csv`` and of every metric.
 
     Attributes:
         dataset: catalogue name of the data set.
         split: name of the split.
         index: row in the data set; with data set, split and condition it identifies the row.
         name: file name.
-        mos: mean opinion score on [1, 5]; ``nan`` where unknown.
-        score: predicted score on [1, 5]; ``nan`` where none could be made.
-        condition: what the score was read from; ``image`` where nothing else is meant.
-        status: ``ok``, or why there is no score.
+        mos: mean opinion score on [1, 5]; ``nan`` if unknown.
+        score: predicted score on [1, 5]; ``nan`` if there is none.
+        condition: input that the score was read from; ``image`` by default.
+        status: ``ok``, or the reason for the missing score.
     """
 
     dataset: str
@@ -236,15 +236,15 @@ class Prediction:
 
 @dataclass(frozen=True)
 class TextPrediction(Prediction):
-    """A scored image with what a model said of it.
+    """Prediction of a language model, with its text.
 
     Attributes:
-        level: the level word that was read, empty where none was.
-        text: what the model said on the way.
-        leak: whether the text that the score was read from named a rating; ``None`` where the
-            score was not read from a text.
-        spread: standard deviation of several readings; ``nan`` where there was one.
-        seconds: that the reading took, its share of those of its batch.
+        level: level word that was read; empty if none was.
+        text: text that the model generated before the score.
+        leak: true if the text that the score was read from names a rating; ``None`` if the score
+            was not read from a text.
+        spread: standard deviation of several readings; ``nan`` for a single one.
+        seconds: time of the reading: this row's share of its batch.
     """
 
     level: str = ""
@@ -254,26 +254,26 @@ class TextPrediction(Prediction):
     seconds: float = math.nan
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """The end of an error message: the known names nearest to a wrong one, or all of them."""
-    names = sorted(known)
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """End of an error message: the valid names nearest to a wrong one, or all valid names."""
+    names = sorted(valid)
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     if close:
         return f". Did you mean {' or '.join(close)}?"
-    return f". Known: {', '.join(names)}."
+    return f". Valid names: {', '.join(names)}."
 
 
 def check_range(name: str, value: float | None, least: float, most: float | None = None) -> None:
-    """Refuse a number that a setting cannot have; ``None`` passes.
+    """Refuse a number outside the range of a setting; ``None`` passes.
 
     Args:
-        name: of the setting.
-        value: that it was given.
-        least: that it may be.
-        most: likewise; ``None`` sets no bound.
+        name: name of the setting.
+        value: its value.
+        least: smallest value allowed.
+        most: largest value allowed; ``None`` for no limit.
 
     Raises:
-        InputError: naming the setting and its range.
+        InputError: names the setting and its range.
     """
     if value is None or (least <= value and (most is None or value <= most)):
         return

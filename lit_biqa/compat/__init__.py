@@ -1,1 +1,1 @@
-"""What the project takes from the inside of libraries, one module for each of them."""
+"""Access to the internals of libraries, one module for each library."""

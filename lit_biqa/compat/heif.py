@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 _BRANDS = frozenset(b"heic heix heim heis hevc hevx hevm hevs".split())
-_HEAD = 64  # bytes that the list of brands of a camera's file fits into
+_HEAD = 64  # bytes; enough for the list of brands in a camera's file
 
 
 def is_heic(path: Path) -> bool:
-    """True for a file that names itself HEIC, whatever its suffix; phones also write ``.jpg``.
+    """True if a file's content is HEIC, whatever its suffix; phones also write ``.jpg``.
 
     The file begins with a box ``ftyp``: its size, the main brand, a version, then further brands
     of four letters. AVIF has the same box and other brands.

@@ -1,4 +1,4 @@
-"""What is taken from the inside of jsonargparse: how it words what is wrong with a setting."""
+"""Internals of jsonargparse: its messages about wrong settings, shortened to one line."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ __all__ = [
 
 check("jsonargparse")
 
-# Lines in which it tells of its own workings.
+# Lines about the parser's own workings.
 _NOISE = re.compile(
     r"Does not validate against any of|Subtypes:|Errors:|Given value|Expected a <class 'NoneType'>|"
     r"Expected a path but"
 )
 _PLAINER = {
     r'Parser key "([^"]+)":': r"\1:",
-    r"Problem with given class_path '([^']+)':": r"\1:",
+    r"Problem with given class_path[ =]'([^']+)':": r"\1:",
     r"Expected a dot import path string: (\S+)": r"there is no class '\1'",
     r"Expected a <class '(\w+)'>": r"expected \1",
     r"(expected \w+) there is no class '([^']*)'": r"\1. Got value: \2",
@@ -48,12 +48,12 @@ _PLAINER = {
 
 
 def allow_subclasses(*bases: type) -> None:
-    """Let settings name classes derived from dataclasses, of which it takes no other by itself."""
+    """Let settings name subclasses of these dataclasses, which jsonargparse refuses by default."""
     set_parsing_settings(subclasses_enabled=list(bases))
 
 
 def one_line(complaint: str) -> str:
-    """What is wrong with a setting, without what it tells of its own workings."""
+    """Message about a wrong setting in one line, without details of the parser."""
     lines = [line.strip().removeprefix("- ") for line in complaint.splitlines()]
     message = " ".join(line for line in lines if line and not _NOISE.search(line)).rstrip(".")
     for pattern, plain in _PLAINER.items():
@@ -62,5 +62,5 @@ def one_line(complaint: str) -> str:
 
 
 def classes_in(complaint: str) -> list[str]:
-    """Paths of the classes that it names."""
+    """Class paths that a message names."""
     return re.findall(r"class_path[ =]'([\w.]+)'", complaint)

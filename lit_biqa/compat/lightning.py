@@ -1,4 +1,4 @@
-"""What is taken from the inside of Lightning: the progress of its loops, and what it says."""
+"""Internals of Lightning: the progress of its loops, its processes and its messages."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ check("lightning")
 
 
 def batches_completed(trainer: Trainer) -> int:
-    """Training batches that a fit has completed in all, runs before a resumption included."""
+    """Number of training batches that a fit has completed, including those before a resumption."""
     return trainer.fit_loop.epoch_loop.batch_progress.total.completed
 
 
 def batches_of_epoch(trainer: Trainer) -> int:
-    """Training batches of the running epoch that have begun."""
+    """Number of training batches of the current epoch that have begun."""
     return trainer.fit_loop.epoch_loop.batch_progress.current.ready
 
 
 def recount_steps(trainer: Trainer) -> None:
-    """Have loggers count optimizer steps.
+    """Correct the step count of the loggers after a resumption.
 
-    Where a run goes on at an epoch's end Lightning counts the step before twice.
+    When a run resumes at the end of an epoch, Lightning counts the previous step twice.
     """
     trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
 
 
 def unwind(loops: dict[str, Any], validating: bool) -> None:
-    """Count what has begun and not ended as not begun, in the progress that a checkpoint holds.
+    """Rewind the progress in a checkpoint, so that unfinished work counts as not begun.
 
-    Lightning goes on with what it takes for done: from between a batch and the validation that
-    follows it, it would leave the validation out.
+    Lightning resumes after everything that its progress counts as done: from a checkpoint between a
+    batch and the validation after it, the validation would be skipped.
 
     Args:
         loops: state of Lightning's fit loop, changed in place.
-        validating: whether a validation is to be begun again.
+        validating: true to begin the current validation again.
     """
     if validating:
         progress = loops["epoch_loop.val_loop.batch_progress"]
         before = progress["total"]["completed"] - progress["current"]["completed"]
-        # A first batch under way is what makes Lightning validate first.
+        # Lightning validates first if a first batch has begun.
         for counts, done in (("current", 0), ("total", before)):
             begun = {"ready": done + 1, "started": done + 1}
             progress[counts] = {**begun, "processed": done, "completed": done}
@@ -61,28 +61,29 @@ def unwind(loops: dict[str, Any], validating: bool) -> None:
 
 
 def forget_optimizers(trainer: Trainer) -> None:
-    """Make a trainer that has fitted let go of the optimizers, before it tests."""
+    """Release the optimizers of a trainer after its fit, before its test."""
     trainer.strategy.optimizers = []
 
 
 def allow_unused(strategy: Strategy) -> None:
-    """Have DDP wait for no gradient that a rank does not make.
+    """Have DDP accept parameters without a gradient.
 
-    What no rank has used keeps no gradient, as on one process; what some have is averaged with
-    zeros of the others. It costs DDP a walk through the graph in each step. FSDP2 needs none: all
-    ranks run all parts there, see `lit_biqa.backbones.sharded.Sharded.anyone`.
+    A parameter that no rank used has no gradient, as on one process; one that some ranks used gets
+    the average with zeros of the others. DDP walks through the graph in each step for this. FSDP2
+    needs no such setting: all ranks run all parts there, see
+    `lit_biqa.backbones.sharded.Sharded.anyone`.
     """
     if isinstance(strategy, DDPStrategy):
         strategy._ddp_kwargs["find_unused_parameters"] = True
 
 
 def processes_of(trainer: Trainer) -> list[Any]:
-    """The other processes that a trainer has started on this machine."""
+    """Other processes that a trainer has started on this machine."""
     return list(getattr(trainer.strategy.launcher, "procs", []))
 
 
 def quieten() -> None:
-    """Leave out advertisements of other products, and warnings of Lightning's own use of torch."""
+    """Hide advertisements of other products, and warnings about Lightning's own use of torch."""
     log = logging.getLogger("lightning.pytorch.utilities.rank_zero")
     log.addFilter(lambda record: "Tip: For seamless" not in record.getMessage())
     warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)`")

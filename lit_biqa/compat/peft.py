@@ -1,4 +1,4 @@
-"""What is taken from the inside of peft: LoRA's updates beside layers, told apart and left out."""
+"""Internals of peft: LoRA updates added to layers, summed into weights, and switched off."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ check("peft")
 
 
 def add_lora(model: nn.Module, names: Sequence[str], rank: int, alpha: float) -> None:
-    """Put float32 updates beside layers, in place.
+    """Add float32 LoRA updates to layers, in place.
 
     Args:
-        model: of transformers.
-        names: of the layers.
-        rank: of the updates.
-        alpha: their scale, divided by the rank.
+        model: a transformers model.
+        names: names of the layers.
+        rank: rank of the updates.
+        alpha: their scale; the updates are multiplied by ``alpha / rank``.
     """
     config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(names), lora_dropout=0.0)
     inject_adapter_in_model(config, model)
@@ -33,7 +33,7 @@ def add_lora(model: nn.Module, names: Sequence[str], rank: int, alpha: float) ->
 
 
 def updated_weight(linear: Any) -> Tensor:
-    """Weight of a layer that has updates, with those that take part in its products."""
+    """Weight of a LoRA layer with its active updates added, in the dtype of the weight."""
     weight: Tensor = linear.base_layer.weight
     if linear.disable_adapters:
         return weight
@@ -42,9 +42,9 @@ def updated_weight(linear: Any) -> Tensor:
 
 
 def adapters_off(model: nn.Module) -> AbstractContextManager[None]:
-    """A context in which LoRA's updates are left out: the model as it was before training.
+    """Context in which LoRA updates are switched off: the model as it was before training.
 
-    It does nothing for a model without them.
+    Does nothing for a model without LoRA.
     """
     layers = [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
     return _Off(layers) if layers else nullcontext()
@@ -55,7 +55,7 @@ class _Off(AbstractContextManager[None]):
         self.layers = layers
 
     def __enter__(self) -> None:
-        # The switch that forward reads; `enable_adapters` would thaw and freeze weights too.
+        # The flag that forward reads; `enable_adapters` would also change `requires_grad`.
         for layer in self.layers:
             layer._disable_adapters = True
 

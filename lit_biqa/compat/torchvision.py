@@ -1,9 +1,9 @@
-"""Lets a torchvision whose compiled half does not fit the installed torch be imported.
+"""Import of a torchvision whose compiled extension does not fit the installed torch.
 
-A CPU build of torch beside the registry's torchvision (built for CUDA) is a common pair, and
-``import torchvision`` then fails with ``operator torchvision::nms does not exist``, taking
-lightning, torchmetrics, timm, open_clip and peft with it. None of them needs that operator here:
-declaring it, without an implementation, is enough. A proper pair is left as it is.
+A common pair is a CPU build of torch with the registry's torchvision, built for CUDA. There
+``import torchvision`` fails with ``operator torchvision::nms does not exist``, and with it
+lightning, torchmetrics, timm, open_clip and peft. None of them needs that operator here, so
+declaring it without an implementation is enough. A matching pair is left unchanged.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from types import ModuleType
 
 _OPERATORS = ("nms", "qnms")
 _SIGNATURE = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-# A torch.library.Library withdraws what it declared when it is collected.
-_kept: list[object] = []
+# A torch.library.Library withdraws its declarations when it is garbage-collected.
+_libraries: list[object] = []
 
 
 def install() -> None:
-    """Have every later import of torchvision pass through here; costs nothing until then."""
+    """Hook into every later import of torchvision; costs nothing until then."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
 
@@ -31,10 +31,10 @@ def declare_missing_operators(folder: Path) -> list[str]:
     """Declare the operators that torchvision registers fakes for, if its extension cannot load.
 
     Args:
-        folder: the torchvision package's folder.
+        folder: folder of the torchvision package.
 
     Returns:
-        Names of the operators declared; empty for a torchvision that fits its torch.
+        Names of the declared operators; empty if torchvision fits torch.
     """
     import torch
 
@@ -47,7 +47,7 @@ def declare_missing_operators(folder: Path) -> list[str]:
         )
         for name in missing:
             library.define(name + _SIGNATURE)  # type: ignore[no-untyped-call]
-        _kept.append(library)
+        _libraries.append(library)
     return missing
 
 

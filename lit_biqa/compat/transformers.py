@@ -1,7 +1,7 @@
-"""What is taken from the inside of transformers, and what its releases name differently.
+"""Internals of transformers, and names that differ between its releases.
 
-Only a model that is there needs transformers, which takes seconds to import: modules that are read
-at the start import this one within functions.
+Importing transformers takes seconds and only models need it: modules that every command imports
+therefore import this module inside functions.
 """
 
 from __future__ import annotations
@@ -57,42 +57,42 @@ __all__ = [
     "slice_logits_to_keep",
 ]
 
-# The argument and the output that hold keys and values of what came before.
+# Name of the argument and of the output field that hold the key-value cache.
 CACHE_NAMES = ("cache", "past_key_values")
 CACHE = "cache" if check("transformers") >= (5, 24) else "past_key_values"
 
 
 def named_cache(cache: Cache | None) -> dict[str, Any]:
-    """A cache as a keyword argument under the name that the installed release gives it."""
+    """Keyword argument for a cache, under its name in the installed release."""
     return {CACHE: cache}
 
 
 def cache_of(output: Any) -> Any:
-    """The cache in a model's output; `None` where it keeps none."""
+    """Cache of a model's output; ``None`` if the model keeps none."""
     return getattr(output, CACHE)
 
 
 def either_cache(cache: Cache | None, past_key_values: Cache | None) -> Cache | None:
-    """The cache of a caller who may use either name.
+    """Cache of a caller who may use either name.
 
     Raises:
-        InputError: if it is given under both names.
+        InputError: if both names are given.
     """
     if cache is not None and past_key_values is not None:
-        raise InputError("cache and past_key_values are two names of one argument: give cache")
+        raise InputError("cache and past_key_values are two names of one argument: give only cache")
     return past_key_values if cache is None else cache
 
 
 def causal_mask(
     config: Any, embeds: Tensor, attention_mask: Tensor | None, cache: Cache | None
 ) -> Any:
-    """The causal mask of a decoder, as the configured attention implementation takes it.
+    """Causal mask of a decoder, in the form that the configured attention takes.
 
     Args:
-        config: of the decoder.
-        embeds: ``[B, L, H]``.
-        attention_mask: ``[B, cached + L]``, 1 at tokens.
-        cache: of what came before.
+        config: configuration of the decoder.
+        embeds: input embeddings ``[B, L, H]``.
+        attention_mask: ``[B, cached + L]``, 1 at tokens, 0 at padding.
+        cache: keys and values of earlier positions.
     """
     return create_causal_mask(
         config=config, inputs_embeds=embeds, attention_mask=attention_mask, **named_cache(cache)

@@ -1,4 +1,4 @@
-"""Versions of libraries whose internals the project uses, and the refusal of all others."""
+"""Version checks for libraries whose internals the package uses."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 from lit_biqa.types import InputError
 
-# The first and the last minor release that the tests have passed with, as setup.cfg allows them.
+# First and last minor release that the tests have passed with, as in setup.cfg.
 CHECKED = {
     "jsonargparse": ((4, 50), (4, 53)),
     "lightning": ((2, 6), (2, 6)),
@@ -17,24 +17,24 @@ CHECKED = {
 
 
 def check(library: str) -> tuple[int, int]:
-    """Refuse a minor release that nobody has tried; nothing is imported.
+    """Refuse a minor release that the tests have not run with; imports nothing.
 
     Args:
-        library: a name in `CHECKED`.
+        library: a key of `CHECKED`.
 
     Returns:
-        Major and minor number of the installed release.
+        Major and minor version of the installed release.
 
     Raises:
-        InputError: for another release, with the command that installs a known one.
+        InputError: for an untested release, with the command that installs a tested one.
     """
-    found, (first, last) = version(library), CHECKED[library]
-    numbers = [int(number) for number in re.findall(r"\d+", found)[:2]]
+    installed, (first, last) = version(library), CHECKED[library]
+    numbers = [int(number) for number in re.findall(r"\d+", installed)[:2]]
     release = (numbers[0], numbers[1])
     if not first <= release <= last:
-        known = ".".join(map(str, last))
+        newest = ".".join(map(str, last))
         raise InputError(
-            f"{library} {found} is installed, and releases from {'.'.join(map(str, first))} to "
-            f"{known} alone were tested: pip install '{library}=={known}.*'"
+            f"{library} {installed} is installed, but only releases {'.'.join(map(str, first))} to "
+            f"{newest} were tested: pip install '{library}=={newest}.*'"
         )
     return release

@@ -1,1 +1,1 @@
-"""Objectives: pure functions, tensors in, tensors out."""
+"""Objectives: pure functions from tensors to a loss, an advantage or a probability."""

@@ -1,4 +1,4 @@
-"""Contrastive alignment of images with texts."""
+"""Contrastive alignment of images and texts."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from torch import Tensor
 
 
 def contrastive_loss(images: Tensor, texts: Tensor, scale: Tensor, image_ids: Tensor) -> Tensor:
-    """Symmetric InfoNCE in which the other texts of an image are not its negatives.
+    """Symmetric InfoNCE that does not use the other texts of an image as negatives.
 
-    With several texts per image a batch may hold an image twice. Its second text describes it
-    just as well, so pairs of the same image off the diagonal are left out of both softmaxes.
+    With several texts per image, a batch may hold an image twice. Its second text describes it just
+    as well, so pairs of the same image off the diagonal are left out of both softmaxes.
 
     Args:
-        images: image embeddings ``[B, D]``, of any length.
-        texts: embeddings of the paired texts ``[B, D]``, of any length.
+        images: image embeddings ``[B, D]``, not necessarily normalised.
+        texts: embeddings of the paired texts ``[B, D]``, not necessarily normalised.
         scale: inverse temperature, a positive scalar.
         image_ids: ``[B]``, equal for rows of the same image.
 
     Returns:
-        The mean of the image-to-text and text-to-image cross-entropies, a scalar in nats.
+        Mean of the image-to-text and text-to-image cross-entropies, a scalar in nats.
 
     Source: CLIP (Radford et al., 2021, figure 3), as used by RALI (section 4, contrastive
     alignment); the exclusion of duplicates is ours.

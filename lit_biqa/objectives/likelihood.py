@@ -1,4 +1,4 @@
-"""Likelihood of what a language model should write, and of the quality levels it names."""
+"""Likelihood losses: target text, level words, and the order of image pairs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 
 from lit_biqa.types import InputError
 
-IGNORED = -100  # label of tokens that are not learned: prompt, image and padding
+IGNORED = -100  # label of tokens without loss: prompt, image and padding
 _TINY = 1e-8  # keeps square roots differentiable at 0, as in DeQA-Score's code
 
 
@@ -24,34 +24,34 @@ def smoothed_likelihood(
     reduction: Literal["mean", "sum"] = "mean",
     logits_at_once: int = 2**24,
 ) -> Tensor:
-    """Label-smoothed negative log-likelihood over the vocabulary, on response tokens alone.
+    """Label-smoothed negative log-likelihood over the vocabulary, for response tokens only.
 
     Equals ``torch.nn.CrossEntropyLoss(label_smoothing=smoothing)`` of ``hidden @ weight.T``. The
-    logits never stand in memory as a whole: they are made for a few tokens at a time, and their
-    gradients are taken on the spot, so that the backward pass only scales them. Against
-    recomputation in the backward pass this spares one of four matrix products.
+    logits are computed for a few tokens at a time and never held in full. Their gradients are
+    computed in the forward pass, so that the backward pass only scales them; this saves one of the
+    four matrix products that recomputation in the backward pass takes.
 
     Args:
-        hidden: last hidden states ``[..., D]``; each predicts the label at its own place, so a
-            caller shifts: ``hidden[:, :-1]`` with ``labels[:, 1:]``.
+        hidden: last hidden states ``[..., D]``; each predicts the label at the same position, so
+            the caller shifts: ``hidden[:, :-1]`` with ``labels[:, 1:]``.
         weight: of the language model's head ``[C, D]``, whole (not sharded), without bias.
-        labels: token ids ``[...]``, -100 where nothing is to be learned.
+        labels: token ids ``[...]``; -100 for tokens without loss.
         smoothing: ε on [0, 1], the share of probability spread evenly over the vocabulary.
-        reduction: ``mean`` over response tokens, or their ``sum``, for a caller that divides by
-            a count over several ranks or batches.
-        logits_at_once: how many logits may be held, tokens times vocabulary.
+        reduction: ``mean`` over response tokens, or their ``sum`` for a caller that divides by a
+            count over several ranks or batches.
+        logits_at_once: most logits held at a time, tokens times vocabulary.
 
     Returns:
-        A scalar in nats, in float32 or wider. It can be differentiated once.
+        Scalar in nats, in float32 or wider; differentiable once.
 
     Raises:
-        InputError: if the mean is asked for and no token is a response token, or for a smoothing
-            outside [0, 1].
+        InputError: if ``mean`` is asked for and the batch has no response token, or if
+            ``smoothing`` lies outside [0, 1].
 
     Source: Building Reasonable Inference for VLMs in BIQA, equation 2.
     """
     if not 0 <= smoothing <= 1:
-        raise InputError(f"smoothing={smoothing}: label smoothing lies on [0, 1]")
+        raise InputError(f"smoothing={smoothing}: label smoothing must lie on [0, 1]")
     learned = labels != IGNORED
     hidden, labels = hidden[learned], labels[learned]
     if reduction == "mean" and not len(labels):
@@ -72,7 +72,7 @@ def smoothed_likelihood(
 
 
 class _SmoothedLikelihood(torch.autograd.Function):
-    """Sum over tokens; gradients are made in the forward pass, where the logits are at hand."""
+    """Sum of the loss over tokens, with the gradients computed in the forward pass."""
 
     @staticmethod
     def forward(
@@ -121,36 +121,35 @@ def _loss_leaving_gradient(logits: Tensor, labels: Tensor, smoothing: float) -> 
 
 
 def level_probabilities(logits: Tensor, level_ids: Sequence[int]) -> Tensor:
-    """Softmax over the level words alone, as if the model had no other word.
+    """Softmax over the level words alone, as if the vocabulary held no other word.
 
     Args:
-        logits: over the vocabulary ``[..., C]``, where the level word is predicted.
-        level_ids: token of each of the K levels.
+        logits: over the vocabulary ``[..., C]``, at the position that predicts the level word.
+        level_ids: token id of each of the K levels.
 
     Returns:
         Probabilities ``[..., K]``, in float32 or wider.
 
-    Source: Q-Align (Wu et al., 2024), the conversion of level logits in inference.
+    Source: Q-Align (Wu et al., 2024), conversion of level logits in inference.
     """
     chosen = logits[..., list(level_ids)]
     return chosen.to(torch.promote_types(chosen.dtype, torch.float32)).softmax(-1)
 
 
 def level_divergence(logits: Tensor, level_ids: Sequence[int], targets: Tensor) -> Tensor:
-    """Kullback-Leibler divergence from soft labels to the model's word for the level.
+    """Kullback-Leibler divergence from soft labels to the model's distribution of the level word.
 
-    The softmax runs over the whole vocabulary, so that probability on words that are no level
-    counts as wrong.
+    The softmax runs over the whole vocabulary, so that probability on other words counts as error.
 
     Args:
-        logits: over the vocabulary ``[B, C]``, where the level word is predicted.
-        level_ids: token of each of the K levels.
+        logits: over the vocabulary ``[B, C]``, at the position that predicts the level word.
+        level_ids: token id of each of the K levels.
         targets: soft labels ``[B, K]``, levels in the same order.
 
     Returns:
-        The mean over the batch of ``sum_k t_k (log t_k - log p_k)``, in nats.
+        Mean over the batch of ``sum_k t_k (log t_k - log p_k)``, in nats.
 
-    Source: DeQA-Score (You et al., 2025), the loss for soft labels.
+    Source: DeQA-Score (You et al., 2025), loss for soft labels.
     """
     log_p = F.log_softmax(logits, -1, dtype=torch.promote_types(logits.dtype, torch.float32))
     chosen = log_p[:, list(level_ids)]
@@ -158,29 +157,29 @@ def level_divergence(logits: Tensor, level_ids: Sequence[int], targets: Tensor) 
 
 
 def thurstone(first: Tensor, second: Tensor, variance: Tensor | float) -> Tensor:
-    """Probability that the first image is judged better than the second (Thurstone, case V).
+    """Probability that the first image is preferred to the second (Thurstone, case V).
 
     Args:
-        first: mean scores, of any shape.
-        second: mean scores of the others.
-        variance: of the difference of two judgements, the sum of their variances; above 0.
+        first: mean scores of the first images, of any shape.
+        second: mean scores of the second images.
+        variance: variance of the score difference, the sum of both variances; above 0.
 
     Returns:
-        ``Phi((first - second) / sqrt(variance))``, of the common shape.
+        ``Phi((first - second) / sqrt(variance))``, of the broadcast shape.
     """
     preferred: Tensor = torch.special.ndtr((first - second) / torch.as_tensor(variance).sqrt())
     return preferred
 
 
 def fidelity(predicted: Tensor, target: Tensor) -> Tensor:
-    """Fidelity loss between probabilities of a preference; 0 where they agree, 1 at the most.
+    """Fidelity loss between two preference probabilities: 0 if they agree, at most 1.
 
     Args:
         predicted: probabilities of any shape.
-        target: probabilities of the same shape; no gradient is taken.
+        target: probabilities of the same shape; no gradient flows into them.
 
     Returns:
-        The mean of ``1 - sqrt(p g) - sqrt((1 - p)(1 - g))``.
+        Mean of ``1 - sqrt(p g) - sqrt((1 - p)(1 - g))``.
 
     Source: Tsai et al. (2007, FRank), as used by LIQE and DeQA-Score.
     """
@@ -193,18 +192,18 @@ def fidelity(predicted: Tensor, target: Tensor) -> Tensor:
 def pairwise_fidelity(
     scores: tuple[Tensor, Tensor], mos: tuple[Tensor, Tensor], std: tuple[Tensor, Tensor]
 ) -> Tensor:
-    """Fidelity of the order that a model gives pairs of images to the order that people give them.
+    """Fidelity loss between the model's and the raters' preference within pairs of images.
 
     Args:
-        scores: predicted scores of the first and the second images, ``[B]`` each; each is taken
-            to have a variance of 1, as DeQA-Score fixes it.
+        scores: predicted scores of the first and of the second images, ``[B]`` each; each score
+            has variance 1, as fixed by DeQA-Score.
         mos: their mean opinion scores, on the same scale within a pair.
-        std: standard deviations of single ratings on that scale; must be known.
+        std: standard deviations of single ratings on that scale; none may be nan.
 
     Returns:
-        The mean loss, a scalar on [0, 1].
+        Mean loss, a scalar on [0, 1].
 
-    Source: DeQA-Score (You et al., 2025), the fidelity loss between images of one data set.
+    Source: DeQA-Score (You et al., 2025), fidelity loss between images of one data set.
     """
     predicted = thurstone(*scores, 2.0)
     people = thurstone(*mos, std[0] ** 2 + std[1] ** 2 + _TINY)

@@ -1,8 +1,8 @@
 """Group-relative policy optimisation: rewards to advantages, log-probabilities to a loss.
 
-Source: DeepSeekMath (Shao et al., 2024) as Q-Insight, VisualQuality-R1 and *Understanding Pure
-Textual Reasoning* have it in their code; where equation 6 of the last draws the KL term into the
-minimum, the code adds it outside, and so does this.
+Source: DeepSeekMath (Shao et al., 2024), as implemented in the code of Q-Insight, VisualQuality-R1
+and *Understanding Pure Textual Reasoning*. Equation 6 of the last has the KL term inside the
+minimum; its code adds the term outside, and so does this module.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ Aggregation = Literal["grpo", "dr_grpo", "dapo"]
 _LEAST_SPREAD = 1e-4
 
 BOUND = 20.0
-"""Nats by which one log-probability is taken to exceed another, at most, before ``exp``.
+"""Most nats by which one log-probability may exceed another before ``exp``.
 
-Of policies that a clipped step apart lie, differences are below 1. At 20 a probability has grown
-4.9e8 times; at 89 ``exp`` is infinite in float32, and one such token would end a run. A token
-beyond the bound has its value there and no gradient.
+Between policies one clipped step apart, differences stay below 1. At 20 nats a probability has
+grown 4.9e8 times; at 89 nats ``exp`` overflows float32, and one such token would end a run. A token
+beyond the bound contributes the value at the bound and no gradient.
 """
 
 
 def advantages(rewards: Tensor, scale: Scale = "group") -> Tensor:
-    """How much better each completion of a group is than the group's mean.
+    """Advantage of each completion: its reward minus the mean reward of its group.
 
     Args:
         rewards: ``[P, G]``, the G completions of each of P prompts.
-        scale: ``group`` divides by the group's unbiased standard deviation + 1e-4; ``none`` leaves
-            the difference as it is, as Dr. GRPO does (Liu et al., 2025).
+        scale: ``group`` divides by the group's unbiased standard deviation + 1e-4; ``none`` does
+            not divide, as in Dr. GRPO (Liu et al., 2025).
 
     Returns:
         ``[P, G]`` in float32 or wider; exactly zero in a group whose rewards are all equal.
 
     Raises:
-        InputError: for a group of one, which has nothing to be compared with.
+        InputError: if G is 1: the only completion has nothing to be compared with.
         ValueError: if a reward is not finite.
     """
     if rewards.shape[1] < 2:
@@ -53,7 +53,7 @@ def advantages(rewards: Tensor, scale: Scale = "group") -> Tensor:
         raise ValueError("a reward is not finite")
     rewards = rewards.to(torch.promote_types(rewards.dtype, torch.float32))
     centred = rewards - rewards.mean(1, keepdim=True)
-    # Rounding of the mean, divided by 1e-4, would be an advantage.
+    # Otherwise the rounding error of the mean, divided by 1e-4, would become an advantage.
     centred = centred.masked_fill((rewards == rewards[:, :1]).all(1, keepdim=True), 0.0)
     if scale == "none":
         return centred
@@ -74,37 +74,37 @@ def policy_loss(
     """Clipped policy-gradient loss with a KL penalty against a reference model.
 
     Args:
-        log_probs: of the tokens under the policy ``[N, T]``, with gradient.
-        old_log_probs: under the policy that sampled them ``[N, T]``; no gradient is taken. In the
+        log_probs: log-probabilities of the tokens under the policy ``[N, T]``, with gradient.
+        old_log_probs: under the policy that sampled them ``[N, T]``, without gradient. In the
             first update after a rollout these are ``log_probs`` themselves.
         reference_log_probs: under the reference model ``[N, T]``; ``None`` for no penalty.
         advantages: of each completion ``[N]``, or of each token ``[N, T]``.
-        mask: ``[N, T]``, true for tokens that count: to the end token, which is included.
-        clip: ε; the ratio is cut off at 1 ± ε.
+        mask: ``[N, T]``, true for tokens that count, up to and including the end token.
+        clip: ε; the ratio is clipped to 1 ± ε.
         beta: weight of the penalty.
-        aggregation: ``grpo``, the mean over the tokens of each completion, then over completions;
-            ``dr_grpo``, the sum over tokens by a constant (Liu et al., 2025); ``dapo``, the mean
+        aggregation: ``grpo``, mean over the tokens of each completion, then over completions;
+            ``dr_grpo``, sum over tokens divided by a constant (Liu et al., 2025); ``dapo``, mean
             over all tokens (Yu et al., 2025).
-        denominator: what the sum is divided by, where these rows are part of a larger batch. In
-            terms of that batch: its completions (``grpo``), its tokens (``dapo``), its completions
-            times the token budget (``dr_grpo``). ``None`` takes N, the tokens here, and N T.
+        denominator: divisor of the sum if these rows are part of a larger batch: that batch's
+            number of completions (``grpo``), of tokens (``dapo``), or of completions times the
+            token budget (``dr_grpo``). ``None`` takes N, the number of tokens here, or N T.
 
     Returns:
-        The loss, a scalar, and, detached, means over the tokens that count: ``ratio``; ``clipped``,
-        the share in which clipping stops the gradient; ``bounded``, the share in which `BOUND`
-        does; and ``kl``, where there is a reference.
+        The loss, a scalar, and detached means over the tokens that count: ``ratio``; ``clipped``,
+        the share of tokens whose gradient clipping stops; ``bounded``, the share whose gradient
+        `BOUND` stops; and ``kl``, if there is a reference.
     """
     mask = mask.bool()
     if advantages.ndim == 1:
         advantages = advantages[:, None]
-    # Tokens that do not count may hold anything; infinity times zero would be nan.
-    risen = (log_probs - old_log_probs.detach()).masked_fill(~mask, 0.0)
-    ratio, bounded = risen.clamp(max=BOUND).exp(), risen > BOUND
+    # Tokens that do not count may hold any value, and infinity times zero is nan.
+    increase = (log_probs - old_log_probs.detach()).masked_fill(~mask, 0.0)
+    ratio, bounded = increase.clamp(max=BOUND).exp(), increase > BOUND
     gain = torch.minimum(ratio * advantages, ratio.clamp(1 - clip, 1 + clip) * advantages)
     loss, stats = -gain, {"ratio": ratio, "clipped": _stopped(ratio, advantages, clip)}
     if reference_log_probs is not None:
-        fallen = (reference_log_probs.detach() - log_probs).masked_fill(~mask, 0.0)
-        kl, bounded = _divergence(fallen), bounded | (fallen > BOUND)
+        decrease = (reference_log_probs.detach() - log_probs).masked_fill(~mask, 0.0)
+        kl, bounded = _divergence(decrease), bounded | (decrease > BOUND)
         loss, stats["kl"] = loss + beta * kl, kl
     stats["bounded"] = bounded.to(ratio.dtype)
     loss = loss.masked_fill(~mask, 0.0)
@@ -127,7 +127,7 @@ def _divergence(difference: Tensor) -> Tensor:
     """Schulman's k3: an unbiased estimate of KL(policy || reference), never negative.
 
     Args:
-        difference: log-probability under the reference less that under the policy.
+        difference: log-probability under the reference minus that under the policy.
     """
     difference = difference.clamp(max=BOUND)
     return difference.exp() - difference - 1
@@ -142,22 +142,21 @@ def token_log_probs(
 ) -> Tensor:
     """Log-probability of each token under the softmax over the vocabulary.
 
-    Equals ``log_softmax(hidden @ weight.T / temperature)`` at the labels. The logits are made for
-    a few tokens at a time, and again in the backward pass, so that they never stand in memory as a
-    whole.
+    Equals ``log_softmax(hidden @ weight.T / temperature)`` at the labels. The logits are computed
+    for a few tokens at a time, and again in the backward pass; they are never held in full.
 
     Args:
-        hidden: last hidden states ``[N, D]``, each at the place that predicts its label.
+        hidden: last hidden states ``[N, D]``, each at the position that predicts its label.
         weight: of the language model's head ``[C, D]``, whole (not sharded), without bias.
         labels: token ids ``[N]``.
-        temperature: by which logits are divided, that of the sampling or 1.
-        logits_at_once: how many logits may be held, tokens times vocabulary.
+        temperature: divisor of the logits: the temperature of sampling, or 1.
+        logits_at_once: most logits held at a time, tokens times vocabulary.
 
     Returns:
-        ``[N]`` in nats, in float32 or wider. It can be differentiated once.
+        ``[N]`` in nats, in float32 or wider; differentiable once.
 
     Raises:
-        InputError: for a temperature that is not above 0.
+        InputError: if the temperature is not above 0.
     """
     if not temperature > 0:
         raise InputError(f"temperature={temperature}: it must be above 0")

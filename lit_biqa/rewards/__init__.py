@@ -1,7 +1,8 @@
-"""Rewards for what a model wrote: each takes groups and gives every completion a number.
+"""Rewards: callables that give every completion of a group a number.
 
-A reward is a frozen object ``(groups) -> [P, G]``: P images, G completions of each. It sees all
-groups of a step, so that images can be ranked against each other. What cannot be parsed earns 0.
+A reward is a frozen object ``(groups) -> [P, G]``: P images with G completions each. It sees all
+groups of a step, so that it can rank images against each other. A completion that cannot be parsed
+earns 0.
 """
 
 from lit_biqa.rewards.base import Reward, Slot, total

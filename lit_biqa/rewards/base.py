@@ -1,4 +1,4 @@
-"""What a reward is, its slot in the total, and the total."""
+"""The reward interface, a reward's slot in the total, and the total."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class Reward(ABC):
 
 @dataclass(frozen=True)
 class Slot:
-    """A reward and its place in the total.
+    """A reward with its weight in the total.
 
     Attributes:
-        reward: that is given.
-        weight: in the total.
-        credit: which tokens have earned it, where they are told apart: those of the reasoning,
+        reward: the reward.
+        weight: its factor in the total.
+        credit: tokens that get its advantage if tokens are told apart: those of the reasoning,
             those of the rating, or both.
     """
 
@@ -43,12 +43,12 @@ class Slot:
 
 
 def total(slots: Mapping[str, Slot], groups: Sequence[Group]) -> tuple[Tensor, dict[str, Tensor]]:
-    """Weighted sum of rewards, and each as it is, to be logged.
+    """Weighted sum of the rewards, and each reward without its weight, for logging.
 
     >>> from lit_biqa.rewards import Format, StepScore
     >>> slots = {"score": Slot(StepScore()), "format": Slot(Format(strict=False), 0.5)}
-    >>> said = Completion((), '<think>sharp</think><answer>{"rating": 4.1}</answer>')
-    >>> total(slots, [Group(4.0, 0.5, "koniq10k", 0, (said, said))])[0]
+    >>> completion = Completion((), '<think>sharp</think><answer>{"rating": 4.1}</answer>')
+    >>> total(slots, [Group(4.0, 0.5, "koniq10k", 0, (completion, completion))])[0]
     tensor([[1.5000, 1.5000]])
 
     Args:
@@ -56,7 +56,7 @@ def total(slots: Mapping[str, Slot], groups: Sequence[Group]) -> tuple[Tensor, d
         groups: P groups of G completions each.
 
     Returns:
-        The total ``[P, G]`` and the parts by name, ``[P, G]`` each and without their weights.
+        Total ``[P, G]``, and the parts by name, ``[P, G]`` each, without their weights.
 
     Raises:
         InputError: if a reward is not finite; names the slot.
@@ -66,19 +66,19 @@ def total(slots: Mapping[str, Slot], groups: Sequence[Group]) -> tuple[Tensor, d
         if not part.isfinite().all():
             raise InputError(
                 f"reward {name} is not finite for {int((~part.isfinite()).sum())} of "
-                f"{part.numel()} completions: one that cannot be judged earns 0"
+                f"{part.numel()} completions: a completion that cannot be judged must earn 0"
             )
     weighted = [slot.weight * parts[name] for name, slot in slots.items()]
     return torch.stack(weighted).sum(0), parts
 
 
 def reward_each(groups: Sequence[Group], value: Callable[[Group, Completion], float]) -> Tensor:
-    """Rewards ``[P, G]`` of single completions by ``value``."""
-    rows = [[float(value(group, said)) for said in group.completions] for group in groups]
+    """Rewards ``[P, G]`` that ``value`` gives to single completions."""
+    rows = [[float(value(group, item)) for item in group.completions] for group in groups]
     return torch.tensor(rows, dtype=torch.float32)
 
 
-def distance_to_mos(group: Group, said: Completion, form: Form) -> float:
-    """Distance of the rating from the MOS; infinite where either is missing."""
-    score = read(said.text, form).score
+def distance_to_mos(group: Group, completion: Completion, form: Form) -> float:
+    """Distance between the rating and the MOS; infinite if either is missing."""
+    score = read(completion.text, form).score
     return math.inf if score is None or math.isnan(group.mos) else abs(score - group.mos)

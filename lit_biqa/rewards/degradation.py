@@ -1,4 +1,4 @@
-"""Reward for the named distortion and its severity."""
+"""Reward for the distortion class and its severity."""
 
 from __future__ import annotations
 
@@ -16,27 +16,28 @@ from lit_biqa.types import Completion, Group
 
 @dataclass(frozen=True)
 class Degradation(Reward):
-    """For naming the distortion, and, if that is right, for its severity (Q-Insight).
+    """Reward for the right distortion class and, on top, for its right severity (Q-Insight).
 
     >>> answer = '{"distortion_class": "blur", "severity": "slight"}'
-    >>> said = Completion((), f"<answer>{answer}</answer>")
-    >>> Degradation()([Group(math.nan, 0, "kadis", 0, (said,), degradation=("blur", "serious"))])
+    >>> completion = Completion((), f"<answer>{answer}</answer>")
+    >>> group = Group(math.nan, 0, "kadis", 0, (completion,), degradation=("blur", "serious"))
+    >>> Degradation()([group])
     tensor([[0.2500]])
 
     Attributes:
-        kind: for the right class.
-        severity: on top, for the right severity of the right class.
+        kind: reward for the right class.
+        severity: added to it for the right severity of the right class.
     """
 
     kind: float = 0.25
     severity: float = 0.75
 
     def __call__(self, groups: Sequence[Group]) -> Tensor:
-        """See `Reward`; 0 for images whose task is another."""
+        """See `Reward`; 0 for images of another task."""
         return reward_each(groups, self._value)
 
-    def _value(self, group: Group, said: Completion) -> float:
-        found, true = read_degradation(said.text), group.degradation
-        if found is None or true is None or found[0] != true[0]:
+    def _value(self, group: Group, completion: Completion) -> float:
+        answer, truth = read_degradation(completion.text), group.degradation
+        if answer is None or truth is None or answer[0] != truth[0]:
             return 0.0
-        return self.kind + self.severity * (found[1] == true[1])
+        return self.kind + self.severity * (answer[1] == truth[1])

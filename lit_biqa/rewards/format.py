@@ -1,4 +1,4 @@
-"""Reward for a completion in the form that its prompt asks for."""
+"""Reward for a completion in the format that its prompt asks for."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from lit_biqa.types import Group
 
 @dataclass(frozen=True)
 class Format(Reward):
-    """1 for a completion that consists of its tags alone, else 0.
+    """Reward of 1 for a completion that consists of its tags alone, else 0.
 
-    >>> said = Completion((), "<think>sharp</think> <answer>4.1</answer>")
-    >>> Format(strict=False)([Group(4.0, 0.5, "koniq10k", 0, (said, said))])
+    >>> completion = Completion((), "<think>sharp</think> <answer>4.1</answer>")
+    >>> Format(strict=False)([Group(4.0, 0.5, "koniq10k", 0, (completion, completion))])
     tensor([[1., 1.]])
 
     Attributes:
-        strict: Q-Insight's format, see `strictly_formatted`; else VisualQuality-R1's, see
-            `leniently_formatted`.
-        tags: that a completion must consist of, in their order.
+        strict: true for Q-Insight's format, see `strictly_formatted`; false for
+            VisualQuality-R1's, see `leniently_formatted`.
+        tags: the tags, in their order.
     """
 
     strict: bool = True
@@ -36,4 +36,4 @@ class Format(Reward):
     def __call__(self, groups: Sequence[Group]) -> Tensor:
         """See `Reward`."""
         formatted = strictly_formatted if self.strict else leniently_formatted
-        return reward_each(groups, lambda _, said: formatted(said.text, self.tags))
+        return reward_each(groups, lambda _, item: formatted(item.text, self.tags))

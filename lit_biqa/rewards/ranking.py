@@ -1,4 +1,4 @@
-"""Reward for images in their order of quality."""
+"""Reward for ranking images in the order of their MOS."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _TINY = 1e-6  # as in VisualQuality-R1's code
 
 @dataclass(frozen=True)
 class PairwiseRanking(Reward):
-    """Fidelity of the order of images to that of their MOS, against all others of the data set.
+    """Fidelity between predicted and true preferences, over pairs of images of one data set.
 
     Each rating of an image is compared with the mean rating of every other image of the same data
-    set in the step. An image that has no other to be compared with earns 0, and so does a
-    completion without a rating, which has no part in its image's mean and variance either.
+    set in the step. An image without another image to compare with earns 0. So does a completion
+    without a rating; it does not count in its image's mean and variance.
 
     >>> low, high = (Completion((), f"<answer>{score}</answer>") for score in (2, 4))
     >>> better = Group(4.2, 0.5, "koniq10k", 0, (high, low))
@@ -37,14 +37,14 @@ class PairwiseRanking(Reward):
     Source: VisualQuality-R1 (Wu et al., 2025), equations 1 to 3.
 
     Attributes:
-        form: how the rating is written, see `read`.
+        form: form of the rating in a completion, see `read`.
     """
 
     form: Form = "number"
 
     def __call__(self, groups: Sequence[Group]) -> Tensor:
         """See `Reward`."""
-        rows = [[read(said.text, self.form).score for said in g.completions] for g in groups]
+        rows = [[read(item.text, self.form).score for item in g.completions] for g in groups]
         scores = torch.tensor(
             [[math.nan if s is None else s for s in row] for row in rows]
         ).double()
@@ -59,7 +59,7 @@ class PairwiseRanking(Reward):
 
 
 def _moments(scores: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and unbiased variance of the ratings of each image, over those that there are."""
+    """Mean and unbiased variance of the ratings of each image, missing ratings left out."""
     count = scores.isfinite().sum(1)
     mean = scores.nanmean(1)
     squares = (scores - mean[:, None]).square().nansum(1)
@@ -67,13 +67,13 @@ def _moments(scores: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _comparable(groups: Sequence[Group]) -> Tensor:
-    """Which other images, their MOS being known, each is compared with, ``[P, P]``."""
+    """Mask ``[P, P]`` of image pairs to compare: two images of one data set, both with a MOS."""
     sets = [group.dataset for group in groups]
     same = torch.tensor([[one == other for other in sets] for one in sets])
-    known = torch.tensor([not math.isnan(group.mos) for group in groups])
-    return same & known[:, None] & known & ~torch.eye(len(sets), dtype=torch.bool)
+    rated = torch.tensor([not math.isnan(group.mos) for group in groups])
+    return same & rated[:, None] & rated & ~torch.eye(len(sets), dtype=torch.bool)
 
 
-def _mean_over(values: Tensor, wanted: Tensor) -> Tensor:
-    """Mean over the last axis of ``[P, G, P]`` where ``wanted [P, P]``; not over what is nan."""
-    return values.masked_fill(~wanted[:, None], math.nan).nanmean(-1)
+def _mean_over(values: Tensor, pairs: Tensor) -> Tensor:
+    """Mean over the last axis of ``[P, G, P]`` where ``pairs [P, P]`` is true, without nan."""
+    return values.masked_fill(~pairs[:, None], math.nan).nanmean(-1)

@@ -1,4 +1,4 @@
-"""Rewards for a rating near the MOS."""
+"""Rewards for a rating close to the MOS."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from lit_biqa.types import Completion, Group
 
 @dataclass(frozen=True)
 class StepScore(Reward):
-    """1 for a rating nearer to the MOS than the tolerance, else 0 (Q-Insight).
+    """Reward of 1 for a rating nearer to the MOS than the tolerance, else 0 (Q-Insight).
 
-    >>> said = Completion((), '<answer>{"rating": 4.1}</answer>')
-    >>> StepScore()([Group(4.0, 0.5, "koniq10k", 0, (said, said))])
+    >>> completion = Completion((), '<answer>{"rating": 4.1}</answer>')
+    >>> StepScore()([Group(4.0, 0.5, "koniq10k", 0, (completion, completion))])
     tensor([[1., 1.]])
 
     Attributes:
-        tolerance: on the scale of MOS; the distance itself no longer earns.
-        form: how the rating is written, see `read`.
+        tolerance: on the scale of MOS; a rating exactly at this distance earns nothing.
+        form: form of the rating in a completion, see `read`.
     """
 
     tolerance: float = 0.35
@@ -34,25 +34,25 @@ class StepScore(Reward):
     def __call__(self, groups: Sequence[Group]) -> Tensor:
         """See `Reward`."""
 
-        def near(group: Group, said: Completion) -> bool:
-            return distance_to_mos(group, said, self.form) < self.tolerance
+        def near(group: Group, completion: Completion) -> bool:
+            return distance_to_mos(group, completion, self.form) < self.tolerance
 
         return reward_each(groups, near)
 
 
 @dataclass(frozen=True)
 class CosineScore(Reward):
-    """``(1 + cos(pi x / t)) / 2`` for a rating x from the MOS, nearer than the tolerance t, else 0.
+    """``(1 + cos(pi x / t)) / 2`` for a rating at distance x < t from the MOS, else 0.
 
-    >>> said = Completion((), '<answer>{"rating": 4.0}</answer>')
-    >>> CosineScore(tolerance=1.0)([Group(4.5, 0.5, "koniq10k", 0, (said, said))])
+    >>> completion = Completion((), '<answer>{"rating": 4.0}</answer>')
+    >>> CosineScore(tolerance=1.0)([Group(4.5, 0.5, "koniq10k", 0, (completion, completion))])
     tensor([[0.5000, 0.5000]])
 
     Source: *Understanding Pure Textual Reasoning*, equation 1; t = 0.35 in its code.
 
     Attributes:
         tolerance: t, on the scale of MOS.
-        form: how the rating is written, see `read`.
+        form: form of the rating in a completion, see `read`.
     """
 
     tolerance: float = 0.35
@@ -62,8 +62,8 @@ class CosineScore(Reward):
         """See `Reward`."""
         return reward_each(groups, self._value)
 
-    def _value(self, group: Group, said: Completion) -> float:
-        distance = distance_to_mos(group, said, self.form)
+    def _value(self, group: Group, completion: Completion) -> float:
+        distance = distance_to_mos(group, completion, self.form)
         if distance >= self.tolerance:
             return 0.0
         return 0.5 * (1 + math.cos(math.pi * distance / self.tolerance))

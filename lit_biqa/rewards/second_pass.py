@@ -1,4 +1,4 @@
-"""Reward for what a second pass reads out of a text."""
+"""Reward for the completions of the second, text-only pass."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from lit_biqa.types import Group
 
 @dataclass(frozen=True)
 class SecondPass(Reward):
-    """Another reward, of what was said in the second pass, averaged over its M completions.
+    """Another reward, averaged over the M completions that the second pass makes of a caption.
 
-    With its default this is the self-consistency reward. A completion that handed nothing on
-    earns 0.
+    With the default reward this is the self-consistency reward. A completion that gave the second
+    pass no caption earns 0.
 
-    >>> said = Completion((), '<answer>{"rating": 4.0}</answer>')
-    >>> seen = (Completion((), "a sharp picture"), Completion((), ""))
-    >>> SecondPass()([Group(4.0, 0.5, "koniq10k", 0, seen, second=((said, said), ()))])
+    >>> answer = Completion((), '<answer>{"rating": 4.0}</answer>')
+    >>> first = (Completion((), "a sharp picture"), Completion((), ""))
+    >>> SecondPass()([Group(4.0, 0.5, "koniq10k", 0, first, second=((answer, answer), ()))])
     tensor([[1., 0.]])
 
     Source: *Understanding Pure Textual Reasoning*, equations 2 and 4.
 
     Attributes:
-        reward: of each completion by itself, such as a score or a format.
+        reward: reward of single completions, such as a score or a format.
     """
 
     reward: Reward = CosineScore()
@@ -44,7 +44,7 @@ class SecondPass(Reward):
     def _of_group(self, group: Group) -> Tensor:
         if len(group.second) != len(group.completions):
             raise ValueError(f"a second pass of {len(group.second)}, not {len(group.completions)}")
-        passes = (replace(group, completions=said, second=()) for said in group.second)
+        passes = (replace(group, completions=items, second=()) for items in group.second)
         nothing = torch.zeros(())
         means = [self.reward([one]).mean() if one.completions else nothing for one in passes]
         return torch.stack(means)

@@ -1,4 +1,4 @@
-"""Reward for words shared with what people wrote."""
+"""Reward for words in common with human-written references."""
 
 from __future__ import annotations
 
@@ -18,29 +18,30 @@ from lit_biqa.types import Completion, Group
 
 @dataclass(frozen=True)
 class Rouge1(Reward):
-    """ROUGE-1 of caption and reasoning with what people wrote, the best over people.
+    """ROUGE-1 of caption and reasoning against human-written references; the best one counts.
 
-    >>> said = Completion((), "A dog. <think>It is sharp.</think>")
-    >>> Rouge1()([Group(4.0, 0.5, "own", 0, (said, said), references=("A sharp dog.",))])
+    >>> completion = Completion((), "A dog. <think>It is sharp.</think>")
+    >>> references = ("A sharp dog.",)
+    >>> Rouge1()([Group(4.0, 0.5, "own", 0, (completion, completion), references=references)])
     tensor([[0.7500, 0.7500]])
 
-    Source: *Guiding Perception-Reasoning Closer to Human*, which rewards ROUGE-1; the details, such
-    as that digits do not count, are ours.
+    Source: *Guiding Perception-Reasoning Closer to Human*, which rewards ROUGE-1; details, such as
+    the removal of digits, are ours.
 
     Attributes:
         share: ``precision``, ``recall`` or ``f``, see `rouge1`.
-        function_words: whether words such as "the" count, see `FUNCTION_WORDS`.
+        function_words: true to count words such as "the", see `FUNCTION_WORDS`.
     """
 
     share: Literal["precision", "recall", "f"] = "f"
     function_words: bool = True
 
     def __call__(self, groups: Sequence[Group]) -> Tensor:
-        """See `Reward`; 0 for images that nobody wrote about."""
+        """See `Reward`; 0 for images without references."""
         return reward_each(groups, self._value)
 
-    def _value(self, group: Group, said: Completion) -> float:
-        reading = read(said.text)
+    def _value(self, group: Group, completion: Completion) -> float:
+        reading = read(completion.text)
         text = f"{reading.caption} {reading.reasoning}"
         left_out = () if self.function_words else FUNCTION_WORDS
         overlaps = (rouge1(text, reference, left_out) for reference in group.references)
