@@ -1,1 +1,1 @@
-"""Why a model that names quality levels answers as it does, and how steadily."""
+"""Studies of models that name quality levels: stability, accuracy, logit lens and attention."""

@@ -1,4 +1,4 @@
-"""Where a model is about to name the quality: chats whose next token is the quality word."""
+"""Chats whose next token is the quality word, the states that the studies look at."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lit_biqa.tasks import pixels_of
 from lit_biqa.text.conclusions import decompose
 from lit_biqa.types import Batch, Chat, InputError, ask
 
-MARK = "☃"  # stands in for a description: a character that none begins or ends with
+MARK = "☃"  # stands in for a description: no description begins or ends with it
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,11 +27,11 @@ class Moment:
     """A sample at the point where the quality word comes next.
 
     Attributes:
-        row: of the batch.
-        chat: its next token is the quality word, or the first of several ("very poor").
-        marked: the same chat with `MARK` in the place of the description; ``None`` where the chat
-            holds no description.
-        level: that the model said there; empty where it was not asked to say it.
+        row: row in the batch.
+        chat: chat whose next token is the quality word, or the first of several ("very poor").
+        marked: the same chat with `MARK` in place of the description; ``None`` if the chat holds
+            no description.
+        level: level that the model named there; empty if it was not asked.
     """
 
     row: int
@@ -41,23 +41,23 @@ class Moment:
 
 
 def moments(model: VisionLanguageModel, readout: Readout, batch: Batch) -> list[Moment]:
-    """The moments of a batch, by the readout of a run.
+    """Chats of a batch just before the quality word, as the readout of a run makes them.
 
-    Rows whose image could not be read are left out, and rows that never come to a quality word.
+    Rows with an unreadable image are left out, and rows whose answer has no quality word.
 
     Raises:
         InputError: if the readout names no quality word.
     """
     if isinstance(readout, GeneratedWord):
-        found = _in_own_words(model, readout, batch)
+        states = _in_own_words(model, readout, batch)
     elif isinstance(readout, WordReadout):
-        found = _after_opening(model, readout, batch)
+        states = _after_opening(model, readout, batch)
     else:
         raise InputError(
-            f"{type(readout).__name__} comes to no quality word: choose another of the run's "
+            f"{type(readout).__name__} reads no quality word: choose another of the run's "
             "readouts with --condition"
         )
-    return [moment for moment in found if batch["status"][moment.row] == "ok"]
+    return [moment for moment in states if batch["status"][moment.row] == "ok"]
 
 
 def _after_opening(model: VisionLanguageModel, readout: WordReadout, batch: Batch) -> list[Moment]:
@@ -66,7 +66,7 @@ def _after_opening(model: VisionLanguageModel, readout: WordReadout, batch: Batc
         texts = batch["text"]
     elif isinstance(readout, OnePass):
         texts = [decompose(text).description for text in texts]
-    found = []
+    states = []
     for row, (chat, text) in enumerate(zip(chats, texts, strict=True)):
         marked = None
         if text and isinstance(readout, OnePass):
@@ -74,14 +74,14 @@ def _after_opening(model: VisionLanguageModel, readout: WordReadout, batch: Batc
         elif text and isinstance(readout, TwoPass | FromDescription):
             marked = concluding(MARK, readout.words)
         if text or not isinstance(readout, FromDescription):
-            found.append(Moment(row, chat, marked))
-    return found
+            states.append(Moment(row, chat, marked))
+    return states
 
 
 def _in_own_words(model: VisionLanguageModel, readout: GeneratedWord, batch: Batch) -> list[Moment]:
-    """Each answer up to its quality word; all that the model said before is its description."""
+    """Each answer up to its quality word; everything before the word is its description."""
     texts = said(model, batch, readout.question, readout.sampling, readout.at_once, readout.seed)
-    found = []
+    states = []
     for row, text in enumerate(texts):
         level = spoken(text).level
         words = decompose(text).words or level
@@ -91,5 +91,5 @@ def _in_own_words(model: VisionLanguageModel, readout: GeneratedWord, batch: Bat
         opening = text[:start].rstrip()
         chat = ask(readout.question, pixels_of(batch, row), opening=opening)
         marked = replace(chat, opening=MARK) if opening else None
-        found.append(Moment(row, chat, marked, level))
-    return found
+        states.append(Moment(row, chat, marked, level))
+    return states

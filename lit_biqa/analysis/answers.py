@@ -1,4 +1,4 @@
-"""Quality words drawn time after time from a model, in the way in which a run reads them."""
+"""Repeated sampling of level words from a model, through the readout of a run."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from lit_biqa.rollout.engine import Sampling, generate
 from lit_biqa.tasks import pixels_of
 from lit_biqa.types import Batch, Chat, InputError, Sample, ask
 
-WORD_BUDGET = 16  # tokens of an answer that is a word, and whatever ends its sentence
+WORD_BUDGET = 16  # tokens of an answer of one word, with the end of its sentence
 
 Generate = Callable[[Sequence[Chat], int, int, Sequence[int]], list[list[str]]]
 
 
 @dataclass(frozen=True)
 class Asked:
-    """One sample and all that was answered to it.
+    """One sample with all sampled predictions.
 
     Attributes:
         who: the sample.
-        mos: mean opinion score on [1, 5]; ``nan`` where unknown.
-        sessions: the predictions of each session; a level is empty where none was named.
+        mos: mean opinion score on [1, 5]; ``nan`` if unknown.
+        sessions: predictions of each session; a level is empty if the answer names none.
     """
 
     who: Who
@@ -43,7 +43,7 @@ class Asked:
 
 
 def suits(readout: Readout, sample: Sample) -> bool:
-    """Whether a sample has what a readout reads."""
+    """True if a sample has the input of a readout: a text or an image."""
     if isinstance(readout, FromDescription):
         return bool(sample.texts)
     return sample.path is not None
@@ -58,16 +58,16 @@ def ask_sessions(
     temperature: float,
     seed: int,
 ) -> list[Asked]:
-    """Ask for each sample, in every session, so many predictions, all drawn independently.
+    """Sample predictions for each sample: P in each of S sessions, all independent.
 
     Args:
-        model: with its weights.
-        readout: that says what is asked; see `sampled`.
-        batches: of samples; those whose image could not be read are left out.
+        model: model with its weights.
+        readout: readout that asks, see `sampled`.
+        batches: batches of samples; samples with an unreadable image are left out.
         sessions: S.
-        predictions: P, of each sample in each session.
-        temperature: of the sampling.
-        seed: of the sampling.
+        predictions: P, for each sample in each session.
+        temperature: temperature of sampling.
+        seed: seed of sampling.
     """
     asked = []
     for batch in batches:
@@ -89,18 +89,18 @@ def sampled(
     temperature: float,
     seed: int,
 ) -> list[list[Verdict]]:
-    """For each row of a batch n predictions, every word on the way to them drawn.
+    """Sample n predictions for each row of a batch, including every word that leads to them.
 
-    One-stage readouts (`GeneratedWord`, `OnePass`) draw the whole answer to the image. `TwoPass`
-    draws n descriptions of the image and from each one answer to the second question. The others
-    draw the words that follow the opening.
+    One-stage readouts (`GeneratedWord`, `OnePass`) sample the whole answer to the image. `TwoPass`
+    samples n descriptions of the image, and one answer to the second question for each. The other
+    readouts sample the words after the opening.
 
     Raises:
         InputError: if the readout names no quality word.
     """
     if not isinstance(readout, WordReadout | GeneratedWord):
         raise InputError(
-            f"{type(readout).__name__} reads no quality word from what a model says: choose "
+            f"{type(readout).__name__} reads no quality word from the model's answer: choose "
             "another of the run's readouts with --condition"
         )
     write = partial(_write, model, temperature, readout.at_once)
@@ -109,21 +109,21 @@ def sampled(
         return _in_two_passes(write, readout, batch, n, seeds)
     if isinstance(readout, GeneratedWord | OnePass):
         texts = write(_images(readout.question, batch), n, readout.sampling.budget, seeds)
-        return [[spoken(text) for text in each] for each in texts]
+        return [[spoken(text) for text in group] for group in texts]
     chats, _ = readout.chats(model, batch)
     texts = write(chats, n, WORD_BUDGET, seeds)
     opening = readout.words.opening
-    return [[spoken(f"{opening} {text}".strip()) for text in each] for each in texts]
+    return [[spoken(f"{opening} {text}".strip()) for text in group] for group in texts]
 
 
 def _in_two_passes(
     write: Generate, readout: TwoPass, batch: Batch, n: int, seeds: Sequence[int]
 ) -> list[list[Verdict]]:
     described = write(_images(readout.question, batch), n, readout.sampling.budget, seeds)
-    descriptions = [text for each in described for text in each]
+    descriptions = [text for group in described for text in group]
     chats = [concluding(text, readout.words) for text in descriptions]
-    again = [seed * n + number + 1 for seed in seeds for number in range(n)]
-    words = [each[0] for each in write(chats, 1, WORD_BUDGET, again)]
+    second_seeds = [seed * n + number + 1 for seed in seeds for number in range(n)]
+    words = [group[0] for group in write(chats, 1, WORD_BUDGET, second_seeds)]
     verdicts = []
     for description, word in zip(descriptions, words, strict=True):
         verdict = spoken(f"{readout.words.opening} {word}".strip())
@@ -142,8 +142,8 @@ def _write(
 ) -> list[list[str]]:
     """Texts of n completions of each chat."""
     sampling = Sampling(temperature=temperature, budget=budget)
-    found = generate(model, chats, n, sampling, seeds, max(1, at_once // n))
-    return [[completion.text.strip() for completion in each] for each in found]
+    completions = generate(model, chats, n, sampling, seeds, max(1, at_once // n))
+    return [[completion.text.strip() for completion in group] for group in completions]
 
 
 def _images(question: str, batch: Batch) -> list[Chat]:

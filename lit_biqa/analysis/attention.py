@@ -1,8 +1,8 @@
-"""Where a model looks when it names the quality: at the image, at the description, or elsewhere.
+"""Attention at the quality word: to the image, to the description, and to the rest.
 
 Source: Building Reasonable Inference for VLMs in BIQA, section 4.3 and figure 5. The paper does not
-say how layers and heads were brought together; here heads are averaged, and layers are given one
-by one, averaged, and the last by itself.
+say how it combines layers and heads. This module averages over heads, and reports each layer, the
+mean of all layers and the last layer.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ MEAN, LAST = "mean", "last"
 
 @dataclass(frozen=True)
 class Look:
-    """Where the attention of one sample goes.
+    """Attention of one sample.
 
     Attributes:
         who: the sample.
-        shares: of the attention, by layer and segment ``[K, 3]``; each row sums to 1.
-        tokens: of each segment, ``[3]``.
-        image: share of each image token, by layer ``[K, image tokens]``.
+        shares: share of the attention by layer and segment ``[K, 3]``; each row sums to 1.
+        tokens: number of tokens of each segment ``[3]``.
+        image: share of each image token by layer ``[K, image tokens]``.
     """
 
     who: Who
@@ -47,18 +47,18 @@ class Look:
 
 @dataclass(frozen=True)
 class Attention:
-    """The looks of all samples brought together, by layer; the last row is the mean of all layers.
+    """Attention averaged over samples, by layer; the last row is the mean of all layers.
 
     Attributes:
-        looks: of the samples.
-        mean: share of each segment, mean over samples, ``[K + 1, 3]``.
-        sd: its deviation over samples, by n - 1; ``nan`` for one sample.
-        times_uniform: the share of a segment over its share of the tokens, mean over the samples
-            that have it; 1 where every token is looked at alike, ``nan`` where no sample has it.
-        tokens: of each segment, mean over samples ``[3]``.
-        image: share of each image token, mean over samples, ``[K + 1, tokens]``; over the samples
-            whose number of image tokens is the most frequent one.
-        image_samples: how many these are; 0 where no context holds an image.
+        looks: attention of each sample.
+        mean: share of each segment, mean over samples ``[K + 1, 3]``.
+        sd: standard deviation over samples (n - 1); ``nan`` for one sample.
+        times_uniform: share of a segment divided by its share of the tokens, mean over the samples
+            that have it; 1 for uniform attention, ``nan`` if no sample has the segment.
+        tokens: number of tokens of each segment, mean over samples ``[3]``.
+        image: share of each image token ``[K + 1, tokens]``, mean over the samples with the most
+            frequent number of image tokens.
+        image_samples: number of these samples; 0 if no context holds an image.
     """
 
     looks: list[Look]
@@ -71,7 +71,7 @@ class Attention:
 
     @classmethod
     def of(cls, looks: list[Look]) -> Attention:
-        """Bring looks together."""
+        """Average over samples."""
         shares = torch.stack([_and_mean(look.shares) for look in looks])
         tokens = torch.stack([look.tokens for look in looks]).to(shares.dtype)
         uniform = (tokens / tokens.sum(1, keepdim=True))[:, None]
@@ -90,7 +90,7 @@ def _and_mean(layers: Tensor) -> Tensor:
 
 @contextmanager
 def eager(model: VisionLanguageModel) -> Iterator[None]:
-    """Attention written out, for its weights, and afterwards as it was."""
+    """Context in which attention is computed eagerly, so that its weights are available."""
     before = model.model.config._attn_implementation
     model.model.set_attn_implementation("eager")
     try:
@@ -100,17 +100,17 @@ def eager(model: VisionLanguageModel) -> Iterator[None]:
 
 
 def last_attention(model: VisionLanguageModel, inputs: Inputs) -> Tensor:
-    """Attention of the last token of each row, mean over heads.
+    """Attention of the last token of each row, averaged over heads.
 
-    The tokens before it run as they always do, into a cache; only the last one runs with its
-    attention written out, so that no map of all tokens on all tokens is ever held.
+    The tokens before it run as usual, into a cache; only the last token runs with eager attention,
+    so that no map of all tokens on all tokens is held.
 
     Args:
-        model: within ``model(work, ...)``.
+        model: called inside ``model(work, ...)``.
         inputs: padded on the left.
 
     Returns:
-        ``[B, K, L]``, 0 at padding, else summing to 1.
+        ``[B, K, L]``; 0 at padding, each row sums to 1.
     """
     from lit_biqa.compat.transformers import DynamicCache
 
@@ -135,61 +135,61 @@ def last_attention(model: VisionLanguageModel, inputs: Inputs) -> Tensor:
 
 
 def segments(model: VisionLanguageModel, moment: Moment) -> Tensor:
-    """The segment of each token of a moment's chat, ``[L]``, by its place in `SEGMENTS`.
+    """Segment of each token of a chat, ``[L]``, as an index into `SEGMENTS`.
 
-    The tokens of the description are those in which the chat differs from the marked one.
+    The tokens of the description are those in which the chat differs from the marked chat.
     """
     inputs = model.encode([moment.chat])
-    found = torch.full_like(inputs.ids[0], SEGMENTS.index("rest"))
+    segment_of = torch.full_like(inputs.ids[0], SEGMENTS.index("rest"))
     if moment.marked is not None:
         ids, other = inputs.ids[0].tolist(), model.encode([moment.marked]).ids[0].tolist()
         start = _alike(ids, other)
         end = _alike(ids[start:][::-1], other[start:][::-1])
-        found[start : len(ids) - end] = SEGMENTS.index("description")
-    found[inputs.image[0]] = SEGMENTS.index("image")
-    return found
+        segment_of[start : len(ids) - end] = SEGMENTS.index("description")
+    segment_of[inputs.image[0]] = SEGMENTS.index("image")
+    return segment_of
 
 
 def _alike(one: Sequence[int], other: Sequence[int]) -> int:
-    """How many tokens two lists begin with alike."""
+    """Length of the common prefix of two token lists."""
     pairs = enumerate(zip(one, other, strict=False))
     return next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
 def shared_out(attention: Tensor, segment: Tensor) -> tuple[Tensor, Tensor]:
-    """Attention ``[K, L]`` summed over each of the `SEGMENTS`, and their tokens.
+    """Attention ``[K, L]`` summed over each of the `SEGMENTS`, and the number of their tokens.
 
     Returns:
         ``[K, 3]`` and ``[3]``.
     """
     members = [segment == place for place in range(len(SEGMENTS))]
-    # No matrix product: where precision is mixed it would be one of halves.
+    # No matrix product: under mixed precision it would run in half precision.
     shares = torch.stack([attention[:, member].sum(1) for member in members], 1)
     return shares, torch.stack([member.sum() for member in members])
 
 
 @torch.no_grad()
 def attention(model: VisionLanguageModel, readout: Readout, batches: Iterable[Batch]) -> Attention:
-    """Attention from where the quality word comes next, over all samples.
+    """Attention from the position that predicts the quality word, over all samples.
 
     Args:
-        model: with its weights.
-        readout: that brings the model to a quality word.
-        batches: of samples.
+        model: model with its weights.
+        readout: readout whose answers name a quality word.
+        batches: batches of samples.
 
     Raises:
-        InputError: if no sample comes to a quality word.
+        InputError: if no answer has a quality word.
     """
     looks: list[Look] = []
     for batch in batches:
-        found = moments(model, readout, batch)
+        states = moments(model, readout, batch)
         assert isinstance(readout, WordReadout | GeneratedWord)
-        for start in range(0, len(found), readout.at_once):
-            looks += _looks(model, batch, found[start : start + readout.at_once])
+        for start in range(0, len(states), readout.at_once):
+            looks += _looks(model, batch, states[start : start + readout.at_once])
     if not looks:
         raise InputError(
-            "no answer came to a quality word, so there is no place to look from: look at more "
-            "samples with --samples, or at another readout with --condition"
+            "no answer has a quality word, so there is no position to measure at: take more "
+            "samples with --samples, or another readout with --condition"
         )
     return Attention.of(looks)
 
@@ -200,17 +200,17 @@ def _looks(model: VisionLanguageModel, batch: Batch, some: Sequence[Moment]) -> 
     looks = []
     for moment, padded in zip(some, weights, strict=True):
         segment = segments(model, moment)
-        own = padded[:, padded.shape[1] - len(segment) :]
-        shares, tokens = shared_out(own, segment)
-        image = own[:, segment == SEGMENTS.index("image")]
+        row = padded[:, padded.shape[1] - len(segment) :]
+        shares, tokens = shared_out(row, segment)
+        image = row[:, segment == SEGMENTS.index("image")]
         looks.append(Look(who(batch, moment.row), shares, tokens, image))
     return looks
 
 
-def write_attention(folder: Path, found: Attention) -> None:
-    """Write ``attention.csv``, its samples, and the image tokens where there are any."""
-    layers: list[object] = [*range(1, len(found.mean)), MEAN]
-    tables = found.tokens.expand_as(found.mean), found.mean, found.sd, found.times_uniform
+def write_attention(folder: Path, result: Attention) -> None:
+    """Write ``attention.csv``, ``attention_samples.csv`` and, if any, the image tokens."""
+    layers: list[object] = [*range(1, len(result.mean)), MEAN]
+    tables = result.tokens.expand_as(result.mean), result.mean, result.sd, result.times_uniform
     lines: list[Sequence[object]] = [
         (layer, name, *(float(table[k, s]) for table in tables))
         for k, layer in enumerate(layers)
@@ -220,13 +220,13 @@ def write_attention(folder: Path, found: Attention) -> None:
     write_csv(folder / "attention.csv", columns, lines)
     lines = [
         (*look.who, which, *look.tokens.tolist(), *shares.tolist())
-        for look in found.looks
+        for look in result.looks
         for which, shares in ((MEAN, look.shares.mean(0)), (LAST, look.shares[-1]))
     ]
     counts = (f"{segment}_tokens" for segment in SEGMENTS)
     header = (*COLUMNS, "layers", *counts, *SEGMENTS)
     write_csv(folder / "attention_samples.csv", header, lines)
-    if found.image_samples:
-        pairs = zip(found.image[-1].tolist(), found.image[-2].tolist(), strict=True)
+    if result.image_samples:
+        pairs = zip(result.image[-1].tolist(), result.image[-2].tolist(), strict=True)
         lines = [(place, *pair) for place, pair in enumerate(pairs, 1)]
         write_csv(folder / "attention_image_tokens.csv", ("token", MEAN, LAST), lines)

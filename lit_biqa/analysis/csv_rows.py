@@ -1,4 +1,4 @@
-"""What tells a sample from every other in the files of a study."""
+"""Columns that identify a sample in the files of a study."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ COLUMNS = ("dataset", "split", "index", "name")
 
 
 class Who(NamedTuple):
-    """A sample; its fields are the first columns of every file with a line for each sample.
+    """A sample; its fields are the first columns of every file with one line per sample.
 
     Attributes:
         dataset: catalogue name of the data set.
         split: name of the split.
-        row: in the data set.
+        row: row in the data set.
         name: file name.
     """
 
@@ -26,6 +26,6 @@ class Who(NamedTuple):
 
 
 def who(batch: Batch, row: int) -> Who:
-    """The sample of a row."""
+    """Sample of a row of a batch."""
     index = int(batch["index"][row])
     return Who(batch["dataset"][row], batch["split"][row], index, batch["name"][row])

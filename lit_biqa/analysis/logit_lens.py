@@ -1,7 +1,8 @@
-"""The logit lens: which words a model would say if it ended at an earlier layer.
+"""Logit lens: the tokens that a model would predict from an earlier layer.
 
-Source: Building Reasonable Inference for VLMs in BIQA, section 4.3 and figure 6. The paper does
-not say whether the final norm stands between a layer and the head; here it does unless left out.
+Source: Building Reasonable Inference for VLMs in BIQA, section 4.3 and figure 6. The paper does not
+say whether it applies the final norm between a layer and the head; this module applies it by
+default.
 """
 
 from __future__ import annotations
@@ -25,18 +26,18 @@ from lit_biqa.readouts.words import in_chunks
 from lit_biqa.types import Batch, InputError
 
 TOP = 4  # candidates of each layer
-FIRST = 30  # layer that the paper begins with, of 32
-LEAST = 3  # layers that are looked at
+FIRST = 30  # first layer in the paper, of 32
+LEAST = 3  # least number of layers
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """The likeliest tokens of one sample.
+    """Likeliest tokens of one sample.
 
     Attributes:
         who: the sample.
-        tokens: of each layer the `TOP` likeliest, ``[K][TOP]``.
-        probabilities: theirs.
+        tokens: the `TOP` likeliest tokens of each layer, ``[K][TOP]``.
+        probabilities: their probabilities, ``[K][TOP]``.
     """
 
     who: Who
@@ -46,16 +47,16 @@ class Candidates:
 
 @dataclass(frozen=True)
 class Lens:
-    """What K layers would say, over the samples that are predicted at one level.
+    """Predictions of K layers, over the samples that are predicted at one level.
 
     Attributes:
-        level: that the samples are predicted at.
-        layers: their numbers, from 1; the last is the output.
-        samples: each with its candidates.
+        level: predicted level of the samples.
+        layers: numbers of the layers, from 1; the last is the output.
+        samples: candidates of each sample.
         first: share of samples in which a token is the likeliest, ``[K, V]``.
-        among: share in which it is one of the `TOP` likeliest.
-        probability: of a token, mean over the samples.
-        names: what tokens are shown as, of all that are candidates anywhere.
+        among: share of samples in which it is one of the `TOP` likeliest, ``[K, V]``.
+        probability: probability of a token, mean over the samples, ``[K, V]``.
+        names: display name of each token that is a candidate anywhere.
     """
 
     level: str
@@ -68,16 +69,16 @@ class Lens:
 
     @property
     def likeliest(self) -> list[int]:
-        """All candidates, the likeliest of any layer first."""
+        """All candidates, in the order of their highest probability in any layer."""
         best = self.probability.amax(0)
         return sorted(self.names, key=lambda token: -float(best[token]))
 
 
 def deep_layers(count: int, first: int | None = None) -> list[int]:
-    """Numbers of the layers to look at, of a decoder of ``count``.
+    """Numbers of the layers to read, of a decoder of ``count`` layers.
 
-    From the 30th where that leaves three or more; of a smaller decoder the last tenth, three at
-    least. ``first`` says otherwise.
+    Layers from the 30th on if these are three or more; of a smaller decoder the last tenth, at
+    least three. ``first`` overrides the choice.
 
     Raises:
         InputError: if there is no such layer.
@@ -86,33 +87,35 @@ def deep_layers(count: int, first: int | None = None) -> list[int]:
         few = min(count, max(LEAST, math.ceil(count / 10)))
         first = FIRST if count - FIRST + 1 >= LEAST else count - few + 1
     if not 1 <= first <= count:
-        raise InputError(f"there is no layer {first}: the decoder has {count}")
+        raise InputError(f"there is no layer {first}: the decoder has {count} layers")
     return list(range(first, count + 1))
 
 
 def layer_logits(
     model: VisionLanguageModel, inputs: Inputs, layers: Sequence[int], norm: bool
 ) -> Tensor:
-    """Logits after each row, read at K layers and then as the model says them.
+    """Logits after the last token of each row, read at K layers and at the output.
 
     Args:
-        model: within ``model(work, ...)``.
+        model: called inside ``model(work, ...)``.
         inputs: padded on the left.
-        layers: their numbers, from 1; the last is the decoder's last.
-        norm: whether the final norm stands between a layer and the head.
+        layers: numbers of the layers, from 1; the last is the decoder's last layer.
+        norm: true to apply the final norm between a layer and the head.
 
     Returns:
         ``[B, K + 1, V]``.
     """
     last: list[Tensor] = []
-    # Among the states that transformers hands out, the last layer's are normed already.
-    hook = model.final_norm.register_forward_pre_hook(lambda _, given: last.append(given[0]))
+    # Of the states that transformers returns, the last layer's is already normed.
+    hook = model.final_norm.register_forward_pre_hook(
+        lambda _, arguments: last.append(arguments[0])
+    )
     try:
         out = model.hidden(inputs, output_hidden_states=True)
     finally:
         hook.remove()
     deep = [*(out.hidden_states[layer] for layer in layers[:-1]), last[0]]
-    states = torch.stack([each[:, -1] for each in deep], 1)
+    states = torch.stack([state[:, -1] for state in deep], 1)
     states = model.final_norm(states) if norm else states
     logits: Tensor = model.head(torch.cat([states, out.last_hidden_state[:, -1:]], 1))
     return logits.float()
@@ -127,14 +130,14 @@ def lens(
     first: int | None = None,
     norm: bool = True,
 ) -> Lens:
-    """Read the deep layers where the quality word comes next.
+    """Read the deep layers at the position that predicts the quality word.
 
     Args:
-        model: with its weights.
-        readout: that brings the model to a quality word.
-        batches: of samples.
-        level: samples are looked at that are predicted at it.
-        first: layer to begin with, see `deep_layers`.
+        model: model with its weights.
+        readout: readout whose answers name a quality word.
+        batches: batches of samples.
+        level: only samples predicted at this level count.
+        first: first layer, see `deep_layers`.
         norm: see `layer_logits`.
 
     Raises:
@@ -145,15 +148,15 @@ def lens(
     predicted: Counter[str] = Counter()
     sums = torch.zeros(3, len(layers), model.head.weight.shape[0])
     for batch in batches:
-        found = moments(model, readout, batch)
-        if not found:
+        states = moments(model, readout, batch)
+        if not states:
             continue
-        logits, levels = _read(model, readout, found, layers, norm)
+        logits, levels = _read(model, readout, states, layers, norm)
         predicted.update(levels)
-        kept = [place for place, each in enumerate(levels) if each == level]
-        probabilities = logits[kept].softmax(-1)
+        selected = [place for place, named in enumerate(levels) if named == level]
+        probabilities = logits[selected].softmax(-1)
         sums += counted(probabilities)
-        samples += _candidates(batch, [found[place].row for place in kept], probabilities)
+        samples += _candidates(batch, [states[place].row for place in selected], probabilities)
     if not samples:
         raise InputError(_absent(level, predicted))
     shares = sums / len(samples)
@@ -164,17 +167,17 @@ def lens(
 def _read(
     model: VisionLanguageModel,
     readout: Readout,
-    found: Sequence[Moment],
+    states: Sequence[Moment],
     layers: Sequence[int],
     norm: bool,
 ) -> tuple[Tensor, list[str]]:
-    """Logits ``[N, K, V]`` of the layers, and the level that each moment comes to."""
+    """Logits ``[N, K, V]`` of the layers, and the predicted level of each chat."""
     assert isinstance(readout, WordReadout | GeneratedWord)
-    chats = [moment.chat for moment in found]
+    chats = [moment.chat for moment in states]
     logits = in_chunks(
         model, chats, readout.at_once, lambda inputs: model(layer_logits, inputs, layers, norm)
     ).cpu()
-    levels = [moment.level for moment in found]
+    levels = [moment.level for moment in states]
     if isinstance(readout, WordReadout):
         names, tokens = list(readout.words.scores), readout.words.tokens(model)
         levels = [names[best] for best in logits[:, -1, tokens].argmax(1).tolist()]
@@ -182,7 +185,7 @@ def _read(
 
 
 def counted(probabilities: Tensor) -> Tensor:
-    """Sums over samples ``[N, K, V]``: how often first, how often in the top, and probability.
+    """Sums over samples ``[N, K, V]``: count as likeliest, count among the top, and probability.
 
     Returns:
         ``[3, K, V]``.
@@ -194,7 +197,7 @@ def counted(probabilities: Tensor) -> Tensor:
 
 
 def token_names(model: VisionLanguageModel, ids: Sequence[int]) -> dict[int, str]:
-    """What to call tokens: their text, with their number where that is not plain or not alone."""
+    """Display names of tokens: the text, with the token id if that is ambiguous or unprintable."""
     texts = {token: model.text([token]).strip() for token in ids}
     plain = {token: text if text.isprintable() else "" for token, text in texts.items()}
     often = Counter(plain.values())
@@ -216,25 +219,25 @@ def _absent(level: str, predicted: Counter[str]) -> str:
     counts = ", ".join(f"{count} {name}" for name, count in predicted.most_common())
     return (
         f"no sample was predicted {level!r} (predicted: {counts or 'no level at all'}): name "
-        "another with --level, or look at more samples with --samples"
+        "another level with --level, or take more samples with --samples"
     )
 
 
-def write_lens(folder: Path, found: Lens) -> None:
-    """Write ``logit_lens.csv``, tokens in each layer, and ``logit_lens_samples.csv``."""
+def write_lens(folder: Path, result: Lens) -> None:
+    """Write ``logit_lens.csv`` (tokens by layer) and ``logit_lens_samples.csv``."""
     lines: list[Sequence[object]] = []
-    for place, layer in enumerate(found.layers):
-        for token in found.likeliest:
-            shares = (found.first, found.among, found.probability)
+    for place, layer in enumerate(result.layers):
+        for token in result.likeliest:
+            shares = (result.first, result.among, result.probability)
             values = (float(share[place, token]) for share in shares)
-            lines.append((layer, token, found.names[token], *values))
+            lines.append((layer, token, result.names[token], *values))
     columns = ("layer", "token_id", "token", "first", "among_4", "probability")
     write_csv(folder / "logit_lens.csv", columns, lines)
     lines = []
-    for sample in found.samples:
-        by_layer = zip(found.layers, sample.tokens, sample.probabilities, strict=True)
+    for sample in result.samples:
+        by_layer = zip(result.layers, sample.tokens, sample.probabilities, strict=True)
         for layer, tokens, likely in by_layer:
             for rank, (token, value) in enumerate(zip(tokens, likely, strict=True), 1):
-                lines.append((*sample.who, layer, rank, token, found.names[token], value))
+                lines.append((*sample.who, layer, rank, token, result.names[token], value))
     header = (*COLUMNS, "layer", "rank", "token_id", "token", "probability")
     write_csv(folder / "logit_lens_samples.csv", header, lines)

@@ -157,5 +157,5 @@ def test_mixed_precision_sums_exactly(model: VisionLanguageModel) -> None:
 
 
 def test_answers_without_a_word_leave_nothing_to_look_from(model: VisionLanguageModel) -> None:
-    with pytest.raises(InputError, match="no answer came to a quality word"):
+    with pytest.raises(InputError, match="no answer has a quality word"):
         attention(model, SPOKEN, [batch(model)])
