@@ -116,7 +116,7 @@ def test_command_line_imports_nothing_heavy_beside_lightning() -> None:
         "print(sorted(new - sys.stdlib_module_names))\n"
         "import torch, torchvision\n"
         "fits = torchvision.extension._has_ops()\n"
-        "print(fits == (not lit_biqa.compat.torchvision._kept))\n"
+        "print(fits == (not lit_biqa.compat.torchvision._libraries))\n"
         "print(hasattr(torch.ops.torchvision, 'nms'))"
     )
     assert python(code).splitlines() == ["['PIL', 'lit_biqa']", "True", "True"]

@@ -135,7 +135,9 @@ def test_rows_of_like_length_are_repeated_where_ranks_need_them() -> None:
 def test_a_batch_that_cannot_be_divided_is_refused() -> None:
     with pytest.raises(InputError, match=r"batch_size=5 cannot be divided among 2.*multiple of 2"):
         GlobalBatchSampler(10, 5, True, rank=0, ranks=2)
-    with pytest.raises(InputError, match=r"5 training samples are fewer than batch_size=8 .* at most 4"):
+    with pytest.raises(
+        InputError, match=r"5 training samples are fewer than batch_size=8 .* at most 4"
+    ):
         GlobalBatchSampler(5, 8, True, drop_last=True, rank=0, ranks=2)
     with pytest.raises(InputError, match="batch_size=0"):
         GlobalBatchSampler(10, 0, True)
