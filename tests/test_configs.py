@@ -11,6 +11,7 @@ import pytest
 import runs
 import torch
 from conftest import REPOSITORY
+from PIL import Image
 
 from lit_biqa.runs.recipes import how_made
 
@@ -46,7 +47,7 @@ def scores(file: Path) -> list[float]:
 
 def test_every_configuration_is_among_these_tests() -> None:
     files = {str(file.relative_to(CONFIGS)) for file in CONFIGS.rglob("*.yaml")}
-    rali = {"tiny_agiqa3k", "clip_vit_l_14_336", "refit_head", "score"}
+    rali = {"own_csv", "tiny_agiqa3k", "clip_vit_l_14_336", "refit_head", "score"}
     trainer = {"cpu", "gpu", "ddp", "fsdp2_8gpu", "nodes"}
     sft = {"describe", "conclude", "one_stage", "qalign", "deqa"}
     sft |= {f"tiny_{name}" for name in ("describe", "conclude", "one_stage")}
@@ -72,6 +73,18 @@ def test_quickstart(tmp_path: Path) -> None:
     made = ["--data.sets.synthetic.sources=12", "--data.sets.synthetic.size=48"]
     place = [f"--data.root={tmp_path}", "--data.loader.batch_size=16"]
     run = fit(CONFIGS / "quickstart.yaml", tmp_path, *SMALL, *made, *place)
+    assert (run / "scorer.safetensors").exists()
+
+
+def test_own_csv(tmp_path: Path) -> None:
+    rows = ["image,mos"]
+    for i in range(40):
+        Image.effect_noise((48, 48), i).save(tmp_path / f"{i}.png")
+        rows.append(f"{i}.png,{100 - 2 * i}")
+    file = tmp_path / "ratings.csv"
+    file.write_text("\n".join(rows))
+    named = [f"--data.{part}=['{file}/random-0']" for part in ("train", "test")]
+    run = fit(CONFIGS / "rali/own_csv.yaml", tmp_path, *named, "--data.sets.scale=[0, 100]")
     assert (run / "scorer.safetensors").exists()
 
 
