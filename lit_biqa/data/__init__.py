@@ -1,1 +1,1 @@
-"""Data: the catalogue of public data sets, their splits, and what turns them into batches."""
+"""Data: the catalogue of public data sets, their splits, and the DataModule that batches them."""

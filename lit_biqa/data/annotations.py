@@ -1,4 +1,4 @@
-"""What people wrote about images, read from JSON."""
+"""Human-written annotations of images, read from JSON."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from lit_biqa.types import InputError, Sample
 
 
 def annotated(samples: Sequence[Sample], file: Path, beside: Sequence[Sample] = ()) -> list[Sample]:
-    """Samples with one text for each person who wrote about them, in the place of other texts.
+    """Samples whose texts are the annotations, one text per annotator, instead of other texts.
 
     The file is a JSON list, or JSON Lines, of records such as
     ``{"image": "a.jpg", "annotations": [{"annotator": "1", "dims": {"flaw": "dark"}}]}``. ``image``
-    is found as in `lit_biqa.data.names`; ``dataset`` may be added where two data sets share a
-    name. ``dims`` are texts by any names, which are not read; nor is a person's ``score``.
+    is matched as in `lit_biqa.data.names`; add ``dataset`` if two data sets share a name. ``dims``
+    are texts by any names; the names and an annotator's ``score`` are ignored.
 
     Args:
-        samples: to be learned from.
-        file: of the annotations.
-        beside: samples of other parts, which may be named in it too.
+        samples: training samples.
+        file: the annotations.
+        beside: samples of other parts, which the file may also name.
 
     Returns:
-        All samples, in their order; without texts where nobody wrote anything.
+        All samples, in their order; samples without annotations have no texts.
 
     Raises:
-        InputError: if the file is absent or broken, names images that do not exist, or one
-            that may be several.
+        InputError: if the file is absent or broken, or names images that do not exist or are
+            ambiguous.
     """
-    records = [(mentioned(place, each), place, each) for place, each in read_records(file)]
+    records = [(mentioned(place, record), place, record) for place, record in read_records(file)]
     places = {mention: place for mention, place, _ in reversed(records)}
     joined = join((*samples, *beside), places)
     written: dict[Key, list[str]] = {}
@@ -46,18 +46,18 @@ def annotated(samples: Sequence[Sample], file: Path, beside: Sequence[Sample] = 
     if missing:
         raise InputError(
             f"{file}: annotations of {len(missing)} images that are in no data set of this run: "
-            f"{', '.join(missing[:3])}. Take them out, or name the data sets in data.train."
+            f"{', '.join(missing[:3])}. Remove them, or name their data sets in data.train."
         )
     return [replace(s, texts=tuple(written.get((s.dataset, s.index), ()))) for s in samples]
 
 
 def _texts(place: str, record: dict[str, Any]) -> list[str]:
-    found = record.get("annotations")
-    if not isinstance(found, list) or not all(map(_is_annotation, found)):
+    annotations = record.get("annotations")
+    if not isinstance(annotations, list) or not all(map(_is_annotation, annotations)):
         raise InputError(
-            f'{place}: expected "annotations", a list of records with "dims", texts by name'
+            f'{place}: expected "annotations", a list of records with "dims", a map of texts'
         )
-    return [" ".join(each["dims"].values()) for each in found]
+    return [" ".join(item["dims"].values()) for item in annotations]
 
 
 def _is_annotation(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""The catalogue: every data set by name, and its splits as samples with MOS on [1, 5], 5 best."""
+"""Catalogue of data sets: each by name, with its splits as samples with MOS on [1, 5], 5 best."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ ENTRIES = (
 )
 NAMES = tuple(entry.name for entry in ENTRIES)
 CONVERSATIONS = "conversations"
-"""A name beside those of the catalogue: a file of one's own (`lit_biqa.data.feedbacks`)."""
+"""Name of the data set made from a user's file of conversations (`lit_biqa.data.feedbacks`)."""
 
 Missing = Literal["error", "skip", "keep"]
 Labels = Literal["whole", "partial"]
@@ -51,23 +51,23 @@ SPEC = re.compile(r"(?P<name>.+\.csv|[^/:]+)(?:/(?P<split>[^/:]+))?(?::(?P<part>
 
 
 def find(name: str) -> Entry:
-    """The data set called ``name``.
+    """Entry of the data set called ``name``.
 
     Raises:
-        InputError: if there is none; names the nearest.
+        InputError: if there is none; suggests the nearest names.
     """
     for entry in ENTRIES:
         if entry.name == name:
             return entry
     near = difflib.get_close_matches(name.lower(), (*NAMES, CONVERSATIONS), n=3, cutoff=0.4)
     meant = f" Did you mean {' or '.join(near)}?" if near else ""
-    raise InputError(f"no data set is called {name!r}.{meant} There are {', '.join(NAMES)}.")
+    raise InputError(f"no data set is called {name!r}.{meant} Data sets: {', '.join(NAMES)}.")
 
 
 def entry_of(name: str, root: Path, scale: Scale = ON_MOS) -> tuple[Entry, Path]:
-    """The entry of a data set and the folder to look under.
+    """Entry of a data set, and the folder to search.
 
-    That is ``root``, or, for the path of a CSV of one's own, the folder that the CSV lies in.
+    The folder is ``root``, or for the path of a CSV the folder of the CSV.
 
     Args:
         name: of the catalogue, or the path of a CSV.
@@ -96,15 +96,15 @@ def load_split(
         spec: ``NAME[/SPLIT[:PART]]`` such as ``koniq10k/paper3015``, where NAME may be the path
             of a CSV of one's own (`lit_biqa.data.readers.csv_file`).
         part: ``train``, ``val`` or ``test``; a part named in the spec goes before it.
-        root: folder under which the data sets lie; of ``synthetic`` also the set's own folder.
-        missing: whether labelled images that the disk lacks are an error, are left out, or are
-            kept with the path at which they would lie, for runs that open no image.
-        wanted: ``partial`` takes label files too from which rows are missing, or whose scores
-            are not those of the authors, and tells what is.
-        scale: worst and best score in a CSV of one's own.
+        root: folder under which the data sets lie; for ``synthetic`` also the set's own folder.
+        missing: labelled images that are absent are an error, are left out, or are kept with the
+            path where they would be, for runs that read no image.
+        wanted: ``partial`` accepts label files with missing rows or changed scores, with a
+            warning.
+        scale: worst and best score in a user's CSV.
 
     Raises:
-        InputError: if the spec, the label file or the images on disk are not as they should be.
+        InputError: if the spec, the label file or the images are wrong.
     """
     name, split, part = parse(spec, part)
     entry, root = entry_of(name, Path(root), scale)
@@ -114,12 +114,12 @@ def load_split(
         log.warning("%s: %s (data.sets.labels: partial)", entry.name, faults[0])
     rows = choose(entry, labels, split, part, root)
     if not rows:
-        raise InputError(f"{entry.name}/{split}:{part} holds no image. Take another split.")
+        raise InputError(f"{entry.name}/{split}:{part} has no image. Choose another split.")
     # Looked up over all labels, so that every part takes its images from the same folder.
-    found = locate(entry, folder, labels)
+    paths = locate(entry, folder, labels)
     if missing == "keep":
-        found = [path or folder / label.name for path, label in zip(found, labels, strict=True)]
-    present = {row: path for row in rows if (path := found[row]) is not None}
+        paths = [path or folder / label.name for path, label in zip(paths, labels, strict=True)]
+    present = {row: path for row in rows if (path := paths[row]) is not None}
     absent = [labels[row].name for row in rows if row not in present]
     if absent and (missing == "error" or not present):
         raise _absence(f"{entry.name}/{split}:{part}", entry, folder, absent, len(rows))
@@ -127,22 +127,22 @@ def load_split(
 
 
 def parse(spec: str, part: str) -> tuple[str, str, str]:
-    """Name, split (empty: the default) and part that a spec stands for.
+    """Name, split (empty for the default) and part of a spec.
 
     Raises:
-        InputError: if it is not of the form ``NAME[/SPLIT[:PART]]``.
+        InputError: if the spec is not of the form ``NAME[/SPLIT[:PART]]``.
     """
     match = SPEC.fullmatch(spec.strip())
     if match is None or (match["part"] or part) not in PARTS:
         raise InputError(
-            f"{spec!r} is no data set: NAME, NAME/SPLIT or NAME/SPLIT:PART is expected, with "
+            f"{spec!r} is no data set: expected NAME, NAME/SPLIT or NAME/SPLIT:PART, with "
             f"{', '.join(PARTS)} as PART and a catalogue name or the path of a .csv as NAME."
         )
     return match["name"], match["split"] or "", match["part"] or part
 
 
 def locate(entry: Entry, folder: Path, labels: list[Label]) -> list[Path | None]:
-    """Where the image of each label lies; None where the disk lacks it."""
+    """Path of the image of each label; None if it is absent."""
     finder = entry.finder(folder, labels)
     return [finder.find(label.file or label.name) for label in labels]
 
@@ -153,7 +153,7 @@ def _absence(spec: str, entry: Entry, folder: Path, absent: list[str], total: in
     return InputError(
         f"{spec}: {len(absent)} of {total} images are not under {folder} (looked in {versions}): "
         f"{', '.join(absent[:5])}{more}. Obtain them at {entry.source}, or set missing: skip to "
-        "go on with those that are there."
+        "continue without them."
     )
 
 

@@ -1,4 +1,4 @@
-"""Conversations about images, as instruction tuning keeps them: LLaVA's list of records."""
+"""Conversations about images in LLaVA's format for instruction tuning."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Conversation:
 
     Attributes:
         place: file and record, for messages.
-        id: as the file has it, empty where it has none.
-        image: its path as the file writes it; ``None`` for a conversation of text alone.
-        turns: user and assistant by turns, an assistant at the end. With an image, exactly one
-            user turn holds `IMAGE`, once; without, none does.
-        row: its number among the file's records, from 0, broken ones counted.
+        id: id in the file; empty if it has none.
+        image: image path in the file; ``None`` for a conversation of text alone.
+        turns: user and assistant in turn, an assistant at the end. With an image, exactly one user
+            turn holds `IMAGE`, once; without, none does.
+        row: number of the record in the file, from 0, counting broken ones.
     """
 
     place: str
@@ -39,7 +39,7 @@ class Conversation:
 
     @property
     def answers(self) -> list[tuple[tuple[Message, ...], str]]:
-        """What the assistant says, each time after all the messages before it."""
+        """Answers of the assistant, each with all the messages before it."""
         places = range(1, len(self.turns), 2)
         return [(self.turns[:place], self.turns[place].text) for place in places]
 
@@ -49,8 +49,8 @@ class Conversations:
     """The conversations of a file.
 
     Attributes:
-        rows: in the order of the file.
-        skipped: why a record is not among them, one message for each, with its place.
+        rows: conversations in the order of the file.
+        skipped: one message for each record left out, with its place and the reason.
     """
 
     rows: tuple[Conversation, ...]
@@ -64,22 +64,22 @@ def read_conversations(
 
     A record is ``{"id": ..., "image": "a.jpg", "conversations": [{"from": "human", "value":
     "<image> How sharp is it?"}, {"from": "gpt", "value": "Very."}]}``, as in Q-Instruct, Q-Align
-    and DeQA-Score. ``<image>`` and ``<|image|>`` mean the same; other fields are left alone.
+    and DeQA-Score. ``<image>`` and ``<|image|>`` are the same; other fields are ignored.
 
     Args:
-        file: to read.
-        folder: that image paths start from; each image must then be there. ``None`` looks for
-            none, for files that are joined to a data set by name.
-        on_bad_record: ``skip`` leaves broken records out, counts them and says why. A file that
-            is no JSON is an error in either case.
+        file: the file.
+        folder: folder that image paths are relative to; each image must exist. ``None`` checks no
+            images, for files that are matched to a data set by name.
+        on_bad_record: ``skip`` leaves broken records out and logs their number and reasons. A file
+            that is no JSON is an error in either case.
 
     Returns:
-        The conversations and the reasons of those left out.
+        The conversations, and the reasons for the records left out.
 
     Raises:
         InputError: names file and record: not JSON; a record without conversation, with fields of
-            the wrong type or turns out of order; an image without placeholder or the reverse; an
-            image that is not there. Also if no record is left.
+            the wrong type or turns out of order; an image without placeholder or the reverse; a
+            missing image. Also if no record is left.
     """
     rows, skipped = list[Conversation](), list[str]()
     for number, (place, record) in enumerate(json_items(file)):
@@ -95,7 +95,7 @@ def read_conversations(
         log.warning("%s: %d of %d records skipped: %s", file, len(skipped), total, some)
     if not rows:
         why = f", the first: {skipped[0]}" if skipped else ""
-        raise InputError(f"{file}: no conversation in it ({len(skipped)} records skipped{why})")
+        raise InputError(f"{file} holds no conversation ({len(skipped)} records skipped{why})")
     return Conversations(tuple(rows), tuple(skipped))
 
 
@@ -104,14 +104,14 @@ def _conversation(place: str, row: int, record: Any, folder: Path | None) -> Con
         raise InputError(f'{place}: expected a record with "conversations", a list: {record!s:.80}')
     image, identity = record.get("image"), record.get("id", "")
     if image is not None and (not isinstance(image, str) or not image):
-        raise InputError(f'{place}: "image" must be one file name, or be left out: {image!s:.80}')
+        raise InputError(f'{place}: "image" must be one file name or absent: {image!s:.80}')
     if isinstance(identity, bool) or not isinstance(identity, str | int):
-        raise InputError(f'{place}: "id" must be text or a whole number: {identity!s:.80}')
+        raise InputError(f'{place}: "id" must be text or an integer: {identity!s:.80}')
     turns = tuple(_turn(place, turn) for turn in record["conversations"])
     _check_order(place, turns)
     _check_placeholders(place, turns, image)
     if folder is not None and image is not None and not (folder / image).is_file():
-        raise InputError(f"{place}: no image at {folder / image}; check the folder of images")
+        raise InputError(f"{place}: no image at {folder / image}; check the image folder")
     return Conversation(place, str(identity), image, turns, row)
 
 
@@ -129,21 +129,20 @@ def _turn(place: str, turn: Any) -> Message:
 def _check_order(place: str, turns: tuple[Message, ...]) -> None:
     roles = [turn.role for turn in turns]
     if not roles or roles != ["user", "assistant"] * (len(roles) // 2):
-        found = ", ".join(name for turn in turns for name in _ROLES if _ROLES[name] == turn.role)
+        speakers = ", ".join(name for turn in turns for name in _ROLES if _ROLES[name] == turn.role)
         raise InputError(
-            f"{place}: turns must be human, gpt, and so on by turns, gpt at the end; "
-            f"found {found or 'none'}"
+            f"{place}: human and gpt must take turns, gpt last; found {speakers or 'none'}"
         )
 
 
 def _check_placeholders(place: str, turns: tuple[Message, ...], image: str | None) -> None:
     if any(IMAGE in turn.text for turn in turns if turn.role == "assistant"):
-        raise InputError(f"{place}: an answer of gpt holds the placeholder of an image")
+        raise InputError(f"{place}: an answer of gpt holds an image placeholder")
     count = sum(turn.text.count(IMAGE) for turn in turns)
     if image is None and count:
-        raise InputError(f'{place}: {count} placeholder of an image, but no "image" in the record')
+        raise InputError(f'{place}: {count} image placeholders, but no "image" in the record')
     if image is not None and count != 1:
         raise InputError(
             f"{place}: {count} placeholders for one image; write <image> once, in the question "
-            "that the image belongs to: without it the model never sees the image"
+            "about the image, or the model never sees it"
         )

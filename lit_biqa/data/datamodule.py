@@ -1,4 +1,4 @@
-"""All data of a run behind one object: what is trained on, validated, tested and predicted."""
+"""DataModule of a run: training, validation, test and prediction data."""
 
 from __future__ import annotations
 
@@ -38,22 +38,22 @@ class BIQADataModule(LightningDataModule):
     """Trains on a mixture of data sets, tests on many at once, predicts on folders and files.
 
     A data set is named as ``NAME[/SPLIT[:PART]]`` (see `lit_biqa.data.catalog`), or by the path
-    of a CSV of one's own. The method hands its transforms over by `use_transforms` before
-    loaders are asked for, so workers do the pixels and this object knows no model.
+    of a user's CSV. The method sets its transforms with `use_transforms` before loaders are made,
+    so that workers apply them and this class imports no model.
 
-    All batch sizes count the images of one step over all processes, and the loaders bring their
-    own sampler: a Trainer must be made with ``use_distributed_sampler=False``. A run that resumes
-    within an epoch goes on with the batch it had reached.
+    All batch sizes count the images of one step over all processes, and the loaders have their own
+    sampler: make the Trainer with ``use_distributed_sampler=False``. A run that resumes within an
+    epoch continues with the next batch.
 
     Args:
         root: folder under which the data sets lie.
-        train: data sets to train on, mixed; their train part unless they say otherwise.
+        train: data sets to train on, mixed; their train part unless they name another.
         val: data sets to validate on, or the share of each training set that is held out.
         test: data sets to test on, all in one pass.
         predict: a folder, image file or data set to score, or a list of them.
-        sets: how data sets are read, and what ``synthetic`` and ``conversations`` are made of.
-        texts: texts about the images. Images that are trained on should have some.
-        images: images that are absent, broken or too large, or embeddings in place of images.
+        sets: how data sets are read, and the content of ``synthetic`` and ``conversations``.
+        texts: texts about the images; training images should have some.
+        images: images that are absent, broken or too large, or embeddings instead of images.
         loader: batches, workers and the seed.
         limit: images that are taken of each data set, at random by the loader's seed, to try a
             recipe in a minute; ``None`` takes all. Results name such a split ``SPLIT-limit-N``,
@@ -98,12 +98,11 @@ class BIQADataModule(LightningDataModule):
     def use_transforms(
         self, train: TrainTransform | None, evaluate: EvaluateTransform | None
     ) -> None:
-        """Say how images become pixels; to be called in the method's ``setup``.
+        """Set the transforms from images to pixels; the method's ``setup`` calls it.
 
         Args:
-            train: for rows that are trained on; ``None`` opens no image, and pixels are a list of
-                ``None``.
-            evaluate: for all others, likewise.
+            train: for training rows; ``None`` reads no image, and pixels are a list of ``None``.
+            evaluate: for all other rows, likewise.
         """
         if self.cached is None:
             most = self.images.max_pixels
@@ -113,22 +112,22 @@ class BIQADataModule(LightningDataModule):
 
     @property
     def opens_images(self) -> bool:
-        """Whether images need to be there: unless the method says in ``opens_images`` that not."""
+        """True if images must exist; the method's ``opens_images`` overrides it."""
         method = self.trainer.lightning_module if self.trainer else None
         return getattr(method, "opens_images", True)
 
     def prepare_data(self) -> None:
-        """Make the data set ``synthetic`` where it is asked for and absent."""
+        """Make the data set ``synthetic`` if it is named and absent."""
         named = [spec for specs in self.specs.values() for spec in specs or []]
         self.sources.prepare([*named, *(spec for spec in self.predict if is_dataset(spec))])
 
     def setup(self, stage: str) -> None:
-        """Find the images of a stage, before any weights are loaded.
+        """Find the samples of a stage, before any weights are loaded.
 
-        A fit looks for its test sets too, so that they fail now and not at its end.
+        A fit also looks for its test sets, so that an error in them comes first and not at the end.
 
         Raises:
-            InputError: if a data set, a file of texts or of embeddings is not as it should be.
+            InputError: if a data set, or a file of texts or embeddings, is wrong.
         """
         if self.cached is not None and self._embeddings is None:
             self._embeddings = read_embeddings(self.cached)
@@ -136,21 +135,21 @@ class BIQADataModule(LightningDataModule):
         if stage == "predict":
             self.samples["predict"] = self._find_predicted()
             return
-        found: dict[str, list[Sample]] = {}
+        samples: dict[str, list[Sample]] = {}
         if stage == "validate" and self.specs["val"]:
-            found["val"] = self._find("val")
+            samples["val"] = self._find("val")
         elif stage in ("fit", "validate"):
-            found["train"], found["val"] = self._find_training()
+            samples["train"], samples["val"] = self._find_training()
         if stage in ("fit", "test"):
-            found["test"] = self._find("test")
-            warn_of_overlap(found.get("train", []), found["test"])
-        self.samples.update(self._with_texts(found))
+            samples["test"] = self._find("test")
+            warn_of_overlap(samples.get("train", []), samples["test"])
+        self.samples.update(self._with_texts(samples))
 
     def _find_training(self) -> tuple[list[Sample], list[Sample]]:
         train = self._find("train")
         if not train:
             raise InputError("nothing to train on: name data sets in data.train")
-        # Where data sets to train on are named, embeddings held out elsewhere may be among them.
+        # If training sets are named, they may contain the images that the embeddings hold out.
         val = self._find("val") if self.specs["val"] or not self.specs["train"] else []
         if not val and self.specs["val"] is None:
             return hold_out(train, self.val_share, self.loader.seed)
@@ -170,9 +169,9 @@ class BIQADataModule(LightningDataModule):
             return self._evaluate.held(samples, self.images.missing == "skip")
         return samples
 
-    def _with_texts(self, found: dict[str, list[Sample]]) -> dict[str, list[Sample]]:
+    def _with_texts(self, parts: dict[str, list[Sample]]) -> dict[str, list[Sample]]:
         files = [find(file, self.root) for file in self.texts.files]
-        joined = attach_to_parts(found, files, self.texts.fields, self.texts.per_image)
+        joined = attach_to_parts(parts, files, self.texts.fields, self.texts.per_image)
         return {part: cleaned(s) for part, s in joined.items()} if self.texts.clean else joined
 
     def _find_predicted(self) -> list[Sample]:
@@ -188,7 +187,7 @@ class BIQADataModule(LightningDataModule):
     def transfer_batch_to_device(
         self, batch: Batch, device: torch.device, dataloader_idx: int
     ) -> dict[str, Any]:
-        """Move the columns of tensors; Lightning would take messages apart to look into them."""
+        """Move the tensor columns; Lightning would also walk through the messages of ``prompt``."""
         return {
             name: column if name == "prompt" else move_data_to_device(column, device)
             for name, column in batch.items()
@@ -209,11 +208,11 @@ class BIQADataModule(LightningDataModule):
         return self._loader(rows, sampler)
 
     def gallery_dataloader(self) -> BatchLoader:
-        """Every training image once, in order, as it is seen in evaluation."""
+        """Every training image once, in order, with the transform of evaluation."""
         return self._evaluation("train")
 
     def val_dataloader(self) -> BatchLoader | list[BatchLoader]:
-        """All validation sets in one loader; no loader where nothing is held out."""
+        """All validation sets in one loader; no loader if nothing is held out."""
         return self._evaluation("val") if self.samples["val"] else []
 
     def test_dataloader(self) -> BatchLoader:
@@ -223,7 +222,7 @@ class BIQADataModule(LightningDataModule):
         return self._evaluation("test")
 
     def predict_dataloader(self) -> BatchLoader:
-        """All images to score in one loader; those that cannot be read carry a status."""
+        """All images to score in one loader; unreadable ones carry a status."""
         return self._evaluation("predict", "mark")
 
     def _evaluation(self, part: str, bad: OnBadImage | None = None) -> BatchLoader:
@@ -232,8 +231,8 @@ class BIQADataModule(LightningDataModule):
         return self._loader(rows, GlobalBatchSampler(len(rows), self.loader.eval_batch_size, False))
 
     def _loader(self, rows: QualityDataset, sampler: GlobalBatchSampler) -> BatchLoader:
-        # The sampler gives whole batches. As `batch_sampler` Lightning would rebuild it wrongly
-        # in order to predict. PyTorch keeps each worker to one thread by itself.
+        # The sampler yields whole batches. If it were `batch_sampler`, Lightning would rebuild it
+        # wrongly for prediction. PyTorch limits each worker to one thread by itself.
         return BatchLoader(
             dataset=rows,
             sampler=sampler,

@@ -1,4 +1,4 @@
-"""Samples turned into batches: images read, transformed, and stood in for where they are broken."""
+"""Batches from samples: images read and transformed, with stand-ins for broken ones."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class Item:
     """One row of a batch.
 
     Attributes:
-        sample: the image and what is known of it.
-        pixels: of the image; ``None`` where there is none to look at.
-        which: of the sample's texts.
-        status: ``ok``, or why there is no image.
+        sample: the sample.
+        pixels: pixels of the image; ``None`` if it has none.
+        which: index of the text among the sample's texts.
+        status: ``ok``, or the reason for the missing image.
     """
 
     sample: Sample
@@ -43,12 +43,12 @@ class Item:
 
 
 class Reader(Protocol):
-    """Makes the pixels of a sample; raises ``UnreadableImage`` where it cannot."""
+    """Turns a sample into pixels; raises ``UnreadableImage`` if it cannot."""
 
     def __call__(self, sample: Sample, generator: Generator) -> Tensor | None:
-        """Pixels of one sample, ``None`` where it has no image.
+        """Pixels of one sample; ``None`` if it has no image.
 
-        What is random in them comes from the generator alone.
+        All randomness comes from the generator.
         """
 
     def stand_in(self) -> Tensor | None:
@@ -56,7 +56,7 @@ class Reader(Protocol):
 
 
 class BlindReader:
-    """Opens no image."""
+    """Reader that opens no image."""
 
     def __call__(self, sample: Sample, generator: Generator) -> None:
         """See `Reader`."""
@@ -67,12 +67,12 @@ class BlindReader:
 
 @dataclass(frozen=True)
 class EvaluateReader:
-    """Reads an image file and applies a transform that has nothing random.
+    """Reader for evaluation: opens an image file and applies a deterministic transform.
 
     Attributes:
         transform: from the image to pixels.
-        max_pixels: width times height that an image may have.
-        least_side: pixels that its shorter side has at least.
+        max_pixels: largest width times height of an image.
+        least_side: smallest shorter side, in pixels.
     """
 
     transform: EvaluateTransform
@@ -90,7 +90,7 @@ class EvaluateReader:
 
 @dataclass(frozen=True)
 class TrainReader:
-    """Reads an image file and augments it with the generator given."""
+    """Reader for training: opens an image file and augments it with the given generator."""
 
     transform: TrainTransform
     max_pixels: int = limits.IMAGE_PIXELS
@@ -107,11 +107,11 @@ class TrainReader:
 def _pixels(
     path: Path | None, transform: EvaluateTransform, max_pixels: int, least_side: int = 1
 ) -> Tensor | None:
-    """Pixels of an image file, ``None`` where there is none.
+    """Pixels of an image file; ``None`` without a path.
 
     Raises:
-        UnreadableImage: if it cannot be opened, or the transform cannot take an image of its
-            shape, as where it is too narrow.
+        UnreadableImage: if it cannot be opened, or if the transform refuses its shape, for instance
+            because it is too narrow.
     """
     if path is None:
         return None
@@ -125,18 +125,18 @@ def _pixels(
 class QualityDataset(Dataset[list[Item]]):
     """Rows for the keys ``(row, draw)`` of a `GlobalBatchSampler`, a batch at a time.
 
-    What is random in a row follows from ``(seed, draw, row)`` alone: it is the same whichever
-    worker or rank reads it, and in a run that was interrupted and goes on.
+    The randomness of a row depends only on ``(seed, draw, row)``: it is the same in every worker
+    and rank, and in a resumed run.
 
     Args:
-        samples: the images.
-        read: how a sample becomes pixels.
-        pairs: one row for each text of each sample, instead of one for each sample with its first
-            text. Samples without text are left out, unless none has any.
-        on_bad_image: what becomes of an image that cannot be read. ``error`` raises, naming it;
-            ``replace`` takes the next readable row instead, warns once for each file and counts
-            them; ``mark`` gives stand-in pixels and the reason as status.
-        seed: of what is random.
+        samples: the samples.
+        read: reader that turns a sample into pixels.
+        pairs: one row per text of each sample, instead of one per sample with its first text.
+            Samples without text are left out, unless none has any.
+        on_bad_image: handling of an unreadable image. ``error`` raises and names it; ``replace``
+            takes the next readable row instead, warns once per file and counts them; ``mark``
+            gives stand-in pixels, and the reason as status.
+        seed: seed of the randomness.
 
     Raises:
         InputError: if there is no sample.
@@ -151,7 +151,7 @@ class QualityDataset(Dataset[list[Item]]):
         seed: int = 0,
     ) -> None:
         if not samples:
-            raise InputError("no images to load: the data sets named hold none in this part")
+            raise InputError("no images to load: the named data sets hold none in this part")
         self.samples = list(samples)
         self.read, self.on_bad_image, self.seed = read, on_bad_image, seed
         self.rows = _pairs(self.samples) if pairs else [(i, 0) for i in range(len(self.samples))]
@@ -167,12 +167,12 @@ class QualityDataset(Dataset[list[Item]]):
 
     @property
     def lengths(self) -> list[int]:
-        """Characters of each row: its prompt, its text and its conclusion."""
+        """Length of each row in characters: prompt, text and conclusion."""
         return [_length(self.samples[place], which) for place, which in self.rows]
 
     @property
     def bad_images(self) -> list[Sample]:
-        """Samples that were found unreadable so far, by any worker."""
+        """Samples found unreadable so far, by any worker."""
         return [self.samples[i] for i in self._bad.nonzero().flatten().tolist()]
 
     def _row(self, row: int, draw: int) -> Item:
@@ -187,8 +187,8 @@ class QualityDataset(Dataset[list[Item]]):
                     return Item(sample, stand_in, which, status=f"unreadable: {error}")
                 if self.on_bad_image == "error":
                     raise InputError(
-                        f"image of {sample.dataset} cannot be read: {error}. Put the file right, "
-                        "or set data.images.on_bad=skip to go on without it."
+                        f"image of {sample.dataset} cannot be read: {error}. Repair the file, or "
+                        "set data.images.on_bad=skip to continue without it."
                     ) from error
                 self._note(place, error)
             row = self._next_row(row)
@@ -204,7 +204,7 @@ class QualityDataset(Dataset[list[Item]]):
             log.warning("skipped image of %s: %s (%d so far)", sample.dataset, error, count)
 
     def _next_row(self, row: int) -> int:
-        """The next row whose image is not known to be unreadable."""
+        """Next row whose image has not been found unreadable."""
         for step in range(1, len(self.rows)):
             candidate = (row + step) % len(self.rows)
             if not self._bad[self.rows[candidate][0]]:
@@ -213,9 +213,9 @@ class QualityDataset(Dataset[list[Item]]):
 
 
 def collate(items: Sequence[Item]) -> Batch:
-    """Bring rows into columns; pixels are stacked where all have one shape, else a list."""
+    """Turn rows into columns; pixels are stacked if all have one shape, else a list."""
     samples = [item.sample for item in items]
-    said = [_said(item.sample, item.which) for item in items]
+    chosen = [_texts_of(item.sample, item.which) for item in items]
     return Batch(
         pixels=_stacked([item.pixels for item in items]),
         samples=Samples(samples),
@@ -225,28 +225,28 @@ def collate(items: Sequence[Item]) -> Batch:
         dataset=[s.dataset for s in samples],
         split=[s.split for s in samples],
         name=[s.name for s in samples],
-        text=[text for _, text, _ in said],
-        prompt=[prompt for prompt, _, _ in said],
-        conclusion=[conclusion for _, _, conclusion in said],
+        text=[text for _, text, _ in chosen],
+        prompt=[prompt for prompt, _, _ in chosen],
+        conclusion=[conclusion for _, _, conclusion in chosen],
         status=[item.status for item in items],
     )
 
 
 def _stacked(pixels: list[Tensor | None]) -> Tensor | list[Tensor | None]:
-    found = [each for each in pixels if each is not None]
-    same = len(found) == len(pixels) and len({each.shape for each in found}) == 1
-    return torch.stack(found) if same else pixels
+    present = [image for image in pixels if image is not None]
+    same = len(present) == len(pixels) and len({image.shape for image in present}) == 1
+    return torch.stack(present) if same else pixels
 
 
-def _said(sample: Sample, which: int) -> tuple[tuple[Message, ...], str, str]:
-    """Prompt, text and conclusion of one of a sample's texts; empty where there is none."""
+def _texts_of(sample: Sample, which: int) -> tuple[tuple[Message, ...], str, str]:
+    """Prompt, text and conclusion of one of a sample's texts; each empty if there is none."""
     here = slice(which, which + 1)
     prompts, texts, ends = sample.prompts[here], sample.texts[here], sample.conclusions[here]
     return (prompts or ((),))[0], (texts or ("",))[0], (ends or ("",))[0]
 
 
 def _length(sample: Sample, which: int) -> int:
-    prompt, text, conclusion = _said(sample, which)
+    prompt, text, conclusion = _texts_of(sample, which)
     return sum(len(message.text) for message in prompt) + len(text) + len(conclusion)
 
 

@@ -1,8 +1,8 @@
-"""Images with the statistics of natural ones, made from a seed: textured, shaded dead leaves.
+"""Dead-leaves images from a seed: textured, shaded shapes with the statistics of natural images.
 
-Opaque shapes of power-law sizes fall on one another until they hide the ground. Such images have
+Opaque shapes of power-law sizes fall on each other until they cover the ground. Such images have
 occlusion edges, are about scale-invariant, and their power spectrum falls about as ``1 / f^2``,
-as in photographs (Lee, Mumford and Huang, "Occlusion models for natural images", IJCV 2001).
+like that of photographs (Lee, Mumford and Huang, "Occlusion models for natural images", IJCV 2001).
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ TEXTURES = (0.02, 0.08, 0.2)  # deviation of a surface's relative brightness
 
 
 def dead_leaves(rng: Generator, size: int) -> Bytes:
-    """One pristine image.
+    """Generate one pristine image.
 
     Args:
-        rng: everything random is drawn from it.
+        rng: generator of all randomness.
         size: side in pixels.
 
     Returns:
@@ -89,14 +89,14 @@ def _ground(rng: Generator, palette: Floats, side: int) -> Floats:
 
 @dataclass(frozen=True)
 class _Scene:
-    """What the leaves of one image share.
+    """State that the leaves of one image share.
 
     Attributes:
-        canvas: what has been painted so far, ``[side, side, 3]``; changed in place.
+        canvas: painting so far, ``[side, side, 3]``; changed in place.
         palette: colours from dark to bright, ``[8, 3]``.
-        zones: where the bright colours gather, ``[side, side]``.
+        zones: field of brightness in which bright colours cluster, ``[side, side]``.
         grain: rough texture, ``[2 * side, 2 * side]``, periodic.
-        light: direction that light comes from, in radians.
+        light: direction of the light, in radians.
     """
 
     canvas: Floats
@@ -106,7 +106,7 @@ class _Scene:
     light: float
 
     def lay(self, rng: Generator, radius: float) -> None:
-        """Lay one leaf of this radius, and the shadow about it, at a random place."""
+        """Paint one leaf of this radius, and its shadow, at a random place."""
         side = len(self.canvas)
         centre = rng.uniform(-radius / 2, side + radius / 2, 2)
         low = np.clip(np.floor(centre - MARGIN * radius), 0, side).astype(int)
@@ -134,7 +134,7 @@ class _Scene:
         return np.asarray(1 + towards - rng.uniform(0, 0.3) * distance**2, dtype=np.float32)
 
     def _texture(self, rng: Generator, along: Floats, radius: float) -> Floats:
-        """Difference in brightness over the leaf's surface: stripes, grain or nearly nothing."""
+        """Brightness differences over the leaf's surface: stripes, grain or almost none."""
         strength = float(rng.choice(TEXTURES))
         if rng.random() < 0.2 and radius > 8:
             surface = np.sin(rng.uniform(2, radius / 3) * math.pi * along)
@@ -158,7 +158,7 @@ def _outline(rng: Generator, x: Floats, y: Floats) -> tuple[Floats, Floats]:
 
 
 def _expose(rng: Generator, image: Floats) -> Bytes:
-    """Set brightness and contrast to what a well exposed photograph has, and round to bytes."""
+    """Set brightness and contrast to those of a well exposed photograph, and round to bytes."""
     luma = image @ LUMA
     mean, deviation = rng.uniform(0.42, 0.52), rng.uniform(0.19, 0.24)
     exposed = (image - luma.mean()) * (deviation / luma.std()) + mean

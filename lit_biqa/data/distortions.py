@@ -1,9 +1,9 @@
-"""Thirteen ways in which an image loses quality, each at five levels.
+"""Thirteen types of distortion, each at five levels.
 
 A distortion maps a pristine image, a level from 1 (just visible) to 5 (severe) and a generator to
-the distorted image. Strengths are in pixels and byte values, so they mean the same at every image
-size. The types follow those of the public sets that have them (LIVE, TID2013, KADID-10k); the
-strengths are this package's own, chosen so that the loss grows steadily from level to level.
+the distorted image. Strengths are in pixels and byte values, so they do not depend on the image
+size. The types follow public data sets (LIVE, TID2013, KADID-10k); the strengths are this package's
+own, chosen so that the loss grows steadily from level to level.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
 
 @dataclass(frozen=True)
 class Distortion:
-    """A type of distortion and how much it annoys.
+    """A type of distortion and its effect on the MOS.
 
     Attributes:
         apply: ``(image [H, W, 3], strength, rng) -> image [H, W, 3]``, both as bytes.
         strengths: one for each level.
         loss: MOS points lost at level 5 on content of average visibility; the lower levels lose
             in proportion.
-        shown_by: what in the content makes it more visible: ``detail`` (busy content, which
-            blur ruins), ``flatness`` (plain content, which does not mask noise), ``colour``, or
-            ``any`` where content makes no difference.
+        shown_by: content that makes it more visible: ``detail`` (busy content, which blur ruins),
+            ``flatness`` (plain content, which does not mask noise), ``colour``, or ``any`` if
+            content makes no difference.
     """
 
     apply: Callable[[Bytes, float, Generator], Bytes]
@@ -55,11 +55,11 @@ def distort(image: Bytes, kind: str, level: int, rng: Generator) -> Bytes:
     Args:
         image: ``[H, W, 3]`` RGB.
         kind: a key of :data:`DISTORTIONS`.
-        level: 1 to 5; 0 returns the image as it is.
-        rng: what is random in the distortion is drawn from it.
+        level: 1 to 5; 0 returns the image unchanged.
+        rng: generator of the distortion's randomness.
 
     Raises:
-        InputError: if this Pillow cannot write JPEG 2000 and ``kind`` asks for it.
+        InputError: for JPEG 2000, if the installed Pillow cannot write it.
     """
     if level == 0:
         return image
@@ -103,7 +103,7 @@ def _impulse_noise(image: Bytes, share: float, rng: Generator) -> Bytes:
 
 
 def _coded(image: Bytes, form: str, **settings: object) -> Bytes:
-    """The image after coding and decoding in a file format of Pillow's."""
+    """Image after encoding and decoding in a file format of Pillow."""
     stream = io.BytesIO()
     Image.fromarray(image).save(stream, form, **settings)
     stream.seek(0)
@@ -126,9 +126,9 @@ def _jpeg2000(image: Bytes, ratio: float, rng: Generator) -> Bytes:
     )
 
 
-def _contrast_loss(image: Bytes, kept: float, rng: Generator) -> Bytes:
+def _contrast_loss(image: Bytes, factor: float, rng: Generator) -> Bytes:
     mean = image.mean()
-    return _bytes(mean + kept * (image.astype(np.float32) - mean))
+    return _bytes(mean + factor * (image.astype(np.float32) - mean))
 
 
 def _over_saturation(image: Bytes, gain: float, rng: Generator) -> Bytes:
@@ -138,7 +138,7 @@ def _over_saturation(image: Bytes, gain: float, rng: Generator) -> Bytes:
 
 
 def _colour_shift(image: Bytes, amount: float, rng: Generator) -> Bytes:
-    """Add a cast of a random hue, ``amount`` byte values strong, that leaves luma as it was."""
+    """Add a cast of a random hue, ``amount`` byte values strong, without changing luma."""
     hue = rng.uniform(0, 2 * np.pi) + np.array([0, 2, 4], dtype=np.float32) * np.pi / 3
     cast = np.cos(hue) - np.cos(hue) @ LUMA
     return _bytes(image + amount * cast / np.abs(cast).max())

@@ -1,4 +1,4 @@
-"""Image embeddings kept in one file, so that a head can be refitted without touching an image."""
+"""Image embeddings in one file, from which a head can be refitted without reading images."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ log = logging.getLogger(__name__)
 
 Role = Literal["train", "val", "test"]
 _FORMAT = "lit_biqa-embeddings-1"
-_REMEDY = "write it anew with the run that trained the encoder"
+_REMEDY = "write it again with the run that trained the encoder"
 
 
 @dataclass(frozen=True)
 class EmbeddingRow:
-    """What is known of one embedded image; fields as in `Sample`, with the part it served."""
+    """Description of one embedded image; fields as in `Sample`, with the part it served."""
 
     dataset: str
     split: str
@@ -40,12 +40,12 @@ class EmbeddingRow:
 
 @dataclass(frozen=True)
 class Embeddings:
-    """Embeddings of images and what they are of.
+    """Embeddings of images, with a description of each.
 
     Attributes:
-        vectors: ``[N, D]`` float32, as the encoder gave them.
+        vectors: ``[N, D]`` float32, as computed by the encoder.
         rows: N descriptions in the same order.
-        source: free notes, such as the encoder and the checkpoint they came from.
+        source: free notes, such as the encoder and its checkpoint.
     """
 
     vectors: Tensor
@@ -62,8 +62,8 @@ class Embeddings:
 
     @staticmethod
     def _sample(row: EmbeddingRow) -> Sample:
-        known = {k: v for k, v in dataclasses.asdict(row).items() if k != "role"}
-        return Sample(path=Path(row.name), **known)
+        fields = {k: v for k, v in dataclasses.asdict(row).items() if k != "role"}
+        return Sample(path=Path(row.name), **fields)
 
 
 def write_embeddings(path: Path, embeddings: Embeddings) -> None:
@@ -93,14 +93,14 @@ def read_embeddings(path: Path) -> Embeddings:
     """Read a file that `write_embeddings` wrote.
 
     Raises:
-        InputError: if it is absent, broken, or another kind of file.
+        InputError: if it is absent, broken, or a file of another kind.
     """
     from safetensors import SafetensorError, safe_open
 
     refuse_special(path)
     if not path.is_file():
         raise InputError(
-            f"{path}: no such file of embeddings; {_REMEDY}, or mend data.images.embeddings"
+            f"{path}: no such file of embeddings; {_REMEDY}, or correct data.images.embeddings"
         )
     try:
         with safe_open(path, framework="pt") as file:
@@ -118,10 +118,10 @@ def read_embeddings(path: Path) -> Embeddings:
 
 
 class EmbeddingReader:
-    """Gives the cached embedding of a sample where others read its image.
+    """Reader that returns the cached embedding of a sample instead of its image.
 
     Raises:
-        InputError: from the call, if the sample was never embedded.
+        InputError: when called, if the sample has no embedding.
     """
 
     def __init__(self, embeddings: Embeddings, path: Path) -> None:
@@ -129,26 +129,26 @@ class EmbeddingReader:
         self._place = {(row.dataset, row.index): i for i, row in enumerate(embeddings.rows)}
 
     def held(self, samples: Sequence[Sample], skip: bool = False) -> list[Sample]:
-        """Those of the samples that were embedded: all of them, unless others are to be skipped.
+        """Samples that have an embedding; all must have one unless ``skip`` is true.
 
         Raises:
-            InputError: if some were never embedded; counts them and names a few.
+            InputError: if some have none; counts them and names a few.
         """
-        held = [s for s in samples if (s.dataset, s.index) in self._place]
+        cached = [s for s in samples if (s.dataset, s.index) in self._place]
         absent = [s for s in samples if (s.dataset, s.index) not in self._place]
         if absent and skip:
-            log.warning("%s: %d images were never embedded", absent[0].dataset, len(absent))
+            log.warning("%s: %d images have no embedding", absent[0].dataset, len(absent))
         elif absent:
             some = ", ".join(f"{s.dataset}/{s.name}" for s in absent[:3])
             raise InputError(
                 f"{self.path}: no embedding of {len(absent)} of {len(samples)} images ({some}); "
-                f"{_REMEDY} over these data sets, or set data.images.missing=skip to go on "
+                f"{_REMEDY} over these data sets, or set data.images.missing=skip to continue "
                 "without them"
             )
-        return held
+        return cached
 
     def __call__(self, sample: Sample, generator: Generator) -> Tensor:
-        """Embedding ``[D]`` of one sample; nothing in it is random."""
+        """Embedding ``[D]`` of one sample; deterministic."""
         self.held([sample])
         return self.vectors[self._place[sample.dataset, sample.index]]
 

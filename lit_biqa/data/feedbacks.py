@@ -1,4 +1,4 @@
-"""The data set ``conversations``: records of a LLaVA file, drawn and parted by a seed."""
+"""The data set ``conversations``: records of a LLaVA file, drawn and split by a seed."""
 
 from __future__ import annotations
 
@@ -26,25 +26,26 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ConversationSettings:
-    """What the data set ``conversations`` is made of.
+    """Content of the data set ``conversations``.
 
     Attributes:
         file: JSON list or JSON Lines of LLaVA's records (`lit_biqa.data.conversations`), relative
             to the working directory or to the data root.
-        images: folder that image paths start from, relative likewise; the root where ``None``.
-        asked: take the records alone whose first question matches this regular expression, in
-            whatever case; for files like Q-Instruct's, where feedbacks lie among other answers.
-        samples: draw so many records; ``None`` takes all.
-        train: so many of them are part ``train`` and the others ``test``, no image in both;
-            ``None`` gives all of them to either part.
-        seed: of the draw and of the parts.
-        on_bad_record: ``skip`` leaves broken records out, counts them and says why.
-        decompose: part each answer into description and conclusion, as two-stage tuning wants
-            Q-Pathway's feedbacks. MOS is then the score of the level that is concluded, ``nan``
-            where none is. ``False`` keeps all answers as they are, without MOS.
+        images: folder that image paths are relative to, itself relative likewise; ``None`` for the
+            data root.
+        asked: take only records whose first question matches this regular expression, in any case;
+            for files like Q-Instruct's that mix feedbacks with other answers.
+        samples: number of records to draw; ``None`` takes all.
+        train: number of records in part ``train``; the others are ``test``, with no image in both.
+            ``None`` puts all records into both parts.
+        seed: seed of the draw and of the split.
+        on_bad_record: ``skip`` leaves broken records out and logs their number and reasons.
+        decompose: split each answer into description and conclusion, for two-stage tuning on
+            Q-Pathway's feedbacks. The MOS is then the score of the concluded level, ``nan`` without
+            one. ``False`` keeps all answers unchanged, without MOS.
 
     Raises:
-        InputError: if the numbers contradict each other, or the expression is none.
+        InputError: if the numbers contradict each other, or the regular expression is invalid.
     """
 
     file: str
@@ -69,19 +70,19 @@ class ConversationSettings:
         if self.train and self.samples and self.train >= self.samples:
             raise InputError(
                 f"data.sets.conversations: train={self.train} of samples={self.samples} leaves "
-                "none to test on; train counts those of the samples that are trained on"
+                "none to test on; train counts the samples to train on"
             )
 
 
 class ConversationSet:
-    """Records of a file, drawn and parted. With ``decompose``, says how far the rules reach.
+    """Records of a file, drawn and split; with ``decompose`` it prints the coverage of the rules.
 
     Args:
-        settings: what is drawn.
+        settings: content of the data set.
         root: data root.
 
     Raises:
-        InputError: if the file or a record is not as it should be, or there are too few.
+        InputError: if the file or a record is wrong, or there are too few records.
     """
 
     def __init__(self, settings: ConversationSettings, root: Path) -> None:
@@ -109,8 +110,8 @@ class ConversationSet:
 
         Args:
             part: ``train`` or ``test``.
-            missing: whether records whose image the disk lacks are an error, are left out, or are
-                kept as they are, for runs that open no image.
+            missing: records whose image is absent are an error, are left out, or are kept for runs
+                that read no image.
 
         Raises:
             InputError: if there is no such part, or images are missing.
@@ -126,7 +127,7 @@ class ConversationSet:
             raise InputError(
                 f"{absent[0].place}: no image at {self.images / str(absent[0].image)}; "
                 f"{len(absent)} of {len(rows)} are missing. Check data.sets.conversations.images, "
-                "or set data.images.missing=skip to go on with those that are there."
+                "or set data.images.missing=skip to continue without them."
             )
         left_out = {row.row for row in absent}
         samples = [self._sample(row) for row in rows if row.row not in left_out]
@@ -146,7 +147,7 @@ class ConversationSet:
             index=row.row,
             name=row.image or row.id or f"record {row.row}",
             path=self.images / row.image if row.image else None,
-            # What is said of one image stays on one side where a part is held out.
+            # Records of one image stay on one side when a part is held out.
             reference=row.image,
             texts=tuple(answer for _, answer in row.answers),
             prompts=tuple(before for before, _ in row.answers),
@@ -154,41 +155,41 @@ class ConversationSet:
         return apart(whole, self.feedbacks[row.row]) if self.feedbacks else whole
 
 
-def apart(sample: Sample, found: Feedback) -> Sample:
-    """A sample whose one text is a feedback, taken apart.
+def apart(sample: Sample, feedback: Feedback) -> Sample:
+    """Replace a sample's only text, a feedback, by its parts.
 
-    Its text is then the description, none where nothing is described; its conclusion is a sentence
-    of its own, and its MOS the score of the level that is concluded.
+    The text becomes the description (none if it is empty), the conclusion a sentence of its own,
+    and the MOS the score of the concluded level.
     """
-    mos = score_of(found.level) if found.level else math.nan
-    if not found.description:
+    mos = score_of(feedback.level) if feedback.level else math.nan
+    if not feedback.description:
         return replace(sample, texts=(), prompts=(), mos=mos)
-    end = found.conclusion
+    end = feedback.conclusion
     end = end and f"{end[0].upper()}{end[1:]}".rstrip(" .!?") + "."
-    return replace(sample, texts=(found.description,), conclusions=(end,), mos=mos)
+    return replace(sample, texts=(feedback.description,), conclusions=(end,), mos=mos)
 
 
 def _asked(rows: Sequence[Conversation], pattern: str, file: Path) -> list[Conversation]:
-    found = [row for row in rows if re.search(pattern, row.turns[0].text, re.IGNORECASE)]
-    if not found:
+    matching = [row for row in rows if re.search(pattern, row.turns[0].text, re.IGNORECASE)]
+    if not matching:
         raise InputError(
             f"{file}: none of its {len(rows)} first questions matches "
             f"data.sets.conversations.asked={pattern!r}; one of them is "
             f"{rows[0].turns[0].text!r:.80}"
         )
-    return found
+    return matching
 
 
 def _single(
     rows: Sequence[Conversation], otherwise: Literal["error", "skip"]
 ) -> Sequence[Conversation]:
-    """The records with one answer, as a feedback to be taken apart must be."""
+    """Records with one answer; a feedback with several answers cannot be split."""
     several = [row for row in rows if len(row.answers) > 1]
     if several and (otherwise == "error" or len(several) == len(rows)):
         raise InputError(
-            f"{several[0].place}: {len(several[0].answers)} answers, but a feedback to be taken "
-            "apart is one. Set data.sets.conversations.on_bad_record=skip to leave such records "
-            "out, or decompose=false to learn all answers as they are."
+            f"{several[0].place}: {len(several[0].answers)} answers, but only a single feedback "
+            "can be split. Set data.sets.conversations.on_bad_record=skip to leave such records "
+            "out, or decompose=false to learn all answers unchanged."
         )
     if several:
         log.warning("%d records with several answers skipped: %s", len(several), several[0].place)
@@ -198,31 +199,31 @@ def _single(
 def _draw(
     rows: Sequence[Conversation], settings: ConversationSettings, file: Path
 ) -> list[Conversation]:
-    wanted = len(rows) if settings.samples is None else settings.samples
-    if wanted > len(rows):
+    count = len(rows) if settings.samples is None else settings.samples
+    if count > len(rows):
         raise InputError(
-            f"{file}: {wanted} samples cannot be drawn from its {len(rows)} records; lower "
+            f"{file}: {count} samples cannot be drawn from its {len(rows)} records; lower "
             "data.sets.conversations.samples"
         )
     lots = sorted(rows, key=lambda row: _lot(settings.seed, f"{row.row}/{row.image}"))
-    return sorted(lots[:wanted], key=lambda row: row.row)
+    return sorted(lots[:count], key=lambda row: row.row)
 
 
 def _divide(
     rows: Sequence[Conversation], train: int, seed: int, file: Path
 ) -> dict[str, list[Conversation]]:
-    """Parts of which no image is in both, as large as asked for."""
+    """Split of the requested sizes in which no image is in both parts."""
     images: dict[str, list[Conversation]] = {}
     for row in rows:
         images.setdefault(row.image or f"record {row.row}", []).append(row)
-    test, wanted = set[int](), len(rows) - train
+    test, count = set[int](), len(rows) - train
     for image in sorted(images, key=lambda image: _lot(seed, image)):
-        if len(test) + len(images[image]) <= wanted:
+        if len(test) + len(images[image]) <= count:
             test.update(row.row for row in images[image])
-    if wanted < 1 or len(test) < wanted:
+    if count < 1 or len(test) < count:
         raise InputError(
-            f"{file}: train={train} of {len(rows)} records leaves {wanted} to test on, of which "
-            f"{len(test)} can be had without images that are trained on; set "
+            f"{file}: train={train} of {len(rows)} records leaves {count} to test on, but only "
+            f"{len(test)} of them have no image in training; set "
             f"data.sets.conversations.train to {len(rows) - max(1, len(test))}"
         )
     return {
@@ -232,5 +233,5 @@ def _divide(
 
 
 def _lot(seed: int, name: str) -> bytes:
-    """By a hash: no generator's version can change what is drawn."""
+    """Hash that orders the draw; no generator's version can change it."""
     return hashlib.sha256(f"{seed}/{name}".encode()).digest()

@@ -1,4 +1,4 @@
-"""Any image opened as 8-bit RGB, and the images of a folder."""
+"""Images: any file opened as 8-bit RGB, and the image files of a folder."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from lit_biqa.types import InputError
 
 _ENDINGS = "avif bmp gif heic heif jfif jp2 jpe jpeg jpg pgm png ppm tif tiff webp"
 SUFFIXES = frozenset(f".{ending}" for ending in _ENDINGS.split())
-# What these suffixes stand for. Pillow goes by content, and knows formats that run a program (EPS)
-# or hold files within (ICO, whose header says nothing of their size).
+# Formats of these suffixes. Pillow goes by content, and knows formats that run a program (EPS) or
+# hold other files (ICO, whose header does not give their size).
 _FORMATS = ("AVIF", "BMP", "GIF", "HEIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
-_setting_limit = Lock()  # Pillow's own limit, which would warn from 89 megapixels on
+_setting_limit = Lock()  # guards Pillow's own limit, which warns from 89 megapixels on
 _WHITE = (255, 255, 255, 255)
 
 
@@ -34,25 +34,23 @@ def open_image(
     least_side: int = 1,
     name: str = "",
 ) -> Image.Image:
-    """Open an image as people see it: upright, 8-bit RGB.
+    """Open an image upright and as 8-bit RGB, as people see it.
 
-    EXIF orientation is applied. Transparent pixels are laid over white, as a page shows them;
-    dropping alpha instead would bring out whatever colour lies hidden beneath. 16-bit greys are
-    scaled to 8 bits, 65,535 to 255. CMYK and palettes are converted, of animations the first
-    frame is taken, and colour profiles are not applied. HEIC is read where the extra ``heic`` is
-    installed.
+    EXIF orientation is applied. Transparent pixels are composited over white, as a page shows them;
+    dropping alpha would reveal whatever colour lies beneath. 16-bit greys are scaled to 8 bits,
+    65,535 to 255. CMYK and palettes are converted, animations give their first frame, and colour
+    profiles are ignored. HEIC needs the extra ``heic``.
 
     Args:
         source: a path or a PIL image.
-        max_pixels: width times height that the header of a file may name; no pixel of a larger
-            one is decoded.
-        least_side: pixels that the shorter side has at least; `limits.RATED_SIDE` for an image
-            that is to be rated.
-        name: in messages; that of its file where none is given, or ``image``.
+        max_pixels: largest width times height; a larger image is refused by its header and not
+            decoded.
+        least_side: smallest shorter side in pixels; `limits.RATED_SIDE` for an image to rate.
+        name: name in messages; by default the file name, or ``image``.
 
     Raises:
-        UnreadableImage: if the file is absent, truncated, too large, too small or not an image, or
-            the samples have no known range (floats, integers beyond 16 bits); names the file.
+        UnreadableImage: if the file is absent, truncated, too large, too small or no image, or its
+            samples have no known range (floats, integers beyond 16 bits); names the file.
     """
     file = getattr(source, "filename", "") if isinstance(source, Image.Image) else source
     name = name or str(file) or "image"
@@ -68,26 +66,26 @@ def open_image(
         raise UnreadableImage(f"{name}: no such file") from None
     except InputError as error:
         raise UnreadableImage(str(error)) from error
-    except Exception as error:  # decoders raise all sorts on broken files
+    except Exception as error:  # decoders raise errors of any kind on broken files
         raise UnreadableImage(f"{name}: {_reason(error)}") from error
 
 
 @contextmanager
 def _opened(path: str | Path, max_pixels: int) -> Iterator[Image.Image]:
-    """An image of which the header is read, and nothing decoded.
+    """Opened image whose header is read and whose pixels are not decoded.
 
     Raises:
-        ValueError: if it names more pixels than allowed.
-        ImportError: if it is HEIC and what reads it is not installed.
+        ValueError: if it has more pixels than allowed.
+        ImportError: if it is HEIC and its plug-in is not installed.
     """
     Image.init()
     if heif.is_heic(Path(path)):
         heif.install()
-    known = [name for name in _FORMATS if name in Image.OPEN]
+    formats = [name for name in _FORMATS if name in Image.OPEN]
     with _setting_limit:
         before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            image = Image.open(path, formats=known)
+            image = Image.open(path, formats=formats)
         finally:
             Image.MAX_IMAGE_PIXELS = before
     with image:
@@ -108,12 +106,12 @@ def _check_side(image: Image.Image, least: int) -> None:
 
 
 def has_image_suffix(path: Path) -> bool:
-    """True for a file name that ends as those of images do, in any case."""
+    """True if a file name has an image's suffix, in any case."""
     return path.suffix.lower() in SUFFIXES
 
 
 def list_files(folder: Path) -> list[Path]:
-    """All files in a folder and the folders under it, sorted; hidden ones are passed over.
+    """All files in a folder and its sub-folders, sorted, without hidden ones.
 
     Raises:
         InputError: if there is no such folder.
@@ -126,28 +124,28 @@ def list_files(folder: Path) -> list[Path]:
 
 
 def list_images(folder: Path) -> list[Path]:
-    """The files of `list_files` that have an image's suffix.
+    """Files of `list_files` that have an image's suffix.
 
     Raises:
-        InputError: if the folder is absent or holds no file with an image's suffix.
+        InputError: if the folder is absent or holds no such file.
     """
     images = [path for path in list_files(folder) if has_image_suffix(path)]
     if not images:
         raise InputError(
-            f"{folder}: no image in it or under it (looked for {' '.join(sorted(SUFFIXES))})"
+            f"{folder} and its sub-folders hold no image ({' '.join(sorted(SUFFIXES))})"
         )
     return images
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
-        return "not an image, or of a kind that Pillow cannot read"
+        return "not an image, or of a format that Pillow cannot read"
     return str(error) or type(error).__name__
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     image.load()
-    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:  # turning copies: ask first
+    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:  # transposing copies
         image = ImageOps.exif_transpose(image)
     if image.mode[0] in "IF":
         image = _scale_to_8_bits(image)

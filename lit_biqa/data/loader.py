@@ -1,4 +1,4 @@
-"""Loading that goes on where a run was interrupted, and fails in one line."""
+"""Loader that resumes an interrupted run and reports errors of workers in one line."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from lit_biqa.types import InputError
 
 
 class ResumingSampler(GlobalBatchSampler):
-    """Batches of the training set from the one that the trainer has reached.
+    """Training batches from the position that the trainer has reached.
 
-    The epoch and the batches to pass over follow from how many batches the trainer has completed
-    in all, which checkpoints carry. Lightning's own count of epochs would not do: after a
-    resumption from the end of an epoch it can be one ahead or behind.
+    The epoch and the number of batches to skip follow from the number of batches that the trainer
+    has completed in all, which checkpoints hold. Lightning's own epoch count does not work: after a
+    resumption from the end of an epoch it can be off by one.
 
     Args:
-        trainer: whose progress is followed; otherwise as `GlobalBatchSampler`, always shuffled.
-        repeats: how often each batch is given in a row.
+        trainer: trainer whose progress is followed; other arguments as in `GlobalBatchSampler`,
+            always shuffled.
+        repeats: number of times that each batch is given in a row.
     """
 
     def __init__(
@@ -46,21 +47,21 @@ class ResumingSampler(GlobalBatchSampler):
             completed = batches_completed(self.trainer)
             epoch_length = min(len(self), self.trainer.num_training_batches)
             if batches_of_epoch(self.trainer) >= epoch_length:
-                return  # Of the epoch that a run goes on with, the end alone was left to do.
+                return  # A run that resumes at the end of an epoch has no batch of it left.
             self.epoch, self.skip = divmod(completed, int(epoch_length))
-        self.skip, given = divmod(self.skip, self.repeats)
+        self.skip, done = divmod(self.skip, self.repeats)
         for batch in super().__iter__():
-            yield from [batch] * (self.repeats - given)
-            given = 0
+            yield from [batch] * (self.repeats - done)
+            done = 0
 
 
 class BatchLoader(DataLoader[Any]):
-    """A DataLoader that starts late, can be resumed, and fails in one line.
+    """DataLoader that starts late, can be resumed, and reports errors in one line.
 
-    Iteration begins at the first batch, not when the iterator is made: Lightning makes it while
-    it still restores its progress, and workers would read ahead in the order of another epoch.
-    Errors of bad input keep their own message in place of a worker's traceback. Workers outlive the
-    signals that end a fit, and end when this process ends them.
+    Iteration begins at the first batch, not when the iterator is made: Lightning makes it while it
+    still restores its progress, and workers would read ahead in the order of another epoch. Errors
+    of bad input keep their own message instead of a worker's traceback. Workers outlive the signals
+    that end a fit, and end with this process.
     """
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
@@ -73,7 +74,7 @@ class BatchLoader(DataLoader[Any]):
             raise InputError(str(error).strip().rpartition("InputError: ")[2]) from error
 
     def state_dict(self) -> dict[str, Any]:
-        """Nothing, as the position is the trainer's; by this Lightning knows it is kept."""
+        """Empty state, since the trainer holds the position; its presence tells Lightning so."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

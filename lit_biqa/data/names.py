@@ -1,8 +1,8 @@
-"""Names of images in files of others, joined to the names that label files write.
+"""Image names in files of other authors, matched to the names of label files.
 
-Others write folders in front (``CSIQ/dst_imgs/AWGN/shroom.AWGN.4.png``), another case, or the
-separator of Windows. A name stands for the image with which it has the longest tail in common, a
-tail being the last parts of a path, its file name at least.
+Other files may put folders in front (``CSIQ/dst_imgs/AWGN/shroom.AWGN.4.png``), change the case, or
+use the separator of Windows. A name matches the image with which it has the longest common tail:
+the last parts of the path, at least the file name.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ Key = tuple[str, int]
 """Data set and index of an image."""
 
 Mention = tuple[str, str]
-"""Data set, empty where it is not said, and name, as a file of others writes them."""
+"""Data set (empty if not given) and name, as another file writes them."""
 
 T = TypeVar("T")
 
 
 class Names(Generic[T]):
-    """What is known by names, found by the longest tail in common.
+    """Values by name, found by the longest common tail.
 
     Args:
-        named: names and what they stand for; one name may stand for several.
+        named: names and their values; one name may have several values.
     """
 
     def __init__(self, named: Iterable[tuple[str, T]]) -> None:
-        # Dictionaries in the place of sets, so that messages do not depend on hashes.
+        # Dictionaries instead of sets, so that messages do not depend on hashes.
         self._exact: dict[str, dict[T, None]] = {}
         self._whole: dict[tuple[str, ...], dict[T, None]] = {}
         self._tails: dict[tuple[str, ...], dict[T, None]] = {}
@@ -41,11 +41,10 @@ class Names(Generic[T]):
                 self._tails.setdefault(steps[start:], {})[meant] = None
 
     def find(self, name: str) -> list[T]:
-        """All that a name may stand for: one, several if it is ambiguous, or none.
+        """All values that a name may stand for: one, several if it is ambiguous, or none.
 
-        The name itself goes before one of another case or separator. Where only a part of either
-        path is in common, so that their folders contradict each other, nothing else may have that
-        part.
+        An exact match takes precedence over another case or separator. If only a part of both paths
+        matches, so that their folders contradict each other, that part must be unique.
         """
         if name in self._exact:
             return list(self._exact[name])
@@ -53,9 +52,9 @@ class Names(Generic[T]):
         for start in range(len(steps)):
             tail = steps[start:]
             if tail in self._tails:
-                found = self._whole.get(tail) or self._tails[tail]
+                values = self._whole.get(tail) or self._tails[tail]
                 agree = start == 0 or tail in self._whole
-                return list(found) if agree or len(found) == 1 else []
+                return list(values) if agree or len(values) == 1 else []
         return []
 
 
@@ -70,19 +69,19 @@ def join(
     beside: Sequence[Sample] = (),
     remedy: str = 'write its whole name, or add "dataset" to the record',
 ) -> dict[Mention, Key]:
-    """Which image each mention in a file is about; those about none are left out.
+    """Image of each mention in a file; mentions of no image are left out.
 
-    A mention and an image belong together where each is the other's best match.
+    A mention and an image match if each is the other's best match.
 
     Args:
-        samples: images that are asked for.
-        mentions: what a file mentions, each with the place at which it first stands.
-        beside: other images, which a mention may be about too. Where it may be about several of
-            these, it is about none.
-        remedy: what to do about a mention that may be about several.
+        samples: images to match.
+        mentions: mentions in a file, each with the place where it first stands.
+        beside: other images that a mention may match. A mention that matches several of these
+            matches none.
+        remedy: advice for an ambiguous mention.
 
     Raises:
-        InputError: if a mention may be about several of the samples, or several about one.
+        InputError: if a mention matches several of the samples, or several match one.
     """
     known = {(s.dataset, s.index): s for s in (*beside, *samples)}
     asked = {(s.dataset, s.index) for s in samples}
@@ -99,7 +98,7 @@ def join(
         for key in keys:
             if (other := about.setdefault(key, mention[1])) != mention[1]:
                 raise InputError(
-                    f"{place}: {mention[1]} and {other} may both be {known[key].name} of {key[0]}; "
+                    f"{place}: {mention[1]} and {other} both match {known[key].name} of {key[0]}; "
                     "keep one of them, or write the name as the label file does"
                 )
             joined[mention] = key
@@ -113,17 +112,17 @@ class _Match:
         self.known = known
         self._images = _by_set((key[0], s.name, key) for key, s in known.items())
         self._every = Names((s.name, key) for key, s in known.items())
-        said = [(dataset, name, (dataset, name)) for dataset, name in mentions]
-        # An image may be meant by mentions of its data set and by those that name none.
+        named = [(dataset, name, (dataset, name)) for dataset, name in mentions]
+        # An image may be named by mentions of its data set and by those that name no data set.
         sets = {dataset for dataset, _ in known}
-        unsaid = [(d, name, m) for dataset, name, m in said if not dataset for d in sets]
-        self._mentions = _by_set([*(each for each in said if each[0]), *unsaid])
+        unnamed = [(d, name, m) for dataset, name, m in named if not dataset for d in sets]
+        self._mentions = _by_set([*(item for item in named if item[0]), *unnamed])
 
     def images(self, mention: Mention) -> list[Key]:
         dataset, name = mention
         names = self._images.get(dataset) if dataset else self._every
-        found = names.find(name) if names else []
-        return [key for key in found if mention in self._meant(key)]
+        keys = names.find(name) if names else []
+        return [key for key in keys if mention in self._meant(key)]
 
     def _meant(self, key: Key) -> list[Mention]:
         return self._mentions[key[0]].find(self.known[key].name)

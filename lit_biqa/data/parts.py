@@ -1,4 +1,4 @@
-"""Which images serve which part of a run: trained on, held out, tested, predicted."""
+"""Parts of a run's images: training, held out, test and prediction."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from lit_biqa.types import InputError, Sample
 
 log = logging.getLogger(__name__)
 
-_NAMED = 10  # files that are named in one warning
+_NAMED = 10  # most files named in one warning
 
 
 def hold_out(
     samples: Sequence[Sample], fraction: float, seed: int
 ) -> tuple[list[Sample], list[Sample]]:
-    """Set samples aside, of each data set the same share.
+    """Hold out the same share of each data set.
 
     Images of one reference stay together: versions of one picture on both sides would make the
-    held-out part look too good. Which are set aside follows from names and seed alone.
+    held-out results too good. The choice depends on names and seed only.
 
     Args:
-        samples: of one data set or many.
-        fraction: share of the references, or of the images where there are none, in [0, 1).
-        seed: other seeds hold other images out.
+        samples: samples of one or more data sets.
+        fraction: share of the references, or of the images if there are none, in [0, 1).
+        seed: seed of the choice.
 
     Returns:
-        What stays and what is held out, both in their order.
+        Samples that stay, and samples that are held out, both in their order.
 
     Raises:
-        InputError: if the fraction is out of range, or a data set is too small to part.
+        InputError: if the fraction is out of range, or a data set is too small to split.
     """
     if not 0 <= fraction < 1:
         raise InputError(
@@ -55,8 +55,8 @@ def hold_out(
         groups.sort(key=lambda group: hashlib.sha256(f"{seed}/{group}".encode()).digest())
         count = min(max(1, round(fraction * len(groups))), len(groups) - 1)
         held.update((dataset, group) for group in groups[:count])
-    kept = [s for s in samples if (s.dataset, _group(s)) not in held]
-    return kept, [s for s in samples if (s.dataset, _group(s)) in held]
+    rest = [s for s in samples if (s.dataset, _group(s)) not in held]
+    return rest, [s for s in samples if (s.dataset, _group(s)) in held]
 
 
 def limited(samples: Sequence[Sample], count: int, seed: int) -> list[Sample]:
@@ -91,36 +91,36 @@ def limited(samples: Sequence[Sample], count: int, seed: int) -> list[Sample]:
 
 
 def warn_of_overlap(train: Sequence[Sample], test: Sequence[Sample]) -> None:
-    """Tell how many test images of each data set are trained on too, where there are any."""
+    """Warn of test images that are also training images, with their number per data set."""
     seen = {(s.dataset, s.index) for s in train}
     both = Counter(s.dataset for s in test if (s.dataset, s.index) in seen)
     for dataset, count in sorted(both.items()):
-        log.warning("%d test images of %s are trained on too", count, dataset)
+        log.warning("%d test images of %s are also training images", count, dataset)
 
 
 def is_dataset(item: str) -> bool:
-    """Whether an item of ``predict`` names a data set, rather than a folder or an image."""
+    """True if an item of ``predict`` names a data set, rather than a folder or an image."""
     return item.endswith(".csv") or re.split("[/:]", item)[0] in (*NAMES, CONVERSATIONS)
 
 
 def to_predict(items: Sequence[str]) -> list[Sample]:
-    """Samples without MOS for folders and image files, numbered through.
+    """Samples without MOS for folders and image files, numbered consecutively.
 
-    The images of a folder bear its name as data set and are named relative to it; image files
-    named one by one are those of ``images``.
+    The data set of a folder's images is the folder's name, and their names are relative to it;
+    image files that are named one by one belong to the data set ``images``.
 
     Raises:
-        InputError: if an item is no folder and no image file, or a folder holds no image.
+        InputError: if an item is neither folder nor image file, or a folder holds no image.
     """
-    found: list[tuple[str, str, Path]] = []
+    files: list[tuple[str, str, Path]] = []
     for item in items:
         path = Path(item)
         if path.is_dir():
             inside = [(p.relative_to(path).as_posix(), p) for p in list_images(path)]
             _name_others(path)
-            found += [(path.resolve().name, name, file) for name, file in inside]
+            files += [(path.resolve().name, name, file) for name, file in inside]
         elif has_image_suffix(path) and path.is_file():
-            found.append(("images", item, path))
+            files.append(("images", item, path))
         else:
             raise InputError(
                 f"{item}: no folder, image file or data set; data.predict takes folders, files "
@@ -128,12 +128,12 @@ def to_predict(items: Sequence[str]) -> list[Sample]:
             )
     return [
         Sample(dataset=dataset, split="predict", index=i, name=name, path=path)
-        for i, (dataset, name, path) in enumerate(found)
+        for i, (dataset, name, path) in enumerate(files)
     ]
 
 
 def _name_others(folder: Path) -> None:
-    """Name the files of a folder that are not scored since they have no suffix of an image."""
+    """Warn of files in a folder that are not scored because they have no image suffix."""
     others = [p for p in list_files(folder) if not has_image_suffix(p)]
     if others:
         names = ", ".join(p.relative_to(folder).as_posix() for p in others[:_NAMED])

@@ -1,13 +1,13 @@
-"""The pseudo-MOS of the synthetic data set: how raters who agree with one formula would vote.
+"""Pseudo-MOS of the synthetic data set: votes of simulated raters around a formula.
 
 The quality of an image distorted by type ``t`` at level ``l`` of 5 is
 
     quality = BEST - loss_t * (l / 5) * (1 + CONTENT * (2 v - 1))
 
-where ``loss_t`` is the type's loss at level 5 and ``v`` in [0, 1] says how well the content shows
-the distortion: blur ruins busy content, noise stands out on plain content (visual masking),
-over-saturation needs colour. Simulated raters vote around the quality; MOS and std are theirs.
-The formula and its numbers are this package's own, not fitted to any study.
+where ``loss_t`` is the type's loss at level 5 and ``v`` in [0, 1] is the visibility of the
+distortion on the content: blur ruins busy content, noise stands out on plain content (visual
+masking), over-saturation needs colour. Simulated raters vote around the quality and give MOS and
+std. The formula and its numbers are this package's own, not fitted to any study.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ RATERS = 24
 
 @dataclass(frozen=True)
 class Content:
-    """What of a pristine image bears on how distortions show.
+    """Properties of a pristine image that affect the visibility of distortions.
 
     Attributes:
         detail: local contrast, 0 plain to 1 busy.
@@ -42,7 +42,7 @@ def measure(image: Bytes) -> Content:
     """Content of a pristine image ``[H, W, 3]``.
 
     Detail is the mean deviation of luma within 7 x 7 pixels, over 50 byte values; colour is the
-    mean range of a pixel's channels, over 100 byte values; both are cut off at 1.
+    mean range of a pixel's channels, over 100 byte values; both are clipped at 1.
     """
     luma = grey(image)[..., 0]
     variance = ndimage.uniform_filter(luma**2, 7) - ndimage.uniform_filter(luma, 7) ** 2
@@ -52,7 +52,7 @@ def measure(image: Bytes) -> Content:
 
 
 def quality(kind: str, level: int, content: Content) -> float:
-    """Quality on [1, 5] by the formula above; ``BEST`` for level 0, whatever the type."""
+    """Quality on [1, 5] by the formula above; ``BEST`` for level 0 of any type."""
     if level == 0:
         return BEST
     distortion = DISTORTIONS[kind]
@@ -71,7 +71,7 @@ def rate(quality: float, rng: Generator) -> tuple[float, float]:
 
     Ratings are normal about the quality with deviation 0.7 in the middle of the scale and 0.3 at
     its ends, where raters agree more (Hossfeld et al., "SOS: The MOS is not enough!", QoMEX
-    2011), and are cut off at 1 and 5.
+    2011), and are clipped to [1, 5].
     """
     deviation = 0.3 + 0.4 * (1 - ((quality - 3) / 2) ** 2)
     ratings = np.clip(rng.normal(quality, deviation, RATERS), 1, 5)

@@ -1,4 +1,4 @@
-"""Settings of the data module, grouped as they are typed: ``data.loader.batch_size``."""
+"""Settings of the DataModule, grouped as on the command line: ``data.loader.batch_size``."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from lit_biqa.types import InputError, check_range
 
 @dataclass(frozen=True)
 class SetSettings:
-    """How data sets are read, and what the two sets are made of that have no fixed content.
+    """Reading of data sets, and content of the two sets that are made by settings.
 
     Attributes:
-        labels: ``whole`` refuses a label file of the catalogue that has lost rows or whose scores
-            differ from its authors'; ``partial`` goes on with what is there, and tells.
-        scale: worst and best score in CSV files of one's own, which are mapped onto [1, 5]:
-            ``[0, 100]``, or ``[100, 0]`` where a higher number is worse.
+        labels: ``whole`` refuses a label file of the catalogue with missing rows or changed scores;
+            ``partial`` accepts it with a warning.
+        scale: worst and best score in your CSV files, which are mapped to [1, 5]: ``[0, 100]``, or
+            ``[100, 0]`` if a higher number is worse.
         synthetic: content of the data set ``synthetic``.
-        conversations: content of the data set ``conversations``; ``None`` where none is named.
+        conversations: content of the data set ``conversations``; ``None`` if it is not used.
     """
 
     labels: Labels = "whole"
@@ -50,10 +50,10 @@ class TextSettings:
     Attributes:
         files: JSON files of texts (`lit_biqa.data.texts`), relative to the working directory or
             to ``data.root``.
-        fields: fields of their records that are texts, such as ``perception_text:think``.
+        fields: fields of their records that hold texts, such as ``perception_text:think``.
         per_image: train on the first so many texts of each image; ``None`` for all.
-        clean: what is taken out of all texts: ``ratings``, each sentence that gives a rating as
-            a number.
+        clean: content to remove from all texts: ``ratings`` removes each sentence that gives a
+            rating as a number.
 
     Raises:
         InputError: for a number out of range.
@@ -70,19 +70,20 @@ class TextSettings:
 
 @dataclass(frozen=True)
 class ImageSettings:
-    """Images, or the vectors that stand in for them.
+    """Images, or the embeddings that replace them.
 
     Attributes:
-        missing: images that the label file names and the disk lacks, or of which no embedding is
-            cached: an ``error``, or left out by ``skip``. A method that opens no image needs none.
-        on_bad: an image that cannot be read. ``error`` stops, naming it; ``skip`` trains on
-            another instead and gives it no score where it is evaluated. Prediction always gives
-            such an image a row with its status.
-        max_pixels: width times height that an image may have; a larger one counts as one that
-            cannot be read, and is not decoded.
+        missing: images that are absent, or without a cached embedding, although the label file
+            names them: ``error``, or ``skip`` to leave them out. A method that reads no images
+            needs none.
+        on_bad: unreadable images. ``error`` stops and names the image; ``skip`` trains on another
+            image instead and gives no score in evaluation. Prediction always gives such an image
+            a row with its status.
+        max_pixels: largest width times height; a larger image counts as unreadable and is not
+            decoded.
         embeddings: file of cached embeddings (`lit_biqa.data.embeddings`). ``pixels`` are then
-            these vectors ``[B, D]``, no image is opened, and a part for which no data sets are
-            named is what the file holds for it.
+            these vectors ``[B, D]`` and no image is read; a part without named data sets is the
+            one in the file.
 
     Raises:
         InputError: for a number out of range.
@@ -99,15 +100,15 @@ class ImageSettings:
 
 @dataclass(frozen=True)
 class LoaderSettings:
-    """Batches, and the seed of what is drawn at random.
+    """Batches, workers and the seed.
 
     Attributes:
-        batch_size: rows of a training step over all processes.
-        eval_batch_size: images of any other step over all processes.
-        num_workers: processes that read images, for each process that computes.
+        batch_size: rows per training step over all processes.
+        eval_batch_size: images per step of evaluation over all processes.
+        num_workers: number of loader workers per process.
         group_by_length: train on batches of texts of like length, so that less is padded; GRPO,
             which trains on images and not on their texts, is unaffected.
-        seed: of the held-out part, the order of training and the augmentations.
+        seed: seed of the held-out part, the order of training and the augmentations.
 
     Raises:
         InputError: for numbers out of range.

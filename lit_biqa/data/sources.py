@@ -1,4 +1,4 @@
-"""Where samples come from: the catalogue, the embedded set, a file of conversations."""
+"""Sources of samples: the catalogue, the synthetic set, a file of conversations."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ log = logging.getLogger(__name__)
 
 @dataclass  # not frozen: the conversations are read once
 class Sources:
-    """Finds data sets by name.
+    """Loads data sets by name.
 
     Attributes:
         root: folder under which they lie.
-        sets: how they are read, and what those without fixed content are made of.
-        missing: whether images that the disk lacks are an error or are left out.
+        sets: how they are read, and the content of sets that settings define.
+        missing: absent images are an error or are left out.
     """
 
     root: Path
@@ -34,7 +34,7 @@ class Sources:
     missing: Literal["error", "skip"]
 
     def prepare(self, specs: Sequence[str]) -> None:
-        """Check names, a wrong one now and not after images were made; then make ``synthetic``.
+        """Check all names first, so that a wrong one fails early, then make ``synthetic``.
 
         Raises:
             InputError: if there is no such data set.
@@ -47,28 +47,28 @@ class Sources:
             embedded.generate(self.root, self.sets.synthetic)
 
     def load(self, spec: str, part: str, opens_images: bool) -> list[Sample]:
-        """Samples of one part of a data set; tells how many images are not on disk.
+        """Samples of one part of a data set; warns of absent images.
 
         Args:
             spec: ``NAME[/SPLIT[:PART]]``.
-            part: ``train``, ``val`` or ``test``; a part named in the spec goes before it.
-            opens_images: whether images need to be there; if not, all samples are kept.
+            part: ``train``, ``val`` or ``test``; a part in the spec overrides it.
+            opens_images: false to keep samples whose image is absent.
 
         Raises:
-            InputError: if the data set is not as it should be.
+            InputError: if the data set is wrong.
         """
-        found = self._split(spec, part, self.missing if opens_images else "keep")
-        if found.skipped:
-            log.warning("%s: %d images of part %s are not on disk", spec, found.skipped, part)
-        return found.samples
+        result = self._split(spec, part, self.missing if opens_images else "keep")
+        if result.skipped:
+            log.warning("%s: %d images of part %s are not on disk", spec, result.skipped, part)
+        return result.samples
 
     def _split(self, spec: str, part: str, missing: Missing) -> Split:
         name, split, part = parse(spec, part)
         if name == CONVERSATIONS:
             if split:
                 raise InputError(
-                    f"{spec}: conversations are parted by data.sets.conversations.train, not by a "
-                    f"split; write {name} or {name}:{part}"
+                    f"{spec}: conversations are split by data.sets.conversations.train, not by a "
+                    f"named split; write {name} or {name}:{part}"
                 )
             return self._conversations.load(part, missing)
         made = embedded.folder(self.root, self.sets.synthetic) if name == "synthetic" else None
@@ -79,7 +79,7 @@ class Sources:
     def _conversations(self) -> ConversationSet:
         if self.sets.conversations is None:
             raise InputError(
-                "the data set conversations is named, but not which: give the file in "
+                "the data set conversations is named, but it has no file: set "
                 "data.sets.conversations.file"
             )
         return ConversationSet(self.sets.conversations, self.root)

@@ -1,4 +1,4 @@
-"""Which images of a data set a run trains, validates and tests on; every choice has a digest."""
+"""Splits: the images that a run trains, validates and tests on, each with a digest."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Split:
         dataset: catalogue name, or the stem of a user's CSV.
         name: name of the split, such as ``official``.
         part: ``train``, ``val`` or ``test``.
-        samples: its images that are on disk.
-        digest: eight characters that stand for the names and MOS of ``samples``.
-        skipped: labelled images of this part that the disk lacks.
+        samples: its images that exist.
+        digest: eight characters that identify the names and MOS of ``samples``.
+        skipped: number of labelled images of this part that are absent.
     """
 
     dataset: str
@@ -71,15 +71,15 @@ def choose(entry: Entry, labels: list[Label], split: str, part: str, root: Path)
 
 
 def offered(entry: Entry, labels: list[Label]) -> list[str]:
-    """Names of the splits that a data set has."""
+    """Names of the splits of a data set."""
     names = [*entry.parts, "all", "random-<seed>"]
     names += ["qalign"] if entry.lists else []
     return names + (["reference-<seed>"] if labels[0].reference is not None else [])
 
 
-def _no_part(split: str, part: str, known: Iterable[str]) -> InputError:
+def _no_part(split: str, part: str, names: Iterable[str]) -> InputError:
     held_out = " Leave val unset to hold out a share of the training images." * (part == "val")
-    return InputError(f"split {split!r} has no part {part!r}; it has {', '.join(known)}.{held_out}")
+    return InputError(f"split {split!r} has no part {part!r}; it has {', '.join(names)}.{held_out}")
 
 
 def _authors(entry: Entry, labels: list[Label], split: str, part: str) -> list[int]:
@@ -103,7 +103,7 @@ def _seeded(rows: list[int], group: Callable[[int], str], split: str, part: str)
 
 
 def _drawn(names: set[str], share: float, seed: str) -> set[str]:
-    """A share of ``names``, one at least, by a hash: no generator's version can change it."""
+    """Share of ``names``, at least one, chosen by a hash that no generator's version can change."""
     order = sorted(names, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())
     return set(order[: max(1, round(share * len(order)))])
 
@@ -115,7 +115,7 @@ def _listed(entry: Entry, labels: list[Label], part: str, folder: Path) -> list[
     refuse_special(path)
     if not path.is_file():
         here = [name for name, file in entry.lists.items() if (folder / file).is_file()]
-        possible = f" With what is there, part {' and '.join(here)} can be read." if here else ""
+        possible = f" The lists there serve part {' and '.join(here)}." if here else ""
         raise InputError(
             f"{entry.name}/qalign: part {part!r} needs {path}, which is absent. "
             f"Download it from {QALIGN}.{possible}"

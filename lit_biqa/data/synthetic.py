@@ -1,8 +1,8 @@
-"""The embedded data set: images made from a seed or from photographs, distorted, rated, described.
+"""The synthetic data set: images from a seed or from photographs, distorted, rated, described.
 
 Nothing is downloaded. One folder per settings holds ``images/``, ``labels.csv`` (columns
-``name,mos,std,reference,text``, a row per text) and ``settings.json``. How quality is scored is
-said in `lit_biqa.data.pseudo_mos`, how images look in `dead_leaves` and `distortions`.
+``name,mos,std,reference,text``, a row per text) and ``settings.json``. Scores are defined in
+`lit_biqa.data.pseudo_mos`, images in `dead_leaves` and `distortions`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from lit_biqa.runs import stops
 from lit_biqa.types import InputError, Sample
 
 COLUMNS = ("name", "mos", "std", "reference", "text")
-RECIPE = 1  # counts changes of what is made from the same settings; older folders are left alone
+RECIPE = 1  # increases when the same settings make another set; older folders are kept
 VARIANTS = (
     (PRISTINE, 0),
     *((kind, level) for kind in DISTORTIONS for level in range(1, LEVELS + 1)),
@@ -45,17 +45,17 @@ SMALLEST = 32  # JPEG 2000 halves an image five times
 
 @dataclass(frozen=True)
 class SyntheticSettings:
-    """What the synthetic data set is made of.
+    """Content of the synthetic data set.
 
     Attributes:
-        sources: pristine images; of photographs, at most so many, in the order of their names.
-        images_per_source: images from each source: the pristine one and distorted ones drawn
+        sources: number of pristine images; at most so many photographs, in the order of names.
+        images_per_source: images from each source: the pristine one, and distorted ones drawn
             from all types and levels without repeats; at most 66.
         size: side of the square images in pixels, 32 or more.
         texts: reasoning texts for each image; 0 for none.
-        seed: everything random follows from it.
-        pristine: folder of photographs to distort in place of generated images. Of each the
-            largest central square is taken and reduced to ``size``.
+        seed: seed of all randomness.
+        pristine: folder of photographs to distort instead of generated images. The largest
+            central square of each is reduced to ``size``.
 
     Raises:
         InputError: if a number is out of range.
@@ -85,7 +85,7 @@ class SyntheticSettings:
 
 
 def folder(root: str | Path, settings: SyntheticSettings) -> Path:
-    """Where the set with these settings lies, whether it has been made or not.
+    """Folder of the set with these settings, made or not.
 
     Raises:
         InputError: if the folder of photographs is absent or holds no image.
@@ -96,7 +96,7 @@ def folder(root: str | Path, settings: SyntheticSettings) -> Path:
 def generate(root: str | Path, settings: SyntheticSettings) -> Path:
     """Make the set under ``root`` unless it is there.
 
-    It appears whole or not at all, and processes that make it at once do not disturb each other.
+    The set appears whole or not at all, and processes can make it at the same time.
 
     Args:
         root: data root; made if absent.
@@ -117,8 +117,8 @@ def generate(root: str | Path, settings: SyntheticSettings) -> Path:
         with draft(place) as made:
             (made / "images").mkdir()
             _write(made, settings)
-            kept = {**record, LABELS: digest_of_file(made / "labels.csv")}
-            text = json.dumps(kept, indent=2) + "\n"
+            contents = {**record, LABELS: digest_of_file(made / "labels.csv")}
+            text = json.dumps(contents, indent=2) + "\n"
             (made / "settings.json").write_text(text, encoding="utf-8")
             made.rename(place)
     except OSError:
@@ -156,7 +156,7 @@ def _photographs(settings: SyntheticSettings) -> list[Path]:
 
 
 def _record(settings: SyntheticSettings) -> dict[str, Any]:
-    """Everything that decides what is made; of photographs their names and sizes in bytes."""
+    """Everything that determines the content; photographs count by name and size in bytes."""
     photographs: list[list[str | int]] | None = None
     if settings.pristine is not None:
         photographs = [
@@ -173,14 +173,14 @@ def _place(root: Path, record: dict[str, Any]) -> Path:
 
 def _checked(place: Path, record: dict[str, Any]) -> Path:
     try:
-        found = json.loads((place / "settings.json").read_text(encoding="utf-8"))
-        found.pop(LABELS, None)
+        content = json.loads((place / "settings.json").read_text(encoding="utf-8"))
+        content.pop(LABELS, None)
     except (OSError, ValueError, AttributeError) as error:
-        found = error
-    if found != record or not (place / "labels.csv").is_file():
+        content = error
+    if content != record or not (place / "labels.csv").is_file():
         raise InputError(
             f"{place} is not the synthetic data set that its name stands for. Remove it to have "
-            "the set made anew, or set another data root."
+            "the set made again, or set another data root."
         )
     return place
 
@@ -192,7 +192,7 @@ def _write(made: Path, settings: SyntheticSettings) -> None:
     with (made / "labels.csv").open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)
         table.writerow(COLUMNS)
-        # What is made does not depend on how many make it.
+        # The content does not depend on the number of processes.
         with Pool(min(os.cpu_count() or 1, count), stops.end_by_signals) as pool:
             rows_of = pool.imap(make, range(count))
             for rows in track(rows_of, "Making synthetic images", count, unit="sources"):
@@ -225,7 +225,7 @@ def _make_source(
 
 
 def _generator(seed: int, source: int, *use: str | int) -> Generator:
-    """A generator for one use at one source, whatever has been drawn for others."""
+    """Generator for one purpose at one source, independent of all others."""
     return default_rng([seed, source, zlib.crc32("/".join(map(str, use)).encode())])
 
 

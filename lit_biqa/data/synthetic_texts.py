@@ -1,8 +1,8 @@
-"""Reasoning texts about synthetic images: what is seen, how much it disturbs, what it comes to.
+"""Reasoning texts about synthetic images: caption, distortion, effect and verdict in words.
 
-They stand in for the texts that a reasoning model writes about an image before it rates it: a
-short caption, the fault in words, its weight, a verdict in words. None holds a number. They are of
-this package's own wording.
+They stand in for the texts that a reasoning model writes about an image before it rates it: a short
+caption, the distortion in words, its effect, a verdict in words. None holds a number. The wording
+is this package's own.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ FAULTS: dict[str, tuple[str, ...]] = {
     ),
 }
 
-# From the mildest to the worst: the five words of the rating scale, as verdicts follow it.
+# From the mildest to the worst, one pair for each of the five levels of the rating scale.
 HOW = (
     ("barely", "hardly"),
     ("slightly", "mildly"),
@@ -130,9 +130,9 @@ def reasonings(
     Args:
         kind: type of distortion, or ``PRISTINE``.
         quality: its quality on [1, 5] before raters vote; the words follow it.
-        content: of its pristine source.
-        count: how many texts are drawn; one that is drawn twice is given once.
-        rng: chooses among the phrasings.
+        content: properties of its pristine source.
+        count: number of texts to draw; a text that is drawn twice is given once.
+        rng: generator that chooses the phrases.
     """
     captions = rng.permutation(len(CAPTIONS))
     drawn = (

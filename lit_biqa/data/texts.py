@@ -1,4 +1,4 @@
-"""Texts about images, read from JSON and joined to samples by image name."""
+"""Texts about images, read from JSON and matched to samples by image name."""
 
 from __future__ import annotations
 
@@ -30,39 +30,38 @@ def attach_texts(
     limit: int | None = None,
     beside: Sequence[Sample] = (),
 ) -> list[Sample]:
-    """Give each sample the texts that the files hold about its image.
+    """Add to each sample the texts that the files hold about its image.
 
     A file is JSON Lines or one JSON list of records such as
-    ``{"image": "a.jpg", "text": "The image is sharp."}``. ``image`` is found as in
-    `lit_biqa.data.names`; ``dataset`` may be added where two data sets share a name. A field is a
-    string or a list of strings; ``field:tag`` takes only what stands between ``<tag>`` and
-    ``</tag>``; ``field:tag+tag`` takes several together, each between its tags, where all are
-    there. What stands in ``<answer>`` is never taken, for it holds the rating.
+    ``{"image": "a.jpg", "text": "The image is sharp."}``. ``image`` is matched as in
+    `lit_biqa.data.names`; add ``dataset`` if two data sets share a name. A field is a string or a
+    list of strings; ``field:tag`` takes only the text between ``<tag>`` and ``</tag>``;
+    ``field:tag+tag`` takes several tags together, each with its tags, if all are there. Text in
+    ``<answer>`` is never taken, because it holds the rating.
 
     Args:
         samples: the images.
-        files: read in order; the texts of an image keep the order in which they are found.
-        fields: which fields of a record are texts, such as ``perception_text:think``.
-        limit: keep the first so many texts of each image; ``None`` keeps all.
-        beside: images that need no texts, those of validation and test. They get what is about
-            none of the samples, and nothing is said of those that get none.
+        files: files in the order of reading; the texts of an image keep this order.
+        fields: fields of a record that hold texts, such as ``perception_text:think``.
+        limit: most texts per image, the first ones; ``None`` keeps all.
+        beside: images that need no texts, those of validation and test. They get the texts that
+            match no sample, without a warning for images that get none.
 
     Returns:
-        The samples in their order, then those beside; texts that they had stand before the new
-        ones.
+        The samples in their order, then those beside; earlier texts of a sample come first.
 
     Raises:
-        InputError: for a file that is absent or broken (with the line), a record without image
-            or without any of the fields, an ambiguous name, or if no record matches any sample.
+        InputError: for a file that is absent or broken (with the line), a record without image or
+            without any of the fields, an ambiguous name, or if no record matches any sample.
     """
     everyone = (*samples, *beside)
-    found = {(s.dataset, s.index): [*s.texts] for s in everyone}
+    texts = {(s.dataset, s.index): [*s.texts] for s in everyone}
     for file in files:
-        _join(file, fields, samples, beside, found)
-    without = [s.name for s in samples if not found[s.dataset, s.index]]
+        _join(file, fields, samples, beside, texts)
+    without = [s.name for s in samples if not texts[s.dataset, s.index]]
     if files and without:
         log.warning("%d of %d images have no text: %s", len(without), len(samples), _some(without))
-    return [replace(s, texts=tuple(found[s.dataset, s.index][:limit])) for s in everyone]
+    return [replace(s, texts=tuple(texts[s.dataset, s.index][:limit])) for s in everyone]
 
 
 def attach_to_parts(
@@ -71,10 +70,10 @@ def attach_to_parts(
     fields: Sequence[str],
     limit: int | None,
 ) -> dict[str, list[Sample]]:
-    """`attach_texts` to all parts of a run at once, ``train`` being the one that needs texts.
+    """`attach_texts` to all parts of a run at once; only ``train`` needs texts.
 
-    Where nothing is trained a file need not be there: the texts are then those of a training that
-    was made elsewhere, and this is told.
+    Without training, a file may be absent: the texts then belong to a training elsewhere, and a
+    warning says so.
     """
     names = sorted(parts, key=lambda part: part != "train")
     if "train" not in parts:
@@ -88,23 +87,23 @@ def attach_to_parts(
 
 
 def cleaned(samples: Sequence[Sample]) -> list[Sample]:
-    """The samples without ratings in their texts; texts of which nothing is left are left out."""
+    """Samples without rating sentences in their texts; texts that become empty are dropped."""
     return [_cleaned(sample) for sample in samples]
 
 
 def _cleaned(sample: Sample) -> Sample:
     texts = [without_ratings(text) for text in sample.texts]
-    kept = [i for i, text in enumerate(texts) if text]
+    remaining = [i for i, text in enumerate(texts) if text]
     return replace(
         sample,
-        texts=tuple(texts[i] for i in kept),
-        prompts=tuple(sample.prompts[i] for i in kept if i < len(sample.prompts)),
-        conclusions=tuple(sample.conclusions[i] for i in kept if i < len(sample.conclusions)),
+        texts=tuple(texts[i] for i in remaining),
+        prompts=tuple(sample.prompts[i] for i in remaining if i < len(sample.prompts)),
+        conclusions=tuple(sample.conclusions[i] for i in remaining if i < len(sample.conclusions)),
     )
 
 
 def read_records(file: Path) -> Iterator[tuple[str, Record]]:
-    """Records of a JSON Lines file or of a JSON list, each with the place it stands at.
+    """Records of a JSON Lines file or of a JSON list, each with its place.
 
     Raises:
         InputError: if the file is absent, or a line or record is broken; names file and place.
@@ -118,7 +117,7 @@ def read_records(file: Path) -> Iterator[tuple[str, Record]]:
 
 
 def json_items(file: Path) -> Iterator[tuple[str, Any]]:
-    """Items of a JSON Lines file or of a JSON list, of whatever type, each with its place.
+    """Items of a JSON Lines file or of a JSON list, of any type, each with its place.
 
     Raises:
         InputError: if the file is absent or is not JSON, or a record was damaged since it was
@@ -151,7 +150,7 @@ def _join(
     fields: Sequence[str],
     samples: Sequence[Sample],
     beside: Sequence[Sample],
-    found: dict[Key, list[str]],
+    texts_of: dict[Key, list[str]],
 ) -> None:
     matched, empty, others = 0, list[str](), list[str]()
     records = [
@@ -162,20 +161,20 @@ def _join(
     joined = join(samples, places, beside)
     for mention, _, image, texts in records:
         if mention in joined:
-            found[joined[mention]] += texts
+            texts_of[joined[mention]] += texts
             matched += bool(texts)
             empty += [] if texts else [image]
         else:
             others.append(image)
-    if samples:  # otherwise nothing needs texts
+    if samples:  # otherwise no image needs texts
         _report(file, fields, matched, empty, others, sorted({s.name for s in samples}))
 
 
 def mentioned(place: str, record: Record) -> Mention:
-    """The image that a record is about, as it names it.
+    """Data set and image that a record names.
 
     Raises:
-        InputError: if its data set is no name.
+        InputError: if ``dataset`` is no text.
     """
     dataset = record.get("dataset", "")
     if not isinstance(dataset, str):
@@ -184,15 +183,15 @@ def mentioned(place: str, record: Record) -> Mention:
 
 
 def _texts(place: str, record: Record, fields: Sequence[str]) -> list[str]:
-    """Texts of a record, in the order of the fields; empty ones left out."""
-    wanted = [field.partition(":") for field in fields]
-    if not any(name in record for name, _, _ in wanted):
+    """Texts of a record in the order of the fields, without empty ones."""
+    selected = [field.partition(":") for field in fields]
+    if not any(name in record for name, _, _ in selected):
         raise InputError(
-            f"{place}: none of the fields {', '.join(fields)} in it, it has {', '.join(record)}; "
+            f"{place}: has none of the fields {', '.join(fields)}, only {', '.join(record)}; "
             "name the fields that hold texts in data.texts.fields"
         )
     texts = []
-    for name, _, tag in wanted:
+    for name, _, tag in selected:
         value = record.get(name, [])
         for text in value if isinstance(value, list) else [value]:
             if not isinstance(text, str):
@@ -202,7 +201,7 @@ def _texts(place: str, record: Record, fields: Sequence[str]) -> list[str]:
 
 
 def _part(text: str, tags: str) -> str | None:
-    """What stands between tags; several of them keep theirs."""
+    """Text between tags; several parts keep their tags."""
     parts = {tag: tagged(text, tag) for tag in tags.split("+")}
     if not all(parts.values()):
         return None
@@ -221,12 +220,12 @@ def _report(
 ) -> None:
     if not matched and not empty:
         raise InputError(
-            f"{file}: none of its {len(others)} records is about an image of this data; it names "
+            f"{file}: none of its {len(others)} records matches an image of this data; it names "
             f"{_some(others)}, the data {_some(names)}; check data.texts.files and data.train"
         )
     if not matched:
         raise InputError(
-            f"{file}: no text in {', '.join(fields)} of any record; check data.texts.fields"
+            f"{file}: no record has a text in {', '.join(fields)}; check data.texts.fields"
         )
     if empty:
         log.warning("%s: no %s in %d records: %s", file, "/".join(fields), len(empty), _some(empty))

@@ -80,7 +80,7 @@ def test_every_file_of_a_folder_is_scored_or_named_with_its_reason(
     expected = load_scorer("runs/first")(names).tolist()
     assert [shown for shown, _ in lines_of(printed)] == [round(value, 2) for value in expected]
     assert errors.splitlines() == [
-        "not scored: photos/broken.jpg: not an image, or of a kind that Pillow cannot read",
+        "not scored: photos/broken.jpg: not an image, or of a format that Pillow cannot read",
         "not scored: photos/notes.txt: .txt files are not read",
         "not scored: photos/phone.heic: HEIC needs the extra heic: pip install 'lit_biqa[heic]'",
         "not scored: photos/pixel.png: 1 x 1 pixels are too small to rate: the shorter side "

@@ -56,7 +56,9 @@ def test_parse(spec: str, expected: tuple[str, str, str]) -> None:
 
 @pytest.mark.parametrize("spec", ["", "a/b/c", "koniq10k/all:dev", "koniq10k/", "koniq10k:"])
 def test_parse_refuses_what_is_no_spec(spec: str) -> None:
-    with pytest.raises(InputError, match="is no data set: NAME, NAME/SPLIT or NAME/SPLIT:PART"):
+    with pytest.raises(
+        InputError, match="is no data set: expected NAME, NAME/SPLIT or NAME/SPLIT:PART"
+    ):
         parse(spec, "test")
 
 
@@ -258,7 +260,7 @@ def test_real_label_files_that_lost_or_changed_something(shared: Path, tmp_path:
     quote = [*whole[:1000], whole[1000].replace(",", ',"', 1), *whole[1001:]]
     for lines, message in (
         (whole[:-1], "2981 labels, 2982 expected"),
-        (quote, "line 1001: no CSV row|line 1001: prompt goes on over"),
+        (quote, "line 1001: no CSV row|line 1001: prompt continues over"),
         ([*whole[:-1], whole[-1].replace("_", "-", 1)], "names or scores .* differ"),
         ([*whole, whole[-1]], "two labels for"),
         ([f"{line},{line.split(',')[-4]}" for line in whole], "two columns are called mos_quality"),

@@ -79,7 +79,7 @@ BROKEN = {
     ),
     "placeholder in an answer": (
         record(QUESTION, {"from": "gpt", "value": "See <image>"}),
-        "an answer of gpt holds the placeholder",
+        "an answer of gpt holds an image placeholder",
     ),
 }
 
@@ -124,7 +124,7 @@ def test_a_file_that_is_no_json_is_an_error_in_either_case(tmp_path: Path) -> No
 
 
 def test_a_file_with_nothing_left_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no conversation in it \(0 records skipped\)"):
+    with pytest.raises(InputError, match=r"holds no conversation \(0 records skipped\)"):
         read_conversations(listed(tmp_path))
     with pytest.raises(InputError, match=r"1 records skipped, the first: .* record 1: expected"):
         read_conversations(listed(tmp_path, 3), on_bad_record="skip")

@@ -125,7 +125,7 @@ def test_all_test_sets_are_one_loader(tmp_path: Path) -> None:
 def test_training_on_test_images_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     one = table(tmp_path, "one", 10)
     ready(BIQADataModule(train=[one], test=[one, table(tmp_path, "two", 4)]), "fit")
-    assert "9 test images of one are trained on too" in caplog.text
+    assert "9 test images of one are also training images" in caplog.text
     assert "of two" not in caplog.text
 
 
@@ -355,7 +355,7 @@ def test_cached_embeddings_of_the_sets_that_are_named(
     )
     ready(data, "fit")
     assert (len(data.samples["train"]), len(data.samples["val"])) == (3, 1)
-    assert "2 images were never embedded" in caplog.text
+    assert "2 images have no embedding" in caplog.text
 
 
 def test_the_embedded_data_set_is_made_once_and_split_by_source(tmp_path: Path) -> None:

@@ -178,7 +178,7 @@ def shade(image: Image.Image) -> Tensor:
 def test_conversations_of_no_file_or_of_a_split(tmp_path: Path) -> None:
     data = data_of(tmp_path, None)
     data.prepare_data()
-    with pytest.raises(InputError, match=r"give the file in data\.sets\.conversations\.file"):
+    with pytest.raises(InputError, match=r"it has no file: set data\.sets\.conversations\.file"):
         data.setup("fit")
     data = BIQADataModule(train=["conversations/random-0"])
     with pytest.raises(InputError, match="write conversations or conversations:train"):

@@ -191,7 +191,9 @@ def test_too_few_records_are_counted(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"train=6 of 6 .* leaves 0 to test on.* to 5"):
         load("train", file=file, train=6)
     # One image on both sides would be needed.
-    with pytest.raises(InputError, match=r"train=2 of 6 .* leaves 4 .* 3 can be had.* to 3"):
+    with pytest.raises(
+        InputError, match=r"train=2 of 6 .* leaves 4 .* 3 of them have no image in training.* to 3"
+    ):
         load("train", file=file, train=2)
     assert len(load("test", file=file, train=3).samples) == 3
     with pytest.raises(InputError, match="no part 'val'"):

@@ -242,7 +242,7 @@ def test_a_folder_is_listed_below_too_in_any_case_without_hidden_files(tmp_path:
 
 
 def test_an_empty_or_absent_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no image in it.*\.png"):
+    with pytest.raises(InputError, match=r"hold no image.*\.png"):
         list_images(tmp_path)
     with pytest.raises(InputError, match="no such folder"):
         list_images(tmp_path / "absent")

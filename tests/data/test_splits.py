@@ -131,7 +131,7 @@ def test_an_absent_list_says_where_it_is_and_what_is_possible(tmp_path: Path) ->
     with pytest.raises(InputError, match=r"train_koniq\.json, which is absent\. Download it from"):
         choose(koniq10k.ENTRY, images(4), "qalign", "train", tmp_path)
     lists(tmp_path, test_koniq=[{"image": "koniq/001.png"}])
-    with pytest.raises(InputError, match=r"With what is there, part test can be read"):
+    with pytest.raises(InputError, match=r"The lists there serve part test"):
         choose(koniq10k.ENTRY, images(4), "qalign", "train", tmp_path)
 
 

@@ -122,7 +122,7 @@ def test_images_without_text_are_counted_in_one_warning(
         ('{"image": "a.jpg", "text": 3}', 'line 1: "text" is not text: 3'),
         ('{"image": "a.jpg", "texts": ["A", null]}', '"texts" is not text: None'),
         ('{"image": "z.jpg", "text": "A"}', r"none of its 1 records.*z\.jpg, the data a\.jpg"),
-        ('{"image": "a.jpg", "text": " "}', "no text in text, texts of any record"),
+        ('{"image": "a.jpg", "text": " "}', "no record has a text in text, texts"),
         ("", "none of its 0 records"),
     ],
 )

@@ -153,7 +153,7 @@ def test_two_predictions_for_one_image(capsys: pytest.CaptureFixture[str]) -> No
     path = write("s.csv", "image,score", *scores, "two/3.png,4")
     assert run(f"--model.path {path} --data.test [own.csv]") == 2
     said = capsys.readouterr().err
-    assert "s.csv, line 10: two/3.png and one/3.png may both be 3.png of own" in said
+    assert "s.csv, line 10: two/3.png and one/3.png both match 3.png of own" in said
 
 
 def test_an_absent_file_and_one_about_other_images(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,1 +1,1 @@
-"""One small file per data set: its facts, and how its authors' label file is read."""
+"""Readers of label files, one small file per data set, with the facts of the set."""

@@ -13,7 +13,7 @@ from lit_biqa.data.readers.tables import csv_rows, existing
 
 
 def read(folder: Path) -> list[Label]:
-    """Labels from ``data.csv``: ``mos_quality`` and ``std_quality``; alignment is left aside."""
+    """Labels from ``data.csv``: ``mos_quality`` and ``std_quality``, not the alignment scores."""
     rows = csv_rows(existing(folder, "data.csv"), ("name", "mos_quality", "std_quality"))
     return [
         Label(row.text("name"), row.number("mos_quality"), row.number("std_quality", least=0.0))

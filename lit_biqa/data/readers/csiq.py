@@ -14,7 +14,7 @@ from lit_biqa.data.readers.tables import Row, existing
 from lit_biqa.data.readers.workbooks import sheet_rows
 from lit_biqa.types import InputError
 
-# The workbook's word for a distortion, less spaces -> folder and the word in the file name.
+# The workbook's word for a distortion, without spaces -> folder, and word in the file name.
 DISTORTIONS = {
     "noise": ("awgn", "AWGN"),
     "awgn": ("awgn", "AWGN"),
@@ -29,7 +29,7 @@ DISTORTIONS = {
 def read(folder: Path) -> list[Label]:
     """Labels from the sheet ``all_by_image`` of ``csiq.DMOS.xlsx`` or the older ``csiq.beta.xlsx``.
 
-    ``dmos_std`` is taken for a deviation of ratings: 0.08 on average on a scale of 1.
+    ``dmos_std`` counts as the deviation of single ratings: 0.08 on average on a scale of 1.
     """
     path = existing(folder, "csiq.DMOS.xlsx", "csiq.beta.xlsx")
     columns = ("image", "dst_type", "dst_lev", "dmos_std", "dmos")

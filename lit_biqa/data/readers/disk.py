@@ -1,4 +1,4 @@
-"""Finding folders and files whose names differ in case and punctuation from what was published."""
+"""Look-up of folders and files whose names differ from the published ones in case."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 
 
 def plain(name: str) -> str:
-    """A folder name without case and punctuation: ``KonIQ-10k`` and ``koniq10k`` are one."""
+    """Folder name without case and punctuation: ``KonIQ-10k`` and ``koniq10k`` are equal."""
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 def descend(folder: Path, steps: str) -> Path | None:
-    """The folder at ``steps`` (``a/b``) under ``folder``, or None; names compare by `plain`."""
+    """Folder at ``steps`` (``a/b``) under ``folder``, or None; names compare by `plain`."""
     for step in steps.split("/"):
         if step == ".":
             continue
@@ -26,10 +26,11 @@ def descend(folder: Path, steps: str) -> Path | None:
 
 
 class ImageFinder:
-    """Looks names up in image folders, whatever their case; each folder is listed once.
+    """Look-up of names in image folders, in any case; each folder is listed once.
 
     Args:
-        folders: searched in order; a name may carry sub-folders (``awgn/1600.AWGN.1.png``).
+        folders: folders in the order of search; a name may carry sub-folders
+            (``awgn/1600.AWGN.1.png``).
     """
 
     def __init__(self, folders: list[Path]) -> None:
@@ -37,13 +38,13 @@ class ImageFinder:
         self._listed: dict[tuple[Path, str], dict[str, Path]] = {}
 
     def find(self, name: str) -> Path | None:
-        """The file called ``name``, or None; an exact name goes before one of another case."""
+        """File called ``name``, or None; an exact name takes precedence over another case."""
         parent, _, file = name.rpartition("/")
         for folder in self.folders:
             files = self._files(folder, parent)
-            found = files.get(file) or files.get(file.lower())
-            if found:
-                return found
+            path = files.get(file) or files.get(file.lower())
+            if path:
+                return path
         return None
 
     def _files(self, folder: Path, parent: str) -> dict[str, Path]:
@@ -56,7 +57,7 @@ class ImageFinder:
 
 
 def _listing(folder: Path) -> dict[str, Path]:
-    """Files of a folder by their exact and by their lower-case names."""
+    """Files of a folder by their exact and their lower-case names."""
     names = sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
     lower = {name.lower(): folder / name for name in names}
     return lower | {name: folder / name for name in names}

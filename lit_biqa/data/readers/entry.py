@@ -1,4 +1,4 @@
-"""What the catalogue knows of a data set."""
+"""Entries of the catalogue: the facts of a data set and its labels."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ def digest(rows: Iterable[tuple[str, float]]) -> str:
 
 @dataclass(frozen=True)
 class Label:
-    """What a label file says of one image, on the data set's own scale.
+    """Label of one image, on the data set's own scale.
 
     Attributes:
         name: file name as the label file writes it; identifies the image in its data set.
         mos: mean opinion score on the data set's own scale.
-        std: standard deviation of single ratings on that scale; ``nan`` where it is unknown, or
-            where what the authors give is the deviation of the mean.
-        file: where to look within the image folder, where that is not ``name``.
+        std: standard deviation of single ratings on that scale; ``nan`` if it is unknown, or if the
+            authors give the deviation of the mean.
+        file: path within the image folder, if it is not ``name``.
         reference: name of the pristine source.
-        part: part of the authors' split it belongs to, in their word.
+        part: part of the authors' split, in their word.
         texts: texts about the image.
         degradation: class and severity of its distortion.
     """
@@ -46,29 +46,31 @@ class Label:
 
 @dataclass(frozen=True)
 class Entry:
-    """One data set: where it lies, how it is read, and the scale of its scores.
+    """One data set: its folders, its reader, and the scale of its scores.
 
     Attributes:
         name: catalogue name.
-        title: name its authors give it.
-        source: where to obtain it.
-        folders: where it may lie under the root, tried in order, whatever case and punctuation.
-        images: versions of its image folders. Of them, the one that holds the most labelled
-            images is used, and no other; a version may be several folders.
-        read: labels from the data set's folder, in a fixed order.
-        count: images its authors scored, save those ``aside``; None where any number may be.
+        title: name that its authors give it.
+        source: address to obtain it from.
+        folders: folders to try under the root, in order, in any case and punctuation.
+        images: versions of its image folders. Only the version with the most labelled images is
+            used; a version may be several folders.
+        read: function that reads labels from the data set's folder, in a fixed order.
+        count: number of images that its authors scored, without those ``aside``; None for any
+            number.
         low: lowest score over the whole data set, on its own scale; becomes 1 (or 5).
         high: highest score; becomes 5 (or 1).
-        lower_is_better: scores are DMOS, so the scale is turned round.
-        split: the split that a name alone stands for.
+        lower_is_better: true for DMOS; the scale is then inverted.
+        split: split that a name alone stands for.
         parts: named splits beside the general ones: split -> part -> the authors' words.
-        aside: the authors' word for images they do not count to the data set. Only a split that
-            names the word takes them in.
+        aside: the authors' word for images that are not part of the data set. Only a split that
+            names the word includes them.
         lists: part -> file name of Q-Align's list, for the split ``qalign``.
-        digest: of all its labels, measured on the authors' file; empty where it was not at hand.
-        portions: digest -> count of portions that its authors publish by themselves.
-        unmeasured: tells labels from a file of theirs that was not at hand: they are counted, but
-            their digest is unknown.
+        digest: digest of all its labels, measured on the authors' file; empty if that file was not
+            available.
+        portions: digest -> count of portions that its authors publish separately.
+        unmeasured: true for labels from an authors' file that was not available: they are
+            counted, but their digest is unknown.
     """
 
     name: str
@@ -90,15 +92,15 @@ class Entry:
     unmeasured: Callable[[Sequence[Label]], bool] = lambda labels: False
 
     def folder(self, root: Path) -> Path:
-        """The data set's folder under ``root``.
+        """Folder of the data set under ``root``.
 
         Raises:
             InputError: if there is none.
         """
         for steps in self.folders:
-            found = descend(root, steps)
-            if found:
-                return found
+            path = descend(root, steps)
+            if path:
+                return path
         raise InputError(
             f"{self.title} not found under {root}: no folder {' or '.join(self.folders)}. "
             f"Obtain it at {self.source} and unpack it there, or set the data root."
@@ -108,12 +110,12 @@ class Entry:
         """All labels, in a fixed order.
 
         Args:
-            folder: the data set's.
-            partial: take labels too that are not all of those that its authors published.
+            folder: folder of the data set.
+            partial: accept labels that are not all of those that its authors published.
 
         Raises:
-            InputError: if the label file is absent, of another form, without a row, or names an
-                image twice; if labels are lost or altered, unless ``partial``.
+            InputError: if the label file is absent, of another format, empty, or names an image
+                twice; if labels are lost or altered, unless ``partial``.
         """
         labels = self.read(folder)
         if not labels:
@@ -126,12 +128,12 @@ class Entry:
         if not partial and (faults := self.faults(labels)):
             raise InputError(
                 f"{self.title}: {faults[0]} in {folder}. Take the label file again from "
-                f"{self.source}, or set data.sets.labels: partial to go on with what is there."
+                f"{self.source}, or set data.sets.labels: partial to continue with these labels."
             )
         return labels
 
     def faults(self, labels: list[Label]) -> list[str]:
-        """In what labels differ from those that the data set's authors published, in words."""
+        """Differences between labels and those that the data set's authors published, in words."""
         count, right = len(self.counted(labels)), (self.count, *self.portions.values())
         if self.count is not None and count not in right:
             return [f"{count} labels, {' or '.join(map(str, right))} expected"]
@@ -143,7 +145,7 @@ class Entry:
         return [f"names or scores (digest {mark}) differ from the authors' file ({self.digest})"]
 
     def mark(self, labels: Iterable[Label]) -> str:
-        """The digest of labels.
+        """Digest of labels.
 
         Raises:
             InputError: if a score is on another scale.
@@ -155,23 +157,23 @@ class Entry:
         return [i for i, label in enumerate(labels) if not self.aside or label.part != self.aside]
 
     def finder(self, folder: Path, labels: list[Label]) -> ImageFinder:
-        """Look-up in the version of the image folders that holds the most of ``labels``."""
+        """Look-up in the version of the image folders with the most of ``labels``."""
         finders = []
         for version in self.images:
-            found = [descend(folder, steps) for steps in version]
-            finders.append(ImageFinder([path for path in found if path]))
+            folders = [descend(folder, steps) for steps in version]
+            finders.append(ImageFinder([path for path in folders if path]))
         return max(finders, key=lambda finder: _held(finder, labels))
 
     def mos(self, label: Label) -> tuple[float, float]:
         """MOS and rating deviation on [1, 5], 5 best: ``1 + 4 (mos - low) / (high - low)``.
 
-        Both are ``nan`` for an image of which a degradation is known instead.
+        Both are ``nan`` for an image with a degradation instead of a MOS.
 
-        The rule of DeQA-Score (You et al. 2025, eq. 2, ``gen_soft_label.py``), with low and high
-        over the whole data set.
+        Source: DeQA-Score (You et al. 2025, eq. 2, ``gen_soft_label.py``), with low and high over
+        the whole data set.
 
         Raises:
-            InputError: if the score lies outside [low, high], so is on another scale.
+            InputError: if the score lies outside [low, high], so that it is on another scale.
         """
         if label.degradation is not None and math.isnan(label.mos):
             return math.nan, math.nan

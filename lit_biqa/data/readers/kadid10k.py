@@ -1,7 +1,7 @@
 """KADID-10k (Lin et al. 2019): 81 references, 25 distortions at 5 levels, 10,125 images.
 
-What the label file calls ``dmos`` is higher for better images, and ``var`` is the variance of
-the ratings, not their deviation; it can be 0.
+The label file's ``dmos`` is higher for better images, and ``var`` is the variance of the ratings,
+not their deviation; it can be 0.
 """
 
 from __future__ import annotations

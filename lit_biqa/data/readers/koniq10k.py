@@ -1,12 +1,12 @@
 """KonIQ-10k (Hosu et al. 2020): 10,073 photographs.
 
-Two label files are in use and "MOS" means another thing in each: z-scores scaled to 0..100 in
+Two label files are in use, with different meanings of "MOS": z-scores scaled to 0..100 in
 ``koniq10k_distributions_sets.csv`` (which also names the split), means of ratings on 1..5 in
-``koniq10k_scores_and_distributions.csv`` (where the z-scores are ``MOS_zscore``). SD is on 1..5
-in both. We take the z-scores, as the papers compared with do, and bring SD from its scale to
-theirs by the ratio of the two ranges, so both reach callers on [1, 5]: std = 4 SD / (4.31 -
-1.0961538), DeQA-Score's rule on the scale that the ratings were given on. The archive holds
-10,373 images, so the label file is the list, never the folder.
+``koniq10k_scores_and_distributions.csv`` (whose z-scores are ``MOS_zscore``). SD is on 1..5 in
+both. This reader takes the z-scores, like the papers that we compare with, and converts SD to their
+scale by the ratio of the two ranges, so that both are on [1, 5] in a sample: std = 4 SD / (4.31 -
+1.0961538), DeQA-Score's rule on the scale of the ratings. The archive holds 10,373 images, so the
+label file is the list, never the folder.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from lit_biqa.types import InputError
 
 FILES = ("koniq10k_distributions_sets.csv", "koniq10k_scores_and_distributions.csv")
 ZSCORE = (3.91176470588, 88.3888888889)  # lowest and highest over all 10,073 images
-RATING = (1.0961538461536, 4.31)  # the same of the mean rating, sum of i times c_i
+RATING = (1.0961538461536, 4.31)  # the same for the mean rating, sum of i times c_i
 PARTS = ("training", "validation", "test", None)  # None: the file that names no split
-LARGEST_SD = 2.1  # no more than 2 on 1..5, and a little for division by n - 1
+LARGEST_SD = 2.1  # at most 2 on 1..5, and slightly more for division by n - 1
 
 
 def read(folder: Path) -> list[Label]:
-    """Labels: MOS as z-score, std on its scale.
+    """Labels: MOS as z-score, std on the same scale.
 
     Raises:
         InputError: if SD is on another scale than the file's name promises, or ``set`` is unknown.

@@ -1,9 +1,9 @@
 """LIVE release 2 (Sheikh et al. 2006): 29 references, five distortions, 779 images.
 
-Realigned DMOS, lower for better images, below 0 and above 100 too: turned round. 203 of the 982
-entries are undistorted copies (``orgs`` is 1) and do not count. Names repeat between folders,
-so the folder belongs to the name. ``dmos_std`` is left aside: at 2.5 on a range of 114 it is by
-its size the deviation of the mean.
+Realigned DMOS, lower for better images, partly below 0 and above 100: inverted. 203 of the 982
+entries are undistorted copies (``orgs`` is 1) and do not count. Names repeat between folders, so
+the folder is part of the name. ``dmos_std`` is ignored: at 2.5 on a range of 114 it is, by its
+size, the deviation of the mean.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """LIVE In the Wild Image Quality Challenge (Ghadiyaram and Bovik 2016): 1,162 photographs.
 
-The first seven names (``t1.bmp`` .. ``t7.bmp``) trained the raters: they lie in another folder
-and do not belong to the data set. Papers that test on 1,169 took them in; the split ``all1169``
-does so. File extensions are ``.JPG`` and ``.bmp``.
+The first seven images (``t1.bmp`` .. ``t7.bmp``) trained the raters: they are in another folder and
+do not belong to the data set. Papers that test on 1,169 images include them, and so does the split
+``all1169``. File extensions are ``.JPG`` and ``.bmp``.
 """
 
 from __future__ import annotations

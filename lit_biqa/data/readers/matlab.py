@@ -1,4 +1,4 @@
-"""Variables of MATLAB files; what is compressed is measured before it is unpacked."""
+"""Variables of MATLAB files; compressed content is measured before it is unpacked."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from lit_biqa.types import InputError
 
 
 def numbers(path: Path, variable: str, least: float = -math.inf) -> list[float]:
-    """A variable as a flat list of finite numbers, none below ``least``.
+    """Variable as a flat list of finite numbers, none below ``least``.
 
     Raises:
-        InputError: as `values`, or naming the first entry that is none.
+        InputError: as `values`, or names the first entry that is no such number.
     """
     return [row.number(variable, least) for row in _rows(path, variable)]
 
 
 def texts(path: Path, variable: str) -> list[str]:
-    """A cell of strings as a flat list, none of them empty.
+    """Cell array of strings as a flat list, none of them empty.
 
     Raises:
-        InputError: as `values`, or naming the first entry that is empty or a number.
+        InputError: as `values`, or names the first entry that is empty or a number.
     """
-    found = _rows(path, variable)
-    for row in found:
+    rows = _rows(path, variable)
+    for row in rows:
         if not isinstance(row.cells[variable], str | None):
             raise InputError(
                 f"{row.place}: text is expected. Take the file from its authors again."
             )
-    return [row.text(variable) for row in found]
+    return [row.text(variable) for row in rows]
 
 
 def _rows(path: Path, variable: str) -> list[Row]:
@@ -44,7 +44,7 @@ def _rows(path: Path, variable: str) -> list[Row]:
 
 
 def values(path: Path, variable: str) -> list[Any]:
-    """A MATLAB variable as a flat list; an empty cell gives None.
+    """MATLAB variable as a flat list; an empty cell gives None.
 
     Raises:
         InputError: if the file is no MATLAB file, is broken, unpacks to more than `MATLAB_BYTES`,
@@ -61,7 +61,7 @@ def values(path: Path, variable: str) -> list[Any]:
             f"{path} unpacks to more than {MATLAB_BYTES:,} bytes, the limit for label files. "
             "Take it from its authors again."
         ) from error
-    except Exception as error:  # scipy lets errors of many kinds out of a broken file
+    except Exception as error:  # scipy raises errors of many kinds on a broken file
         why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise InputError(f"{path} cannot be read as a MATLAB file ({why}).") from error
 
@@ -73,16 +73,16 @@ def _loaded(path: Path, variable: str) -> list[Any]:
     if variable not in shapes:
         names = ", ".join(shapes)[:300] or "none"
         raise InputError(f"{path}: variable {variable!r} expected; it has {names}.")
-    # Of a made-up shape, memory would be taken before any value is looked for.
+    # For an invented shape, memory would be taken before any value is read.
     if math.prod(shapes[variable]) > MATLAB_BYTES // 8:
         raise InputError(
             f"{path}: {variable} of shape {shapes[variable]} is beyond any label file."
         )
-    return [_value(each) for each in loadmat(path, variable_names=[variable])[variable].ravel()]
+    return [_value(entry) for entry in loadmat(path, variable_names=[variable])[variable].ravel()]
 
 
 def _value(entry: Any) -> Any:
-    """A number or string; of a cell, which holds an array around its value, that value."""
+    """Number or string; for a cell, which holds an array around its value, that value."""
     if not hasattr(entry, "ravel"):
         return entry
     inside = entry.ravel()

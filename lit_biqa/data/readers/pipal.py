@@ -1,8 +1,8 @@
 """PIPAL (Gu et al. 2020): 225 references, 24,200 restored and distorted patches with Elo scores.
 
-Elo is not bounded: the validation scores leave the range of the training scores on both sides.
-Low and high are therefore those over both, so that every MOS lies on [1, 5]. Each reference has
-one text file without header; there are no deviations. The challenge's test labels are not public.
+Elo is unbounded: the validation scores leave the range of the training scores on both sides. Low
+and high are therefore taken over both, so that every MOS lies on [1, 5]. Each reference has one
+text file without header; there are no deviations. The challenge's test labels are not public.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ LABELS = {"train": ("Train_Label", "MOS_Scores_train"), "val": ("Val_Label", "MO
 
 
 def read(folder: Path) -> list[Label]:
-    """Labels from the text files of the training and, where it is there, the validation part.
+    """Labels from the text files of the training part and, if present, the validation part.
 
     Raises:
         InputError: if no label folder is found.
     """
     labels = []
     for part, names in LABELS.items():
-        found = [path for path in (descend(folder, name) for name in names) if path]
-        for path in sorted(found[0].glob("*.txt")) if found else []:
+        folders = [path for path in (descend(folder, name) for name in names) if path]
+        for path in sorted(folders[0].glob("*.txt")) if folders else []:
             for row in separated_rows(path, ("name", "Elo score"), ","):
                 name = row.text("name")
                 score, reference = row.number("Elo score"), name.partition("_")[0]

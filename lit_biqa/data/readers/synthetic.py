@@ -1,4 +1,4 @@
-"""The embedded data set, as `lit_biqa.data.synthetic` writes it: made from a seed, on [1, 5]."""
+"""The synthetic data set, as `lit_biqa.data.synthetic` writes it: made from a seed, on [1, 5]."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lit_biqa.io.digests import digest_of_file
 from lit_biqa.io.seals import DAMAGED
 from lit_biqa.types import InputError
 
-LABELS = "labels_sha256"  # under which `settings.json` has the digest of the label file
+LABELS = "labels_sha256"  # key in `settings.json` of the digest of the label file
 
 
 def read(folder: Path) -> list[Label]:
@@ -28,14 +28,14 @@ def read(folder: Path) -> list[Label]:
 
 
 def _check(labels: Path) -> None:
-    """Compare the labels with their digest; a set made before there was one has none."""
+    """Compare the labels with their digest; a set from before digests has none."""
     try:
         text = labels.with_name("settings.json").read_text(encoding="utf-8")
-        known = json.loads(text).get(LABELS)
+        expected = json.loads(text).get(LABELS)
     except (OSError, ValueError, AttributeError):
         return
-    if known is not None and known != digest_of_file(labels):
-        raise InputError(f"{labels}: {DAMAGED}. Remove its folder to have the set made anew.")
+    if expected is not None and expected != digest_of_file(labels):
+        raise InputError(f"{labels}: {DAMAGED}. Remove its folder to have the set made again.")
 
 
 ENTRY = Entry(

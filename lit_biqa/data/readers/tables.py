@@ -1,4 +1,4 @@
-"""Rows of label files, read so that a broken one is named with its row."""
+"""Rows of label files, with errors that name the row."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from lit_biqa.limits import LABEL_BYTES, LABEL_LINE
 from lit_biqa.types import InputError
 
 TEXT = "text"
-"""The one column whose cells may hold line breaks."""
+"""Only column whose cells may hold line breaks."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a label file and where it stands.
+    """One row of a label file, with its place.
 
     Attributes:
         place: ``<path>, line 3``, for messages.
@@ -31,7 +31,7 @@ class Row:
     cells: Mapping[str, Any]
 
     def text(self, column: str) -> str:
-        """The cell as text; a whole number (``1600`` read as ``1600.0``) without its point.
+        """The cell as text; an integer that was read as a float (``1600.0``) loses its point.
 
         Raises:
             InputError: if the cell is empty.
@@ -47,7 +47,7 @@ class Row:
         """The cell as a finite number, not below ``least``.
 
         Raises:
-            InputError: if it is none, is NaN or infinite, or is below.
+            InputError: if it is no number, is NaN or infinite, or is below ``least``.
         """
         text = self.text(column)
         try:
@@ -58,13 +58,13 @@ class Row:
             expected = "a finite number" + f" not below {least:g}" * math.isfinite(least)
             raise InputError(
                 f"{self.place}: {column} is {text[:60]!r}, {expected} is expected. "
-                "Mend the row or take the label file from its authors again."
+                "Correct the row or take the label file from its authors again."
             )
         return value
 
 
 def existing(folder: Path, *names: str) -> Path:
-    """The first of ``names`` in ``folder``, whatever its case.
+    """First of ``names`` in ``folder``, in any case.
 
     Raises:
         InputError: if there is none.
@@ -79,7 +79,7 @@ def existing(folder: Path, *names: str) -> Path:
 
 
 def check_file(path: Path, most: int = LABEL_BYTES) -> None:
-    """See that a path is a file that may be read, before any of it is.
+    """Check that a path is a file that may be read, before reading it.
 
     Raises:
         InputError: if it is absent, a folder or a pipe, or larger than ``most`` bytes.
@@ -96,7 +96,7 @@ def check_file(path: Path, most: int = LABEL_BYTES) -> None:
 
 
 def read_text(path: Path) -> str:
-    """A whole text file.
+    """Content of a text file.
 
     Raises:
         InputError: if it is absent, too large or no text in UTF-8.
@@ -109,12 +109,12 @@ def read_text(path: Path) -> str:
 
 
 def csv_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
-    """Rows of a CSV with a header; quoted commas, CRLF and a byte-order mark are fine.
+    """Rows of a CSV with a header; quoted commas, CRLF and a byte-order mark are accepted.
 
     Raises:
         InputError: if the file is empty or not text, lacks one of ``columns`` or has one twice, or
-            a row is not as wide as the header, has a line break outside `TEXT`, or unbalanced
-            quotes: a stray quote would take all rows up to the next one into its cell.
+            if a row has another width than the header, a line break outside `TEXT`, or unbalanced
+            quotes (a stray quote would pull all rows up to the next one into its cell).
     """
     reader = csv.reader(_lines(path, "no CSV file"), strict=True)
     begin = 1
@@ -138,14 +138,14 @@ def _cells(place: str, header: list[str], cells: list[str]) -> dict[str, str]:
     if len(cells) != len(header):
         raise InputError(
             f"{place}: {len(cells)} cells under {len(header)} columns. The row may be cut off, or "
-            "a cell with a comma wants quotes."
+            "a cell with a comma needs quotes."
         )
     row = dict(zip(header, cells, strict=True))
     for name, cell in row.items():
         if name != TEXT and ("\n" in cell.strip() or "\r" in cell.strip()):
             raise InputError(
-                f"{place}: {name} goes on over {len(cell.splitlines())} lines. A quote that opens "
-                "there is probably a stray one; take it out."
+                f"{place}: {name} continues over {len(cell.splitlines())} lines. A quote that "
+                "opens there is probably stray; remove it."
             )
     return row
 
@@ -153,12 +153,12 @@ def _cells(place: str, header: list[str], cells: list[str]) -> dict[str, str]:
 def separated_rows(
     path: Path, columns: Sequence[str], separator: str | None = None
 ) -> Iterator[Row]:
-    """Rows of a text file without header; blank lines are passed over.
+    """Rows of a text file without header; blank lines are skipped.
 
     Args:
         path: the file.
-        columns: what its columns hold, in their order.
-        separator: between columns; None means blanks.
+        columns: names of its columns, in their order.
+        separator: text between columns; None for white space.
 
     Raises:
         InputError: if the file is not text, or a line has another number of columns.
@@ -175,7 +175,7 @@ def separated_rows(
 
 
 def first_line(path: Path) -> str:
-    """The first line of a text file, empty where it has none.
+    """First line of a text file; empty for an empty file.
 
     Raises:
         InputError: if the file is not text.
@@ -184,7 +184,7 @@ def first_line(path: Path) -> str:
 
 
 def _lines(path: Path, otherwise: str) -> Iterator[str]:
-    """Lines with their ends, none longer than `LABEL_LINE`."""
+    """Lines with their line ends, none longer than `LABEL_LINE`."""
     check_file(path)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -194,31 +194,31 @@ def _lines(path: Path, otherwise: str) -> Iterator[str]:
                 if len(line) > LABEL_LINE:
                     raise InputError(
                         f"{path}, line {number}: longer than {LABEL_LINE:,} characters, the limit. "
-                        "Take the file from where it was made again."
+                        "Take the file from its source again."
                     )
                 yield line
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is {otherwise} in UTF-8 ({error}).") from error
 
 
-def _demand(path: Path, columns: Sequence[str], found: Sequence[str]) -> None:
-    absent = [column for column in columns if column not in found]
+def _demand(path: Path, columns: Sequence[str], header: Sequence[str]) -> None:
+    absent = [column for column in columns if column not in header]
     if absent:
         raise InputError(
             f"{path}: column {', '.join(absent)} missing; expected {', '.join(columns)}, "
-            f"found {', '.join(found)[:300] or 'nothing'}."
+            f"found {', '.join(header)[:300] or 'nothing'}."
         )
-    refuse_doubles(str(path), found)
+    refuse_doubles(str(path), header)
 
 
 def refuse_doubles(place: str, header: Sequence[str]) -> None:
-    """See that no column stands in a header twice; those without a name may.
+    """Check that no column is in a header twice; columns without a name may repeat.
 
     Raises:
-        InputError: naming the columns that do.
+        InputError: names the repeated columns.
     """
     twice = [name for name, count in Counter(header).items() if name and count > 1]
     if twice:
         raise InputError(
-            f"{place}: two columns are called {', '.join(twice)[:300]}. Keep the one that holds."
+            f"{place}: two columns are called {', '.join(twice)[:300]}. Keep the right one."
         )

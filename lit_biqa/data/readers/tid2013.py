@@ -1,9 +1,8 @@
 """TID2013 (Ponomarenko et al. 2015): 25 references, 24 distortions at 5 levels, 3,000 images.
 
 Each line of the label file has the score first. Its names differ from those on disk in case
-(``I01_11_1.BMP``, ``i01_11_1.bmp``), so they are looked up whatever their case. ``mos_std.txt``
-is left aside: at 0.13 on a scale of 9 it is by its size the deviation of the mean, not of single
-ratings.
+(``I01_11_1.BMP``, ``i01_11_1.bmp``) and are looked up in any case. ``mos_std.txt`` is ignored: at
+0.13 on a scale of 9 it is, by its size, the deviation of the mean, not of single ratings.
 """
 
 from __future__ import annotations

@@ -12,20 +12,20 @@ from lit_biqa.limits import WORKBOOK_BYTES, WORKBOOK_CELLS
 from lit_biqa.types import InputError
 
 HEADER_WITHIN = 10
-"""Rows of a sheet in which the header is looked for."""
+"""Rows of a sheet that are searched for the header."""
 
 
 def sheet_rows(path: Path, columns: Sequence[str], sheet: str | None = None) -> Iterator[Row]:
-    """Rows of an Excel sheet below the row that holds ``columns``, wherever that row stands.
+    """Rows of an Excel sheet below its header, the row that holds ``columns``.
 
     Args:
         path: an ``.xlsx`` file.
         columns: names that the header row must hold, in any columns.
-        sheet: its name; None means the first.
+        sheet: name of the sheet; None for the first.
 
     Raises:
-        InputError: if the file is no workbook, is broken or beyond the limits, or has no such
-            sheet or header, or one of ``columns`` twice.
+        InputError: if the file is no workbook, broken or beyond the limits, or has no such sheet or
+            header, or one of ``columns`` twice.
     """
     header: dict[str, int] = {}
     for number, values in enumerate(_sheet_values(path, sheet), start=1):
@@ -47,7 +47,7 @@ def sheet_rows(path: Path, columns: Sequence[str], sheet: str | None = None) -> 
 
 
 def _sheet_values(path: Path, sheet: str | None) -> Iterator[tuple[Any, ...]]:
-    """Values of each row, counted, up to the last cell that the row really has."""
+    """Values of each row up to its last real cell, with the cells counted."""
     check_file(path, WORKBOOK_BYTES)
     count = 0
     try:
@@ -55,13 +55,13 @@ def _sheet_values(path: Path, sheet: str | None) -> Iterator[tuple[Any, ...]]:
             count += max(1, len(values))
             if count > WORKBOOK_CELLS:
                 raise InputError(
-                    f"{path}: a sheet of more than {WORKBOOK_CELLS:,} cells, the limit. "
+                    f"{path}: a sheet has more than {WORKBOOK_CELLS:,} cells, the limit. "
                     "Take the workbook from its authors again."
                 )
             yield values
     except InputError:
         raise
-    except Exception as error:  # openpyxl lets zip, XML, key and value errors through
+    except Exception as error:  # openpyxl raises zip, XML, key and value errors
         raise InputError(
             f"{path} cannot be read as an .xlsx workbook ({_brief(error)}). "
             "Take it from its authors again."
@@ -77,7 +77,7 @@ def _unpacked(path: Path, sheet: str | None) -> Iterator[tuple[Any, ...]]:
         if sheet is not None and sheet not in book.sheetnames:
             raise InputError(f"{path} has no sheet {sheet!r}; it has {', '.join(book.sheetnames)}.")
         page = book[sheet] if sheet else book.worksheets[0]
-        # The size that a sheet claims to have may leave rows out or make up millions.
+        # The size that a sheet announces may omit rows or invent millions.
         page.reset_dimensions()
         yield from page.iter_rows(values_only=True)
     finally:
@@ -85,7 +85,7 @@ def _unpacked(path: Path, sheet: str | None) -> Iterator[tuple[Any, ...]]:
 
 
 def _check_size(path: Path) -> None:
-    """What the parts declare to unpack to. Python reads no more of a part than it declares."""
+    """Check the announced sizes of the parts; Python reads no more of a part than announced."""
     with zipfile.ZipFile(path) as parts:
         size = sum(part.file_size for part in parts.infolist())
     if size > WORKBOOK_BYTES:
