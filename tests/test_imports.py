@@ -133,3 +133,9 @@ def test_torchvision_remedy_leaves_existing_operators_alone() -> None:
         "print(remedy.declare_missing_operators(pathlib.Path('nowhere')))"
     )
     assert python(code).splitlines() == ["['qnms']", "[]"]
+
+
+@pytest.mark.parametrize("module", ["lit_biqa.cli.compare"])
+def test_commands_that_only_read_files_start_without_torch(module: str) -> None:
+    code = f"import {module}, sys; print(sorted({{'torch', 'lightning'}} & set(sys.modules)))"
+    assert python(code) == "[]"

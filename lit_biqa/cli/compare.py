@@ -1,10 +1,11 @@
-"""Lay tested runs side by side: the settings in which they differ, and their scores.
+"""Lay tested runs side by side: scores, and differences over the same images.
 
     lit_biqa compare runs/quickstart runs/quickstart_no_pca
-    lit_biqa compare runs/* --csv compared.csv
+    lit_biqa compare runs/* --settings --csv compared.csv
 
-Scores come from each run's ``test/results.csv``, settings from its ``config.yaml``. A run that was
-tested with several weights has a line for each.
+Scores come from each run's ``test/results.csv``, differences from ``test/predictions.csv`` of the
+images that both runs rated, settings from ``config.yaml``. A run that was tested with several
+weights has a line for each.
 """
 
 from __future__ import annotations
@@ -12,54 +13,84 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from lit_biqa.evaluation.hyperparameters import Setting, read_hyperparameters
-from lit_biqa.evaluation.report import UNKNOWN, Result, labels, read_results, write_csv
-from lit_biqa.evaluation.tables import rendered
+from lit_biqa.evaluation.comparison import (
+    Difference,
+    Run,
+    Test,
+    differences,
+    differing,
+    names_of,
+    read_runs,
+    shared_tests,
+)
+from lit_biqa.evaluation.hyperparameters import Setting
+from lit_biqa.evaluation.report import UNKNOWN, labels, write_csv
 from lit_biqa.types import InputError
 
-Key = tuple[str, str, str]
+if TYPE_CHECKING:
+    from rich.table import Table
+
+WIDTH = 150  # of a table where the output is no terminal
 
 
-@dataclass(frozen=True)
-class Run:
-    """A tested run, or one of the weights that it was tested with.
-
-    Attributes:
-        folder: as it was named.
-        weights: short digest of these weights.
-        settings: flat.
-        results: by data set, split and condition.
-    """
-
-    folder: Path
-    weights: str
-    settings: dict[str, Setting]
-    results: dict[Key, Result]
+def labelled(runs: Sequence[Run]) -> dict[Test, str]:
+    """What to call each test: its data set, and split and condition where they tell it apart."""
+    tests = shared_tests(runs)
+    results = {key: result for run in runs for key, result in run.results.items()}
+    # Whose weights a score is of stands beside the run, not in the name of the test.
+    unnamed = [replace(results[test], weights=UNKNOWN) for test in tests]
+    return dict(zip(tests, labels(unnamed), strict=True))
 
 
-def read(folder: Path) -> list[Run]:
-    """Read a run's settings and scores, once for each of its weights.
+def score_table(runs: Sequence[Run], resamples: int) -> Table:
+    """A row for each test and run; differences are from the first run."""
+    from rich import box
+    from rich.table import Table
 
-    Raises:
-        InputError: if the folder is no run, or the run was not tested.
-    """
-    if not folder.is_dir():
-        raise InputError(f"{folder} is no folder: name the folders of runs.")
-    settings = read_hyperparameters(folder)
-    results = read_results(folder / "test" / "results.csv")
-    found: dict[str, dict[Key, Result]] = {}
-    for r in results:
-        found.setdefault(r.weights, {})[r.dataset, r.split, r.condition] = r
-    return [Run(folder, weights, settings, each) for weights, each in found.items()]
+    names, tests = names_of(runs), labelled(runs)
+    compared = [differences(runs[0], run, resamples) for run in runs[1:]]
+    grid = Table("test", "run", box=box.MARKDOWN)
+    for column in ("n", "PLCC", "SRCC", *[f"SRCC - {names[0]} [95%]"] * (len(runs) > 1)):
+        grid.add_column(column, justify="right")
+    for test, label in tests.items():
+        shown = label
+        for name, run, difference in zip(names, runs, [{}, *compared], strict=True):
+            result = run.results.get(test)
+            if result is None:
+                continue
+            f = result.correlations
+            change = _change(difference.get(test)) if len(runs) > 1 else ()
+            grid.add_row(shown, name, str(f.n), f"{f.plcc:.4f}", f"{f.srcc:.4f}", *change)
+            shown = ""
+    return grid
 
 
-def differing(runs: Sequence[Run]) -> list[str]:
-    """Names of the settings that some runs have and others have not, or have otherwise."""
-    names = sorted({name for run in runs for name in run.settings})
-    return [n for n in names if len({repr(run.settings.get(n, "absent")) for run in runs}) > 1]
+def _change(difference: Difference | None) -> tuple[str]:
+    if difference is None:
+        return ("",)
+    low, high = difference.srcc_interval
+    text = f"{difference.srcc:+.4f} [{low:+.3f}, {high:+.3f}]"
+    text += "" if difference.significant else " not significant"
+    left_out = f", {difference.left_out} images left out" if difference.left_out else ""
+    return (text + left_out,)
+
+
+def settings_table(runs: Sequence[Run]) -> Table:
+    """A row for each setting in which the runs differ."""
+    from rich import box
+    from rich.table import Table
+
+    grid = Table("setting", *names_of(runs), box=box.MARKDOWN)
+    for column in grid.columns:
+        column.overflow = "fold"
+    names = differing(runs)
+    for name, short in zip(names, shortened(names), strict=True):
+        grid.add_row(short, *(_shown(run.settings.get(name, "")) for run in runs))
+    return grid
 
 
 def shortened(names: Sequence[str]) -> list[str]:
@@ -69,92 +100,81 @@ def shortened(names: Sequence[str]) -> list[str]:
         parts = name.split(".")
         others = [f".{other}" for other in names if other != name]
         ends = [".".join(parts[i:]) for i in reversed(range(len(parts)))]
-        own = [end for end in ends if not any(other.endswith(f".{end}") for other in others)]
-        short.append(own[0] if own else name)
+        unique = [end for end in ends if not any(other.endswith(f".{end}") for other in others)]
+        short.append(unique[0] if unique else name)
     return short
-
-
-def columns(runs: Sequence[Run]) -> dict[Key, str]:
-    """The results to show and what to call them.
-
-    A data set whose split differs from run to run has a column for each split. Means are shown
-    only where all runs were tested on the same sets.
-    """
-    found = {key: result for run in runs for key, result in run.results.items()}
-    same = all(run.results.keys() == runs[0].results.keys() for run in runs)
-    shown = {key: result for key, result in found.items() if same or not result.is_mean}
-    # Whose weights a score is of stands in its line, not in the name of its column.
-    unnamed = [replace(result, weights=UNKNOWN) for result in shown.values()]
-    return dict(zip(shown, labels(unnamed), strict=True))
-
-
-def heads(runs: Sequence[Run]) -> list[list[str]]:
-    """What each line is called: its run, and its weights where a run has several."""
-    folders = [run.folder for run in runs]
-    if len(set(folders)) == len(folders):
-        return [["run"], *([str(run.folder)] for run in runs)]
-    return [["run", "weights"], *([str(run.folder), run.weights] for run in runs)]
-
-
-def table(runs: Sequence[Run]) -> str:
-    """A line for each run: differing settings, then PLCC and SRCC of every set."""
-    from rich.table import Table
-
-    names, keys = differing(runs), columns(runs)
-    head, *called = heads(runs)
-    grid = Table(*head, *shortened(names))
-    for label in keys.values():
-        grid.add_column(f"{label}\nPLCC / SRCC", justify="right")
-    for run, own in zip(runs, called, strict=True):
-        settings = [_shown(run.settings.get(name, "")) for name in names]
-        scores = [_score(run.results.get(key)) for key in keys]
-        grid.add_row(*own, *settings, *scores)
-    return rendered(grid)
 
 
 def _shown(setting: Setting) -> str:
     return "none" if setting is None else str(setting)
 
 
-def _score(result: Result | None) -> str:
-    if result is None:
-        return ""
-    return f"{result.correlations.plcc:.4f} / {result.correlations.srcc:.4f}"
-
-
 def save(path: Path, runs: Sequence[Run]) -> None:
-    """Write the same as a CSV file, settings by their full names.
+    """Write a line for each run as CSV: differing settings by their full names, then scores.
 
     Raises:
         InputError: if it cannot be written.
     """
-    names, keys = differing(runs), columns(runs)
-    scores = [(key, metric) for key in keys for metric in ("plcc", "srcc")]
-    head, *called = heads(runs)
+    names, tests = differing(runs), labelled(runs)
+    scores = [(test, metric) for test in tests for metric in ("plcc", "srcc")]
     lines: list[list[object]] = []
-    for run, own in zip(runs, called, strict=True):
-        line: list[object] = [*own, *(_shown(run.settings.get(name, "")) for name in names)]
-        for key, metric in scores:
-            result = run.results.get(key)
+    for run in runs:
+        line: list[object] = [str(run.folder), run.weights]
+        line += [_shown(run.settings.get(name, "")) for name in names]
+        for test, metric in scores:
+            result = run.results.get(test)
             line.append("" if result is None else getattr(result.correlations, metric))
         lines.append(line)
-    header = [*head, *names, *(f"{keys[key]}/{metric}" for key, metric in scores)]
+    header = ["run", "weights", *names, *(f"{tests[test]}/{metric}" for test, metric in scores)]
     write_csv(path, header, lines)
 
 
+def tested(folders: Sequence[Path]) -> list[Run]:
+    """Runs of the folders that hold results; each other is named on stderr.
+
+    Raises:
+        InputError: if none holds any.
+    """
+    runs = []
+    for folder in folders:
+        new = read_runs(folder)
+        if not new:
+            print(f"{folder}: no test/results.csv, left out", file=sys.stderr)
+        runs += new
+    if not runs:
+        raise InputError("none of these folders holds results: run `lit_biqa test --run FOLDER`")
+    return runs
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table; the exit status is 2 if a folder is no tested run."""
+    """Print the tables; the exit status is 2 where there is nothing to compare."""
+    from rich.console import Console
+
     parser = argparse.ArgumentParser(
         prog="lit_biqa compare", description=(__doc__ or "").partition("\n")[0]
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a tested run")
-    parser.add_argument("--csv", type=Path, metavar="OUT", help="also write the table as CSV")
+    parser.add_argument(
+        "--baseline",
+        type=Path,
+        metavar="RUN",
+        help="run to subtract; by default the first",
+    )
+    parser.add_argument("--settings", action="store_true", help="also the settings that differ")
+    parser.add_argument("--csv", type=Path, metavar="OUT", help="also write settings and scores")
+    parser.add_argument("--resamples", type=int, default=1000, help="of the bootstrap")
     given = parser.parse_args(arguments)
+    first = [given.baseline] if given.baseline else []
     try:
-        runs = [run for folder in given.runs for run in read(folder)]
-        print(table(runs))
+        runs = tested([*first, *(folder for folder in given.runs if folder not in first)])
+        console = Console()
+        console = console if console.is_terminal else Console(width=WIDTH)
+        console.print(score_table(runs, given.resamples))
+        if given.settings:
+            console.print(settings_table(runs))
         if given.csv is not None:
             save(given.csv, runs)
+            print(f"written: {given.csv}")
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

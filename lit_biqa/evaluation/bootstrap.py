@@ -31,24 +31,78 @@ def bootstrap_intervals(
     Returns:
         ``(plcc_low, plcc_high, srcc_low, srcc_high)``.
     """
-    rng, n = np.random.default_rng(seed), len(x)
-    values = np.stack([x - x.mean(), y - y.mean()])
-    sorts = [_Sorted(v) for v in (x, y)]
-    found: list[Array] = []
+    low, high = _interval(_correlations([x], y, resamples, seed)[0])
+    return low[0], high[0], low[1], high[1]
+
+
+def paired_differences(
+    x: Array, baseline: Array, y: Array, resamples: int = 1000, seed: int = 0
+) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Differences of PLCC and SRCC of two predictions of the same images, with 95% intervals.
+
+    Each resample draws the same images for both, so that what makes an image easy or hard for
+    both leaves the difference alone.
+
+    Args:
+        x: scores ``[N]``, no ``nan``.
+        baseline: scores ``[N]`` whose correlations are subtracted from those of x.
+        y: MOS ``[N]``, no ``nan``.
+        resamples: how many.
+        seed: of the draws.
+
+    Returns:
+        ``(difference, low, high)`` of PLCC and of SRCC; ``nan`` where a side is constant.
+    """
+    everything = np.ones((1, len(y)))
+    first, second = (
+        np.stack(
+            [
+                _weighted_pearson(everything, v - v.mean(), y - y.mean()),
+                _weighted_pearson(everything, *(_Sorted(u).ranks(everything) for u in (v, y))),
+            ]
+        )[:, 0]
+        for v in (x, baseline)
+    )
+    drawn = _correlations([x, baseline], y, resamples, seed)
+    low, high = _interval(drawn[0] - drawn[1])
+    plcc, srcc = (first - second).tolist()
+    return (plcc, low[0], high[0]), (srcc, low[1], high[1])
+
+
+def _correlations(predictions: list[Array], y: Array, resamples: int, seed: int) -> Array:
+    """PLCC and SRCC ``[K, 2, R]`` of K predictions in R resamples, drawn once for all."""
+    rng, n = np.random.default_rng(seed), len(y)
+    centred = y - y.mean()
+    sorted_y = _Sorted(y)
+    sides = [(x - x.mean(), _Sorted(x)) for x in predictions]
+    blocks: list[Array] = []
     rows = max(1, BLOCK // n)
     for start in range(0, resamples, rows):
         count = min(rows, resamples - start)
         drawn = rng.integers(n, size=(count, n)) + n * np.arange(count)[:, None]
         weights = np.bincount(drawn.ravel(), minlength=count * n).reshape(count, n).astype(float)
-        pearson = _weighted_pearson(weights, values[0], values[1])
-        spearman = _weighted_pearson(weights, *(s.ranks(weights) for s in sorts))
-        found.append(np.stack([pearson, spearman]))
-    both = np.concatenate(found, axis=1)
-    defined = both[:, np.isfinite(both).all(axis=0)]
+        ranks = sorted_y.ranks(weights)
+        blocks.append(
+            np.stack(
+                [
+                    (
+                        _weighted_pearson(weights, values, centred),
+                        _weighted_pearson(weights, ordered.ranks(weights), ranks),
+                    )
+                    for values, ordered in sides
+                ]
+            )
+        )
+    return np.concatenate(blocks, axis=2)
+
+
+def _interval(values: Array) -> tuple[list[float], list[float]]:
+    """2.5% and 97.5% percentiles of ``[2, R]``, resamples without a value left out."""
+    defined = values[:, np.isfinite(values).all(axis=0)]
     if not defined.size:
-        return (math.nan,) * 4
+        return [math.nan] * 2, [math.nan] * 2
     low, high = np.percentile(defined, (2.5, 97.5), axis=1)
-    return float(low[0]), float(high[0]), float(low[1]), float(high[1])
+    return low.tolist(), high.tolist()
 
 
 class _Sorted:

@@ -13,7 +13,6 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from lit_biqa.distributed import world
 from lit_biqa.evaluation.bootstrap import Array, bootstrap_intervals
 
 Logistic = tuple[float, float, float, float]
@@ -107,6 +106,8 @@ def _undefined(x: Array, y: Array) -> str | None:
 
 
 def _warn(message: str) -> None:
+    from lit_biqa.distributed import world  # imports torch
+
     if world()[0] == 0:
         warnings.warn(message, UndefinedCorrelationWarning, stacklevel=3)
 
