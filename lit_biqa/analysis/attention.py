@@ -18,7 +18,8 @@ from torch import Tensor
 
 from lit_biqa.analysis.answer_states import Moment, moments
 from lit_biqa.analysis.csv_rows import COLUMNS, Who, who
-from lit_biqa.backbones.vision_language import Inputs, VisionLanguageModel
+from lit_biqa.backbones.inputs import Inputs
+from lit_biqa.backbones.vision_language import VisionLanguageModel
 from lit_biqa.evaluation.report import write_csv
 from lit_biqa.readouts.base import Readout
 from lit_biqa.readouts.levels import GeneratedWord, WordReadout

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 
-class Remembered:
+class ImageFeatureCache:
     """Sees each image once, known by the very tensor of its pixels.
 
     Args:

@@ -11,8 +11,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from lit_biqa.backbones.inputs import Row
 from lit_biqa.backbones.tuning import Part, Tuning
-from lit_biqa.backbones.vision_language import Row, VisionLanguageModel
+from lit_biqa.backbones.vision_language import VisionLanguageModel
 from lit_biqa.backbones.weights import read_config, read_weights, reading, save_weights
 from lit_biqa.types import Chat
 

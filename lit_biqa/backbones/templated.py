@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lit_biqa.backbones.vision_language import Row, VisionLanguageModel
+from lit_biqa.backbones.inputs import Row
+from lit_biqa.backbones.vision_language import VisionLanguageModel
 from lit_biqa.types import IMAGE, Chat, InputError
 
 

@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from abc import abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
-from lit_biqa.backbones.image_feature_cache import Remembered
-from lit_biqa.backbones.inputs import IGNORED, Inputs, Row, extended, padded
-from lit_biqa.backbones.sharded import Sharded
+from lit_biqa.backbones.chat_encoding import ChatEncoder
+from lit_biqa.backbones.image_embedding import ImageEmbedding
+from lit_biqa.backbones.inputs import Inputs
 from lit_biqa.backbones.shared_prefix import Growing, set_attention
-from lit_biqa.backbones.transforms import Evaluate
-from lit_biqa.backbones.tuning import SEEING, Part, Tuning
 from lit_biqa.backbones.weights import state_of
-from lit_biqa.types import Chat, InputError
 
 T = TypeVar("T")
 Stepper: TypeAlias = Callable[[Tensor, Tensor, Growing], Tensor]
 """Token ids ``[R]``, positions ``[A, R]`` and all before them to hidden states ``[R, D]``."""
-__all__ = ["IGNORED", "Inputs", "Row", "VisionLanguageModel", "extended"]
 
 
-class VisionLanguageModel(Sharded, ABC):
+class VisionLanguageModel(ImageEmbedding, ChatEncoder):
     """Reads chats, each with or without an image, and says how probable what follows is.
 
     Building one is cheap: :meth:`prepare` reads tokenizer and image settings, :meth:`load` the
@@ -44,18 +37,10 @@ class VisionLanguageModel(Sharded, ABC):
 
     Attributes:
         model: of transformers, with its head; there after :meth:`load`.
-        context: positions that the decoder can take, known after :meth:`prepare`.
-        end: tokens that end an answer; the first is the one that is learned.
         root: where files that settings name may lie, beside the working directory; of the data.
     """
 
     root: Path = Path()
-    context: int
-    end: tuple[int, ...]
-
-    def __init__(self, tuning: Tuning) -> None:
-        super().__init__(tuning)
-        self._remembered: Remembered | None = None
 
     @abstractmethod
     def prepare(self) -> None:
@@ -85,27 +70,6 @@ class VisionLanguageModel(Sharded, ABC):
         model.eval()  # what LoRA adds comes in training mode
         if self.tuning.checkpointing:
             model.activation_checkpointing_enable({"use_reentrant": False})
-
-    @property
-    @abstractmethod
-    def image_transform(self) -> Evaluate:
-        """From an image to the pixels of a chat, for workers."""
-
-    @abstractmethod
-    def tokenize(self, text: str) -> list[int]:
-        """Tokens of what the assistant says from its start, without an end token."""
-
-    @abstractmethod
-    def encode_chat(self, chat: Chat) -> Row:
-        """A chat up to where the assistant speaks; its opening is not in it."""
-
-    @abstractmethod
-    def text(self, ids: Sequence[int]) -> str:
-        """Text of tokens that the assistant said, without end token."""
-
-    @abstractmethod
-    def image_features(self, pixels: Sequence[Tensor]) -> Tensor:
-        """What the decoder is shown of images: ``[positions of all images, D]``."""
 
     @abstractmethod
     def decode(
@@ -146,11 +110,6 @@ class VisionLanguageModel(Sharded, ABC):
 
     @property
     @abstractmethod
-    def parts(self) -> dict[Part, list[nn.Module]]:
-        """Modules of each part."""
-
-    @property
-    @abstractmethod
     def final_norm(self) -> nn.Module:
         """What stands between the last layer and the head."""
 
@@ -162,12 +121,6 @@ class VisionLanguageModel(Sharded, ABC):
             folder: is made.
             state: weights of this module, whole; updates of LoRA are merged into them.
         """
-
-    @property
-    def token_embedding(self) -> nn.Embedding:
-        """Of tokens, ``[V, D]``."""
-        words: nn.Embedding = self.model.get_input_embeddings()
-        return words
 
     @property
     def head(self) -> nn.Linear:
@@ -194,108 +147,6 @@ class VisionLanguageModel(Sharded, ABC):
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.parameters()).device
-
-    def answer(self, chat: Chat, text: str) -> list[int]:
-        """Tokens of an answer that goes on from the chat's opening, without an end token.
-
-        A space stands between, unless the opening ends with a line.
-
-        Raises:
-            InputError: if the last token of the opening would swallow a part of the answer.
-        """
-        opening = chat.opening
-        if not opening:
-            return self.tokenize(text)
-        given = self.tokenize(opening)
-        whole = self.tokenize(opening + ("" if opening[-1].isspace() else " ") + text)
-        if whole[: len(given)] != given:
-            raise InputError(
-                f"the opening {opening!r} does not end where a token of {text!r} begins: end it "
-                "with a whole word, without a space behind it"
-            )
-        return whole[len(given) :]
-
-    def encode(self, chats: Sequence[Chat], answers: Sequence[str] | None = None) -> Inputs:
-        """Chats as rows.
-
-        Args:
-            chats: of one batch.
-            answers: what is to be learned, one for each chat. Rows are then padded on the right;
-                without them on the left, so that each ends where the assistant goes on.
-
-        Raises:
-            InputError: if a row is longer than the context; nothing is ever cut off.
-        """
-        rows, labels = [], []
-        for index, chat in enumerate(chats):
-            row = self.encode_chat(chat)
-            given = self.tokenize(chat.opening) if chat.opening else []
-            said = [] if answers is None else [*self.answer(chat, answers[index]), self.end[0]]
-            rows.append(extended(row, given + said))
-            labels.append([IGNORED] * (len(rows[-1].ids) - len(said)) + said)
-        self.check_length(max(len(row.ids) for row in rows), 0)
-        pixels = tuple(chat.pixels for chat in chats)
-        inputs = padded(rows, labels, pixels, left=answers is None)
-        return inputs if answers is not None else replace(inputs, labels=None)
-
-    def check_length(self, prompt: int, budget: int) -> None:
-        """Refuse what does not fit the context.
-
-        Raises:
-            InputError: with all three numbers.
-        """
-        if prompt + budget > self.context:
-            raise InputError(
-                f"a chat of {prompt} tokens (image included) and {budget} to be written need "
-                f"{prompt + budget} positions, the context has {self.context}: shorten the text, "
-                "allow fewer tokens to be written, or fewer pixels"
-            )
-
-    def embed(self, inputs: Inputs) -> tuple[Tensor, Tensor | None]:
-        """Tokens and images in their places; no image costs nothing.
-
-        Returns:
-            ``[B, L, D]``, and ``[B, L]``, true at image positions: ``None`` where no rank has any.
-
-        Raises:
-            InputError: if gradients are asked for and only what sees images is trained.
-        """
-        embeds: Tensor = self.token_embedding(inputs.ids)
-        seen = [pixels for pixels in inputs.pixels if pixels is not None]
-        if not self.anyone(bool(seen)):
-            if torch.is_grad_enabled() and "language" not in self.tuning.parts:
-                raise InputError(
-                    "a batch of text alone trains nothing: add language to tuning.parts, or take "
-                    "the texts without images out"
-                )
-            return embeds, None
-        if not seen:
-            # The others wait for this rank's share of the tower, forward and backward.
-            blank = self.image_transform(Image.new("RGB", (56, 56)))
-            return embeds + 0 * self.image_features([blank.to(embeds.device)]).sum(), inputs.image
-        if self._remembered is None:
-            features = self.image_features(seen)
-        else:
-            widths = [width for width in inputs.image.sum(1).tolist() if width]
-            features = self._remembered(seen, widths)
-        places = inputs.image[..., None]
-        return embeds.masked_scatter(places, features.to(embeds.dtype)), inputs.image
-
-    @contextmanager
-    def cache_image_features(self) -> Iterator[None]:
-        """Within it what is made of an image is made once, for all that is asked about it.
-
-        It does nothing where the parts that see images are trained, or sharded: ranks would call
-        them unequally often.
-        """
-        seeing = [module for part in SEEING for module in self.parts[part]]
-        trained = any(weight.requires_grad for module in seeing for weight in module.parameters())
-        if not trained and self.together is None:
-            self._remembered = Remembered(self.image_features)
-        try:
-            yield
-        finally:
-            self._remembered = None
 
     def hidden(self, inputs: Inputs, **more: Any) -> Any:
         """Embed and decode; see :meth:`decode`."""

@@ -9,7 +9,8 @@ from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
 
 from lit_biqa import distributed
-from lit_biqa.backbones.vision_language import Inputs, VisionLanguageModel
+from lit_biqa.backbones.inputs import Inputs
+from lit_biqa.backbones.vision_language import VisionLanguageModel
 from lit_biqa.methods.base import Decay
 from lit_biqa.methods.chat import ChatMethod
 from lit_biqa.methods.finite import OnNonfinite

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lit_biqa.backbones.vision_language import IGNORED, Inputs, VisionLanguageModel
+from lit_biqa.backbones.inputs import IGNORED, Inputs
+from lit_biqa.backbones.vision_language import VisionLanguageModel
 from lit_biqa.distributed import all_gather, gather_rows, share, world
 from lit_biqa.objectives.likelihood import (
     level_divergence,

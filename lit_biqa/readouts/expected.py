@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from lit_biqa.backbones.vision_language import Inputs, VisionLanguageModel
+from lit_biqa.backbones.inputs import Inputs
+from lit_biqa.backbones.vision_language import VisionLanguageModel
 from lit_biqa.objectives.likelihood import level_probabilities
 from lit_biqa.readouts.words import in_chunks, next_logits
 from lit_biqa.types import Chat, Completion, InputError

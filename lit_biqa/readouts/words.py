@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from lit_biqa.backbones.vision_language import Inputs, VisionLanguageModel
+from lit_biqa.backbones.inputs import Inputs
+from lit_biqa.backbones.vision_language import VisionLanguageModel
 from lit_biqa.objectives.likelihood import level_probabilities
 from lit_biqa.readouts.base import Verdict
 from lit_biqa.text import prompts

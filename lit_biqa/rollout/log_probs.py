@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.distributed.fsdp import FSDPModule
 
+from lit_biqa.backbones.inputs import Inputs
 from lit_biqa.backbones.shared_prefix import Continued
-from lit_biqa.backbones.vision_language import Inputs, VisionLanguageModel
+from lit_biqa.backbones.vision_language import VisionLanguageModel
 from lit_biqa.objectives.policy import token_log_probs
 from lit_biqa.rollout.prompts import Read, go_on, read
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from lit_biqa.backbones.inputs import Inputs
 from lit_biqa.backbones.shared_prefix import NAME, Continued, Prompts
-from lit_biqa.backbones.vision_language import Inputs, VisionLanguageModel
+from lit_biqa.backbones.vision_language import VisionLanguageModel
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lit_biqa.backbones.vision_language import Inputs, VisionLanguageModel
+from lit_biqa.backbones.inputs import Inputs
+from lit_biqa.backbones.vision_language import VisionLanguageModel
 from lit_biqa.types import Chat, Completion, ask
 
 _NOTHING = ask(".")  # keeps the place of a chat that was not asked

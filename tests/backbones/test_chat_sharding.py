@@ -15,8 +15,8 @@ from chatters import FAMILIES, Tiny, loaded, mixed
 from torch import Tensor
 from torch.distributed.device_mesh import init_device_mesh
 
+from lit_biqa.backbones.inputs import Inputs
 from lit_biqa.backbones.tuning import Tuning
-from lit_biqa.backbones.vision_language import Inputs
 from lit_biqa.objectives.likelihood import smoothed_likelihood
 from lit_biqa.types import Chat, ask
 

@@ -15,9 +15,10 @@ from PIL import Image
 from scripts import Script, Vowels, answer, batch, described
 from torch import Tensor
 
+from lit_biqa.backbones.inputs import Inputs, extended
 from lit_biqa.backbones.tiny_chat import TinyMplugOwl2, TinyQwenVL
 from lit_biqa.backbones.tuning import Tuning
-from lit_biqa.backbones.vision_language import Inputs, VisionLanguageModel, extended
+from lit_biqa.backbones.vision_language import VisionLanguageModel
 from lit_biqa.compat.peft import adapters_off
 from lit_biqa.data.loader import ResumingSampler
 from lit_biqa.methods import grpo

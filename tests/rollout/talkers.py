@@ -10,9 +10,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from lit_biqa.backbones.inputs import Inputs
 from lit_biqa.backbones.tiny_chat import TinyMplugOwl2, TinyQwenVL
 from lit_biqa.backbones.tuning import Tuning
-from lit_biqa.backbones.vision_language import Inputs, VisionLanguageModel
+from lit_biqa.backbones.vision_language import VisionLanguageModel
 from lit_biqa.types import Chat, ask
 
 Family: TypeAlias = type[TinyMplugOwl2] | type[TinyQwenVL]

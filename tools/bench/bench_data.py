@@ -15,9 +15,10 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
+from lit_biqa.backbones.inputs import IGNORED, Inputs
 from lit_biqa.backbones.mplug_owl2 import IMAGE_TOKEN_INDEX, expand_placeholders
 from lit_biqa.backbones.owl2 import MplugOwl2
-from lit_biqa.backbones.vision_language import IGNORED, Inputs, VisionLanguageModel
+from lit_biqa.backbones.vision_language import VisionLanguageModel
 from lit_biqa.data.datamodule import BIQADataModule
 from lit_biqa.data.dataset import Item, collate
 from lit_biqa.data.feedbacks import ConversationSettings

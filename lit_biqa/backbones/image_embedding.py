@@ -1,0 +1,96 @@
+"""Image features in their places among the embeddings of tokens."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from lit_biqa.backbones.image_feature_cache import ImageFeatureCache
+from lit_biqa.backbones.inputs import Inputs
+from lit_biqa.backbones.sharded import Sharded
+from lit_biqa.backbones.transforms import Evaluate
+from lit_biqa.backbones.tuning import SEEING, Part, Tuning
+from lit_biqa.types import InputError
+
+
+class ImageEmbedding(Sharded, ABC):
+    """Embeds rows of tokens and images; a subclass brings the image tower.
+
+    Args:
+        tuning: what is trained, and how.
+    """
+
+    def __init__(self, tuning: Tuning) -> None:
+        super().__init__(tuning)
+        self._feature_cache: ImageFeatureCache | None = None
+
+    @property
+    @abstractmethod
+    def image_transform(self) -> Evaluate:
+        """From an image to the pixels of a chat, for workers."""
+
+    @abstractmethod
+    def image_features(self, pixels: Sequence[Tensor]) -> Tensor:
+        """What the decoder is shown of images: ``[positions of all images, D]``."""
+
+    @property
+    @abstractmethod
+    def parts(self) -> dict[Part, list[nn.Module]]:
+        """Modules of each part."""
+
+    @property
+    def token_embedding(self) -> nn.Embedding:
+        """Of tokens, ``[V, D]``."""
+        words: nn.Embedding = self.model.get_input_embeddings()
+        return words
+
+    def embed(self, inputs: Inputs) -> tuple[Tensor, Tensor | None]:
+        """Tokens and images in their places; no image costs nothing.
+
+        Returns:
+            ``[B, L, D]``, and ``[B, L]``, true at image positions: ``None`` where no rank has any.
+
+        Raises:
+            InputError: if gradients are asked for and only what sees images is trained.
+        """
+        embeds: Tensor = self.token_embedding(inputs.ids)
+        seen = [pixels for pixels in inputs.pixels if pixels is not None]
+        if not self.anyone(bool(seen)):
+            if torch.is_grad_enabled() and "language" not in self.tuning.parts:
+                raise InputError(
+                    "a batch of text alone trains nothing: add language to tuning.parts, or take "
+                    "the texts without images out"
+                )
+            return embeds, None
+        if not seen:
+            # The others wait for this rank's share of the tower, forward and backward.
+            blank = self.image_transform(Image.new("RGB", (56, 56)))
+            return embeds + 0 * self.image_features([blank.to(embeds.device)]).sum(), inputs.image
+        if self._feature_cache is None:
+            features = self.image_features(seen)
+        else:
+            widths = [width for width in inputs.image.sum(1).tolist() if width]
+            features = self._feature_cache(seen, widths)
+        places = inputs.image[..., None]
+        return embeds.masked_scatter(places, features.to(embeds.dtype)), inputs.image
+
+    @contextmanager
+    def cache_image_features(self) -> Iterator[None]:
+        """Within it what is made of an image is made once, for all that is asked about it.
+
+        It does nothing where the parts that see images are trained, or sharded: ranks would call
+        them unequally often.
+        """
+        seeing = [module for part in SEEING for module in self.parts[part]]
+        trained = any(weight.requires_grad for module in seeing for weight in module.parameters())
+        if not trained and self.together is None:
+            self._feature_cache = ImageFeatureCache(self.image_features)
+        try:
+            yield
+        finally:
+            self._feature_cache = None
