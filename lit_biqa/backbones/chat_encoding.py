@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import replace
 
-from lit_biqa.backbones.inputs import IGNORED, Inputs, Row, extended, padded
+from lit_biqa.backbones.inputs import IGNORED, Inputs, Row, extended, padded, prompts_of
 from lit_biqa.types import Chat, InputError
 
 
@@ -53,6 +52,10 @@ class ChatEncoder(ABC):
             )
         return whole[len(given) :]
 
+    def encode_prompt(self, chat: Chat) -> Row:
+        """A chat up to where a completion goes on, its opening included."""
+        return extended(self.encode_chat(chat), self.tokenize(chat.opening) if chat.opening else [])
+
     def encode(self, chats: Sequence[Chat], answers: Sequence[str] | None = None) -> Inputs:
         """Chats as rows.
 
@@ -64,17 +67,18 @@ class ChatEncoder(ABC):
         Raises:
             InputError: if a row is longer than the context; nothing is ever cut off.
         """
-        rows, labels = [], []
-        for index, chat in enumerate(chats):
-            row = self.encode_chat(chat)
-            given = self.tokenize(chat.opening) if chat.opening else []
-            said = [] if answers is None else [*self.answer(chat, answers[index]), self.end[0]]
-            rows.append(extended(row, given + said))
-            labels.append([IGNORED] * (len(rows[-1].ids) - len(said)) + said)
+        prompts = [self.encode_prompt(chat) for chat in chats]
+        if answers is None:
+            self.check_length(max(len(row.ids) for row in prompts), 0)
+            return prompts_of(prompts)
+        learned = [
+            [*self.answer(chat, answer), self.end[0]]
+            for chat, answer in zip(chats, answers, strict=True)
+        ]
+        rows = [extended(row, ids) for row, ids in zip(prompts, learned, strict=True)]
         self.check_length(max(len(row.ids) for row in rows), 0)
-        pixels = tuple(chat.pixels for chat in chats)
-        inputs = padded(rows, labels, pixels, left=answers is None)
-        return inputs if answers is not None else replace(inputs, labels=None)
+        labels = [[IGNORED] * len(row.ids) + ids for row, ids in zip(prompts, learned, strict=True)]
+        return padded(rows, labels, left=False)
 
     def check_length(self, prompt: int, budget: int) -> None:
         """Refuse what does not fit the context.

@@ -19,11 +19,13 @@ class Row:
         ids: token ids ``[L]``, an image already as wide as its positions.
         image: ``[L]``, true at image positions.
         positions: ``[A, L]``, rotary positions along A axes.
+        pixels: of its image; ``None`` where it has none.
     """
 
     ids: Tensor
     image: Tensor
     positions: Tensor
+    pixels: Tensor | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,13 +94,23 @@ def extended(row: Row, ids: Sequence[int]) -> Row:
         torch.cat([row.ids, torch.tensor(ids, dtype=torch.int64)]),
         torch.cat([row.image, torch.zeros(len(ids), dtype=torch.bool)]),
         torch.cat([row.positions, after], 1),
+        row.pixels,
     )
+
+
+def prompts_of(rows: Sequence[Row]) -> Inputs:
+    """Prompts as a batch, padded on the left, so that each ends where its completion goes on.
+
+    Args:
+        rows: at least one.
+    """
+    labels = [[IGNORED] * len(row.ids) for row in rows]
+    return replace(padded(rows, labels, left=True), labels=None)
 
 
 def padded(
     rows: Sequence[Row],
     labels: Sequence[Sequence[int]],
-    pixels: tuple[Tensor | None, ...],
     left: bool,
 ) -> Inputs:
     """Rows as a batch, as wide as the longest.
@@ -106,7 +118,6 @@ def padded(
     Args:
         rows: at least one.
         labels: for each row, as long as it is.
-        pixels: for each row its image, or ``None``.
         left: pad on the left, else on the right.
     """
     shape = (len(rows), max(len(row.ids) for row in rows))
@@ -122,4 +133,4 @@ def padded(
         if not left:  # where positions jump, transformers looks for a second row in the first
             behind = int(row.positions.max()) + 1
             positions[:, index, length:] = torch.arange(behind, behind + shape[1] - length)
-    return Inputs(ids, mask, image, positions, learned, pixels)
+    return Inputs(ids, mask, image, positions, learned, tuple(row.pixels for row in rows))

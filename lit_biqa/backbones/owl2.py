@@ -96,7 +96,7 @@ class MplugOwl2(VisionLanguageModel):
         widths = torch.where(placed, self.positions_per_image, 1)
         image = placed.repeat_interleave(widths)
         ids = compact.clamp_min(0).repeat_interleave(widths)
-        return Row(ids, image, torch.arange(len(ids))[None])
+        return Row(ids, image, torch.arange(len(ids))[None], chat.pixels)
 
     def image_features(self, pixels: Sequence[Tensor]) -> Tensor:
         """``[3, S, S]`` each to ``[n * positions, D]``."""

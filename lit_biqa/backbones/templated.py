@@ -65,7 +65,8 @@ class TemplatedModel(VisionLanguageModel):
         width = 1 if chat.pixels is None else self.image_width(chat.pixels)
         widths = torch.where(placed, width, 1)
         image = placed.repeat_interleave(widths)
-        return Row(compact.repeat_interleave(widths), image, self.place(image, chat.pixels))
+        ids, positions = compact.repeat_interleave(widths), self.place(image, chat.pixels)
+        return Row(ids, image, positions, chat.pixels)
 
 
 def _content(text: str) -> list[dict[str, str]]:

@@ -31,6 +31,7 @@ from lit_biqa.readouts.base import Readout
 from lit_biqa.readouts.ratings import Rated
 from lit_biqa.rollout.engine import Sampling
 from lit_biqa.rollout.policy_update import Objective, PolicyUpdate
+from lit_biqa.rollout.prompts import PromptEncoder
 from lit_biqa.rollout.replay import Key, Record, ReplayedCompletions, records
 from lit_biqa.rollout.sampler import CompletionSampler
 from lit_biqa.rollout.tokens import said
@@ -257,6 +258,7 @@ class GRPO(ChatMethod):
         keys = list(zip(batch["dataset"], batch["index"].tolist(), strict=True))
         kept, self._kept = self._kept, {}
         again = ReplayedCompletions(self.backbone, kept, keys) if kept.keys() >= set(keys) else None
+        encode = PromptEncoder(self.backbone)
         with self._clock("rollout"):
             sampler = again or CompletionSampler(
                 self.backbone,
@@ -264,10 +266,11 @@ class GRPO(ChatMethod):
                 f"{self.seed}/{self.global_step}",
                 self.sampling,
                 self.prompts_at_once,
+                encode,
             )
             rollout = self.paradigm.run(batch, sampler.sample)
         rewards = self._judge(rollout.groups)
-        updates = self._updates(rollout, rewards)
+        updates = self._updates(rollout, rewards, encode)
         for place, update in enumerate(updates):
             if self.objective.beta:
                 with self._clock("reference"):
@@ -282,12 +285,14 @@ class GRPO(ChatMethod):
         keys = [_key(group) for group in step]
         return self.paradigm.reward(step, self.scale).of([keys.index(_key(g)) for g in groups])
 
-    def _updates(self, rollout: Rollout, rewards: GroupRewards) -> list[PolicyUpdate]:
+    def _updates(
+        self, rollout: Rollout, rewards: GroupRewards, encode: PromptEncoder
+    ) -> list[PolicyUpdate]:
         passes = enumerate(zip(rollout.passes, rewards.advantages, strict=True))
         return [
             PolicyUpdate.of(
                 number + 1,
-                said(self.backbone, each.chats, each.completions, earned.shape[1]),
+                said(self.backbone, each.chats, each.completions, earned.shape[1], encode),
                 earned,
             )
             for number, (each, earned) in passes

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from lit_biqa.backbones.inputs import Row, prompts_of
 from lit_biqa.backbones.shared_prefix import Growing
 from lit_biqa.backbones.vision_language import VisionLanguageModel
 from lit_biqa.distributed import alive
@@ -86,6 +87,7 @@ def generate(
     sampling: Sampling = Sampling(),
     seeds: Sequence[int] | None = None,
     batch_size: int | None = None,
+    encode: Callable[[Chat], Row] | None = None,
 ) -> list[list[Completion]]:
     """Let a model answer chats, several times each.
 
@@ -101,6 +103,7 @@ def generate(
         sampling: how tokens are chosen.
         seeds: one for each chat; their numbers in the list where none are given.
         batch_size: chats at a time, chats of like length together; all of them if ``None``.
+        encode: ``model.encode_prompt``, or a `PromptEncoder` that knows some of the chats already.
 
     Returns:
         For each chat its n completions, in the order given.
@@ -111,7 +114,8 @@ def generate(
     if n < 1 or (batch_size is not None and batch_size < 1):
         raise InputError(f"n={n}, batch_size={batch_size}: give at least 1")
     model.prepare()
-    lengths = [_length(model, chat) for chat in chats]
+    prompts = [(encode or model.encode_prompt)(chat) for chat in chats]
+    lengths = [len(row.ids) for row in prompts]
     model.check_length(max(lengths, default=0), sampling.budget)
     order = sorted(range(len(chats)), key=lengths.__getitem__)
     seeds = range(len(chats)) if seeds is None else seeds
@@ -120,15 +124,10 @@ def generate(
         for chosen in _portions(order, batch_size or len(chats)):
             alive()
             uniforms = torch.stack([_uniforms(seeds[i], n, sampling.budget) for i in chosen])
-            written = model(_write, [chats[i] for i in chosen], uniforms, sampling)
+            written = model(_write, [prompts[i] for i in chosen], uniforms, sampling)
             for index, rows in zip(chosen, written.tolist(), strict=True):
                 answers[index] = [completion(model, row) for row in rows]
     return answers
-
-
-def _length(model: VisionLanguageModel, chat: Chat) -> int:
-    opening = model.tokenize(chat.opening) if chat.opening else []
-    return len(model.encode_chat(chat).ids) + len(opening)
 
 
 def _portions(order: Sequence[int], size: int) -> Iterator[Sequence[int]]:
@@ -147,11 +146,11 @@ def completion(model: VisionLanguageModel, row: Sequence[int]) -> Completion:
 
 
 def _write(
-    model: VisionLanguageModel, chats: Sequence[Chat], uniforms: Tensor, sampling: Sampling
+    model: VisionLanguageModel, encoded: Sequence[Row], uniforms: Tensor, sampling: Sampling
 ) -> Tensor:
     """Tokens ``[P, n, T]`` of P chats, -1 after the end, drawn by ``uniforms [P, n, T]``."""
     device, (_, copies, budget) = model.device, uniforms.shape
-    prompts = read(model, model.encode(chats).to(device))
+    prompts = read(model, prompts_of(encoded).to(device))
     rows = _Rows(uniforms.to(device), torch.tensor(model.end, device=device))
     prefix, advance = Growing(prompts.states, copies, budget), model.stepper()
     patience = 1 if device.type == "cpu" else _PATIENCE

@@ -6,9 +6,31 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from lit_biqa.backbones.inputs import Inputs
+from lit_biqa.backbones.chat_encoding import ChatEncoder
+from lit_biqa.backbones.inputs import Inputs, Row
 from lit_biqa.backbones.shared_prefix import NAME, Continued, Prompts
 from lit_biqa.backbones.vision_language import VisionLanguageModel
+from lit_biqa.types import Chat
+
+
+class PromptEncoder:
+    """Encodes each chat once, for the rollout and for the loss on what was sampled.
+
+    A chat is known by identity: the same object gives the same row.
+
+    Args:
+        model: whose tokens they are.
+    """
+
+    def __init__(self, model: ChatEncoder) -> None:
+        self._model = model
+        self._rows: dict[Chat, Row] = {}
+
+    def __call__(self, chat: Chat) -> Row:
+        """See `ChatEncoder.encode_prompt`."""
+        if chat not in self._rows:
+            self._rows[chat] = self._model.encode_prompt(chat)
+        return self._rows[chat]
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from lit_biqa.backbones.inputs import Inputs
+from lit_biqa.backbones.inputs import Inputs, Row, prompts_of
 from lit_biqa.backbones.vision_language import VisionLanguageModel
 from lit_biqa.types import Chat, Completion, ask
 
@@ -39,6 +39,7 @@ def said(
     chats: Sequence[Chat | None],
     completions: Sequence[Sequence[Completion]],
     n: int,
+    encode: Callable[[Chat], Row],
 ) -> CompletionTokens:
     """Bring chats and completions into tensors, on the model's device.
 
@@ -47,6 +48,7 @@ def said(
         chats: ``None`` where nothing was asked.
         completions: n of each chat that was.
         n: how many.
+        encode: `ChatEncoder.encode_prompt`, or a `PromptEncoder` that knows the chats already.
     """
     shape = (len(chats), n, max((len(c.ids) for some in completions for c in some), default=0) or 1)
     ids, mask = torch.zeros(shape, dtype=torch.int64), torch.zeros(shape, dtype=torch.bool)
@@ -57,7 +59,7 @@ def said(
             ids[row, place, :length] = torch.tensor(one.ids)
             mask[row, place, :length] = True
             rating[row, place, answer_at(model, one) : length] = True
-    inputs = model.encode([chat or _NOTHING for chat in chats]).to(model.device)
+    inputs = prompts_of([encode(chat or _NOTHING) for chat in chats]).to(model.device)
     return CompletionTokens(inputs, *(each.to(model.device) for each in (ids, mask, rating)))
 
 

@@ -12,10 +12,10 @@ import pytest
 import torch
 from lightning.pytorch import LightningModule
 from PIL import Image
-from scripts import Script, Vowels, answer, batch, described
+from scripts import Plain, Script, Vowels, answer, batch, described
 from torch import Tensor
 
-from lit_biqa.backbones.inputs import Inputs, extended
+from lit_biqa.backbones.inputs import Inputs, Row, extended
 from lit_biqa.backbones.tiny_chat import TinyMplugOwl2, TinyQwenVL
 from lit_biqa.backbones.tuning import Tuning
 from lit_biqa.backbones.vision_language import VisionLanguageModel
@@ -33,7 +33,7 @@ from lit_biqa.paradigms import (
 )
 from lit_biqa.rewards import Slot
 from lit_biqa.rollout.engine import Sampling
-from lit_biqa.types import Batch, Completion, InputError, Samples
+from lit_biqa.types import Batch, Chat, Completion, InputError, Samples
 
 BETA = 0.5  # large, so that the penalty is seen
 LORA = Tuning(how="lora", rank=4, alpha=8)
@@ -346,6 +346,21 @@ def test_rollouts_follow_from_step_and_image(qwen: VisionLanguageModel) -> None:
     assert said(made, alone) == first[1:]
     made.seed = 1
     assert said(made, data) != first
+
+
+def test_each_chat_is_encoded_once_for_sampling_reference_and_loss(
+    qwen: VisionLanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode, encoded = TinyQwenVL.encode_chat, list[Chat]()
+
+    def counted(model: TinyQwenVL, chat: Chat) -> Row:
+        encoded.append(chat)
+        return encode(model, chat)
+
+    monkeypatch.setattr(TinyQwenVL, "encode_chat", counted)
+    said(method(qwen, Plain(), sampling=Sampling(budget=4)), images(qwen))
+    # Two images, then a caption of each of two completions about each.
+    assert len(encoded) == len(set(encoded)) == 2 + 4
 
 
 def said(made: GRPO, data: Batch) -> list[tuple[Completion, ...]]:
