@@ -1,1 +1,1 @@
-"""Backbones: what turns images and texts into numbers; chosen by configuration."""
+"""Backbones: image-text encoders and vision-language models, chosen by configuration."""

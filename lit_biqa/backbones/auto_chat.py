@@ -1,4 +1,4 @@
-"""Other image-text models of transformers, where their chat template and image are simple."""
+"""Backbone for other image-text models of transformers with a simple chat template and image."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _TOLD = {"input_ids", "attention_mask", "pixel_values"}
 class AutoChat(TemplatedModel):
     """An image-text model such as LLaVA-1.5 (Liu et al., arXiv 2310.03744).
 
-    It fits if an image becomes one tensor of one size and always as many tokens, and if the
-    decoder is told nothing but tokens, mask and pixels. What does not fit is refused: models that
-    cut an image into a number of tiles, or that need token types or two-dimensional positions.
+    A model fits if its processor turns an image into one tensor of one size and a fixed number of
+    tokens, and if its decoder takes only tokens, mask and pixels. Other models are refused: those
+    that cut an image into a varying number of tiles, or that need token types or two-dimensional
+    positions.
 
     Args:
         pretrained: a folder, or a name that transformers can resolve.
-        tuning: what is trained, and how.
-        context: positions that a chat and its answer may take; by default what the configuration
-            says.
+        tuning: trained parts, and how they are trained.
+        context: most positions of a chat and its answer; by default those of the configuration.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class AutoChat(TemplatedModel):
         self.pretrained, self.wanted_context = pretrained, context
 
     def prepare(self) -> None:
-        """Read tokenizer, image settings and configuration, and try them on two images."""
+        """Read tokenizer, image settings and configuration, and check them on two images."""
         if "processor" in self.__dict__:
             return
         from transformers import AutoConfig, AutoProcessor
@@ -61,7 +61,7 @@ class AutoChat(TemplatedModel):
         self.processor = processor
 
     def _try(self, processor: Any) -> None:
-        """Compare a chat's row with what the processor makes of the same chat."""
+        """Compare a chat's row with the output of the processor for the same chat."""
         images = [Image.new("RGB", size) for size in ((64, 64), (160, 96))]
         content = [{"type": "image"}, {"type": "text", "text": "How good is it?"}]
         prompt = processor.apply_chat_template(
@@ -71,14 +71,14 @@ class AutoChat(TemplatedModel):
         extra = set(made[0]) - _TOLD
         if extra:
             raise self._misfit(f"its decoder also takes {', '.join(sorted(extra))}")
-        shapes = {tuple(each["pixel_values"].shape) for each in made}
-        counts = {int((each["input_ids"] == self.image_id).sum()) for each in made}
+        shapes = {tuple(item["pixel_values"].shape) for item in made}
+        counts = {int((item["input_ids"] == self.image_id).sum()) for item in made}
         if len(shapes) > 1 or len(next(iter(shapes))) != 4 or len(counts) > 1 or 0 in counts:
-            raise self._misfit("an image does not become one tensor and as many tokens as another")
+            raise self._misfit("an image does not become one tensor with a fixed number of tokens")
         (self.positions_per_image,) = counts
         row = self.encode_chat(ask(f"{IMAGE}How good is it?", made[0]["pixel_values"][0]))
         if row.ids.tolist() != made[0]["input_ids"][0].tolist():
-            raise self._misfit("its image tokens are not one stretch of one token")
+            raise self._misfit("its image tokens are not one run of one token")
 
     def _misfit(self, why: str) -> InputError:
         return InputError(
@@ -101,7 +101,7 @@ class AutoChat(TemplatedModel):
             config = AutoConfig.from_pretrained(self.pretrained, trust_remote_code=False)
             model = AutoModelForImageTextToText.from_config(config)
         if not hasattr(model, "get_image_features") or not hasattr(model.get_decoder(), "norm"):
-            raise self._misfit("its vision tower and decoder are not parts of their own")
+            raise self._misfit("its vision tower and decoder are not separate parts")
         parts = _parts(model)
         kept = [*parts["vision"], *parts["bridge"], model.get_output_embeddings()]
         return [name for name, module in model.named_modules() if module in kept]
@@ -113,7 +113,7 @@ class AutoChat(TemplatedModel):
         return Transform(self.processor.image_processor)
 
     def image_width(self, pixels: Tensor) -> int:
-        """Positions that an image takes."""
+        """Number of positions of an image."""
         return self.positions_per_image
 
     def place(self, image: Tensor, pixels: Tensor | None) -> Tensor:
@@ -124,7 +124,7 @@ class AutoChat(TemplatedModel):
         """``[3, H, W]`` each to ``[n * positions, D]``."""
         stacked = torch.stack(list(pixels)).to(self.model.dtype)
         features = self.model.get_image_features(pixel_values=stacked).pooler_output
-        return torch.cat([each.flatten(0, -2) for each in features])
+        return torch.cat([image.flatten(0, -2) for image in features])
 
     def decode(
         self,
@@ -134,7 +134,7 @@ class AutoChat(TemplatedModel):
         cache: Any = None,
         **more: Any,
     ) -> Any:
-        """See `VisionLanguageModel.decode`; image positions need no care of their own."""
+        """See `VisionLanguageModel.decode`; ``image`` is not needed."""
         from lit_biqa.compat.transformers import named_cache
 
         more.pop("image", None)
@@ -149,12 +149,12 @@ class AutoChat(TemplatedModel):
 
     @property
     def parts(self) -> dict[Part, list[nn.Module]]:
-        """Modules of each part; what is neither tower nor decoder is the bridge."""
+        """Modules of each part; the bridge is everything outside tower and decoder."""
         return _parts(self.model)
 
     @property
     def final_norm(self) -> nn.Module:
-        """Before the head."""
+        """Norm before the head."""
         norm: nn.Module = self.model.get_decoder().norm
         return norm
 
@@ -165,12 +165,12 @@ class AutoChat(TemplatedModel):
 
 @dataclass(frozen=True)
 class Transform:
-    """An image to ``[3, H, W]``; picklable, for workers."""
+    """Transform from an image to ``[3, H, W]``; picklable, for workers."""
 
     processor: Any
 
     def __call__(self, image: Image.Image) -> Tensor:
-        """Scale and normalise it as the checkpoint says."""
+        """Scale and normalise the image as the checkpoint says."""
         pixels: Tensor = self.processor(images=image, return_tensors="pt")["pixel_values"][0]
         return pixels
 

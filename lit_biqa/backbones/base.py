@@ -1,4 +1,4 @@
-"""The contract of backbones that embed images and texts in one space."""
+"""Interface of backbones that embed images and texts in one space."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class ImageTextEncoder(nn.Module, ABC):
     """Embeds images and texts in one space, for contrastive alignment.
 
-    Building one is cheap: weights are made or read by :meth:`load`, so that every other setting
-    is checked before.
+    Building one is cheap: :meth:`load` makes or reads the weights, so that every other setting is
+    checked first.
 
     Attributes:
         dim: dimensions D of the space, known before :meth:`load`.
@@ -33,14 +33,14 @@ class ImageTextEncoder(nn.Module, ABC):
     @property
     @abstractmethod
     def loaded(self) -> bool:
-        """Whether :meth:`load` has been called."""
+        """True after :meth:`load`."""
 
     @abstractmethod
     def load(self) -> None:
-        """Make the modules and read their weights; freeze what is not trained.
+        """Make the modules, read their weights and freeze those that are not trained.
 
         Raises:
-            InputError: if the weights cannot be found or do not fit.
+            InputError: if the weights are missing or do not fit.
         """
 
     @abstractmethod
@@ -59,26 +59,26 @@ class ImageTextEncoder(nn.Module, ABC):
     @property
     @abstractmethod
     def image_tower(self) -> nn.Module:
-        """All that an image needs to be embedded; its weights are what a scorer ships."""
+        """Modules that embed an image; a scorer file holds their weights."""
 
     @abstractmethod
     def blocks(self) -> list[nn.Module]:
-        """The repeated parts, each of which is sharded by itself."""
+        """Repeated parts, each of which is sharded separately."""
 
     def forward(self, pixels: Tensor, texts: list[str]) -> tuple[Tensor, Tensor, Tensor]:
-        """What alignment trains on: image embeddings, text embeddings, scale.
+        """Image embeddings, text embeddings and scale, the inputs of alignment.
 
-        Under FSDP the weights are whole within this call and within :meth:`encode_images` only.
+        Under FSDP, weights are whole only inside this call and :meth:`encode_images`.
         """
         return self.embed_images(pixels), self.embed_texts(texts), self.scale
 
     def encode_images(self, pixels: Tensor) -> Tensor:
-        """``[B, 3, H, W] -> [B, D]``, not normalised; the way in for scoring."""
+        """``[B, 3, H, W] -> [B, D]``, not normalised; the entry point for scoring."""
         return self.embed_images(pixels)
 
     def shard(self, mesh: DeviceMesh) -> None:
         """Shard the parameters over a device mesh with FSDP2, block by block."""
-        # A second of imports, which scoring a picture does not need.
+        # This import takes a second, which scoring a picture does not need.
         from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
         for block in self.blocks():
@@ -88,9 +88,9 @@ class ImageTextEncoder(nn.Module, ABC):
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
-        """JSON that :func:`lit_biqa.scoring.scorer.load_scorer` rebuilds the image tower from."""
+        """JSON settings from which :func:`lit_biqa.scoring.scorer.load_scorer` makes the tower."""
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return next(self.parameters()).device

@@ -1,4 +1,4 @@
-"""CLIP, SigLIP and every other architecture of open_clip."""
+"""CLIP, SigLIP and all other architectures of open_clip."""
 
 from __future__ import annotations
 
@@ -27,21 +27,22 @@ class OpenClip(ImageTextEncoder):
     """An image and a text tower of open_clip.
 
     Args:
-        model: name of an architecture that open_clip knows, such as ``ViT-L-14-336-quickgelu``,
-            or ``local-dir:FOLDER`` with an ``open_clip_config.json`` and weights. The weights
-            that OpenAI published need the ``-quickgelu`` architectures.
+        model: name of an open_clip architecture, such as ``ViT-L-14-336-quickgelu``, or
+            ``local-dir:FOLDER`` with an ``open_clip_config.json`` and weights. OpenAI's weights
+            need the ``-quickgelu`` architectures.
         pretrained: a tag such as ``openai``, the path of a weights file, or ``null`` for random
-            weights. Pickled files are read with ``weights_only``. A folder brings its own.
-        freeze_text: keep the text tower as it is, as RALI does.
-        freeze_scale: keep the temperature of the softmax as it is.
-        long_texts: what happens to texts longer than the context (77 tokens in CLIP, less than
-            most reasoning): ``sentences`` embeds each sentence and averages, ``truncate`` cuts.
-        crop_margin: training crops are taken from an image scaled to this much more than they
-            need; 0 scales as at test and moves along the longer side only.
+            weights. Pickled files are read with ``weights_only``. A folder has its own weights.
+        freeze_text: freeze the text tower, as RALI does.
+        freeze_scale: freeze the temperature of the softmax.
+        long_texts: handling of texts longer than the context (77 tokens in CLIP, less than most
+            reasoning texts): ``sentences`` averages the embeddings of the sentences, ``truncate``
+            cuts.
+        crop_margin: training crops come from an image scaled to this much more than they need; 0
+            scales as in a test and moves only along the longer side.
 
     Raises:
-        InputError: if there is no such architecture, folder, tag or file, the weights need
-            another architecture, or images would become too large.
+        InputError: if there is no such architecture, folder, tag or file, if the weights need
+            another architecture, or if images would become too large.
     """
 
     def __init__(
@@ -68,26 +69,26 @@ class OpenClip(ImageTextEncoder):
 
     @property
     def loaded(self) -> bool:
-        """Whether the towers exist."""
+        """True once the towers exist."""
         return self.clip is not None
 
     def load(self) -> None:
-        """Make both towers, read their weights, freeze."""
+        """Make both towers, read their weights and freeze."""
         import open_clip
 
         from_folder = self.model.startswith(FOLDER)
         source = None if from_folder else self.pretrained
-        wanted = from_folder or source is not None
+        required = from_folder or source is not None
         try:
             self.clip = open_clip.create_model(
-                self.model, source, load_weights=wanted, require_pretrained=wanted
+                self.model, source, load_weights=required, require_pretrained=required
             )
             self.tokenizer = open_clip.get_tokenizer(self.model)
-        except Exception as error:  # broken files of weights fail in every way there is
+        except Exception as error:  # broken weight files can raise any error
             raise InputError(
                 f"open_clip cannot load {self.model} with pretrained={self.pretrained}: "
-                f"{_reason(error)} Give weights of this architecture (.safetensors, or a .pt "
-                f"that holds tensors alone), a tag whose weights can be fetched or are in "
+                f"{_reason(error)} Give weights of this architecture (.safetensors, or a .pt that "
+                f"holds only tensors), a tag whose weights can be downloaded or are in "
                 f"open_clip's cache, or pretrained=null for random weights."
             ) from error
         if self.freeze_text:
@@ -95,7 +96,7 @@ class OpenClip(ImageTextEncoder):
         for name in ("logit_scale", "logit_bias"):
             value = getattr(self.clip, name)
             if value is not None:
-                # FSDP cannot shard a scalar. The bias (SigLIP) has no part in this softmax.
+                # FSDP cannot shard a scalar. The bias (of SigLIP) does not affect this softmax.
                 trained = name == "logit_scale" and not self.freeze_scale
                 setattr(self.clip, name, nn.Parameter(value.detach().reshape(1), trained))
 
@@ -133,7 +134,7 @@ class OpenClip(ImageTextEncoder):
         return [part for part in self.clip.modules() if type(part).__name__ in names]
 
     def settings(self) -> dict[str, Any]:
-        """The architecture and the frame of its pixels."""
+        """Architecture, and the frame of its pixels."""
         return {
             "kind": "open_clip",
             "model": self.model,
@@ -144,23 +145,23 @@ class OpenClip(ImageTextEncoder):
 
 
 def _config(model: str) -> dict[str, Any]:
-    """Architecture of a model, before any weights are read."""
+    """Configuration of an architecture, before any weights are read."""
     import open_clip
 
     if model.startswith(FOLDER):
         config: dict[str, Any] = _described(model)["model_cfg"]
         return config
-    known = open_clip.list_models()
-    if model not in known:
-        raise InputError(f"open_clip has no architecture {model!r}{nearest(model, known)}")
+    architectures = open_clip.list_models()
+    if model not in architectures:
+        raise InputError(f"open_clip has no architecture {model!r}{nearest(model, architectures)}")
     config = open_clip.get_model_config(model)
     if "multimodal_cfg" in config:
-        raise InputError(f"{model} writes captions; take a model of two towers, such as ViT-B-32.")
+        raise InputError(f"{model} generates captions; choose a two-tower model such as ViT-B-32.")
     return config
 
 
 def _described(model: str) -> dict[str, Any]:
-    """What the folder of a model says of its architecture and its pixels."""
+    """Description of architecture and pixels in a model's folder."""
     path = Path(model.removeprefix(FOLDER)) / "open_clip_config.json"
     try:
         refuse_special(path)
@@ -169,7 +170,7 @@ def _described(model: str) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{path}: no description of a model ({type(error).__name__}: {error}); give a folder "
-            f"as open_clip writes it, with model_cfg in this file (model={model})."
+            f"written by open_clip, with model_cfg in this file (model={model})."
         ) from error
     if missing:
         raise InputError(f"{path}: model_cfg lacks {', '.join(sorted(missing))}")
@@ -177,20 +178,20 @@ def _described(model: str) -> dict[str, Any]:
 
 
 def _check_weights(model: str, pretrained: str | None, config: dict[str, Any]) -> None:
-    """Refuse weights that are not there or were trained on another activation."""
+    """Refuse weights that do not exist or were trained with another activation."""
     import open_clip
 
     if pretrained is None or model.startswith(FOLDER):
         return
-    known = open_clip.get_pretrained_cfg(model, pretrained)
-    if not known and not Path(pretrained).is_file():
+    settings = open_clip.get_pretrained_cfg(model, pretrained)
+    if not settings and not Path(pretrained).is_file():
         tags = ", ".join(open_clip.list_pretrained_tags_by_model(model)) or "none"
         raise InputError(
             f"pretrained={pretrained} is no file, and no tag of {model} (its tags: {tags}). "
-            f"Weights in a folder are named as model={FOLDER}PATH."
+            f"Name weights in a folder as model={FOLDER}PATH."
         )
     quick = f"{model}-quickgelu"
-    differs = known.get("quick_gelu", False) and not config.get("quick_gelu", False)
+    differs = settings.get("quick_gelu", False) and not config.get("quick_gelu", False)
     if differs and quick in open_clip.list_models():
         raise InputError(
             f"the weights {pretrained} of {model} were trained with QuickGELU: set model={quick}."
@@ -198,28 +199,28 @@ def _check_weights(model: str, pretrained: str | None, config: dict[str, Any]) -
 
 
 def _reason(error: Exception) -> str:
-    """One line on why weights cannot be loaded; open_clip's may name every tensor."""
+    """Why weights cannot be loaded, in one line; open_clip's message may name every tensor."""
     if isinstance(error, pickle.UnpicklingError):
-        return "the file is no archive of tensors alone, and nothing else is unpickled."
+        return "the file holds more than tensors, and nothing else is unpickled."
     return textwrap.shorten(f"{type(error).__name__}: {error}", 300)
 
 
 def _frame(model: str, pretrained: str | None, config: dict[str, Any]) -> Frame:
-    """Pixels that the weights were trained on: of the tag where open_clip knows it."""
+    """Frame of the pixels that the weights were trained on, from the tag if open_clip knows it."""
     import open_clip
 
     if model.startswith(FOLDER):
-        known = _described(model).get("preprocess_cfg", {})
+        settings = _described(model).get("preprocess_cfg", {})
     else:
-        known = open_clip.get_pretrained_cfg(model, pretrained) if pretrained else {}
-    mode = str(known.get("resize_mode") or "shortest")
+        settings = open_clip.get_pretrained_cfg(model, pretrained) if pretrained else {}
+    mode = str(settings.get("resize_mode") or "shortest")
     if mode not in ("shortest", "squash"):
-        raise InputError(f"{model} pads images (resize_mode {mode}), which is not done here.")
-    size = known.get("size") or config["vision_cfg"].get("image_size", 224)
+        raise InputError(f"{model} pads images (resize_mode {mode}), which is not supported here.")
+    size = settings.get("size") or config["vision_cfg"].get("image_size", 224)
     return Frame(
         size=int(size if isinstance(size, int) else size[0]),
         mode=mode,
-        mean=tuple(known.get("mean") or CLIP_MEAN),
-        std=tuple(known.get("std") or CLIP_STD),
-        bicubic=(known.get("interpolation") or "bicubic") == "bicubic",
+        mean=tuple(settings.get("mean") or CLIP_MEAN),
+        std=tuple(settings.get("std") or CLIP_STD),
+        bicubic=(settings.get("interpolation") or "bicubic") == "bicubic",
     )

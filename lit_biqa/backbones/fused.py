@@ -1,8 +1,8 @@
-"""A decoder for one token of each row at a time, with fewer and larger products.
+"""Decoder for one token per row, with fewer and larger matrix products.
 
-Where a step reads all weights for a few rows, what surrounds the products costs as much as they
-do. So products of the same input are one product, LoRA's updates are part of the weights, and
-nothing is called that a row of text does not need.
+When a step reads all weights for only a few rows, the overhead around the products costs as much as
+the products. Products of the same input are therefore one product, LoRA's updates are added to the
+weights, and operations that a text row does not need are left out.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from lit_biqa.backbones.shared_prefix import Growing
 
 @dataclass(frozen=True, eq=False)
 class _Layer:
-    """Weights of a layer, keys and values of few heads beside the queries of all.
+    """Weights of one layer; keys and values have fewer heads than queries.
 
     Attributes:
-        attention: the layer's own, which names it to the cache.
-        activation: of the gate.
-        before: of the norm before the attention.
-        qkv: weight and bias.
-        out: likewise, and so on.
-        between: of the norm before the rest.
-        gate_up: both, one above the other.
-        down: back to the width of the decoder.
+        attention: attention module of the layer, which identifies the layer in the cache.
+        activation: activation of the gate.
+        before: weight of the norm before the attention.
+        qkv: weight and bias of queries, keys and values, stacked.
+        out: weight and bias of the output projection.
+        between: weight of the norm before the feed-forward part.
+        gate_up: weight and bias of gate and up projection, stacked.
+        down: weight and bias of the down projection.
     """
 
     attention: Any
@@ -46,11 +46,11 @@ class _Layer:
 class FusedDecoder:
     """Qwen2.5-VL's decoder on rows of one text token.
 
-    It holds copies of most weights, LoRA's updates merged in float32, in the precision of autocast
-    where that is on: make one for each rollout, and let it go.
+    It holds copies of most weights, with LoRA's updates merged in float32, in the precision of
+    autocast if that is on: make one for each rollout, and release it afterwards.
 
     Args:
-        decoder: of transformers, its weights whole and none of them packed in 4 bits.
+        decoder: decoder of transformers, with whole weights, none of them in 4 bits.
     """
 
     def __init__(self, decoder: Any) -> None:
@@ -59,15 +59,15 @@ class FusedDecoder:
         self.floor = torch.tensor(self.epsilon)
         config = decoder.config
         self.heads, self.heads_kv = config.num_attention_heads, config.num_key_value_heads
-        self.layers = [_layer(each) for each in decoder.layers]
+        self.layers = [_layer(layer) for layer in decoder.layers]
 
     def __call__(self, ids: Tensor, positions: Tensor, prefix: Growing) -> Tensor:
         """Run one token of each row.
 
         Args:
             ids: token ids ``[R]``.
-            positions: of them, ``[A, R]``; text has the same on every axis.
-            prefix: all that comes before, which this token joins.
+            positions: their positions ``[A, R]``; text has the same position on every axis.
+            prefix: cache of all earlier tokens, which this token joins.
 
         Returns:
             Hidden states ``[R, D]`` after the final norm.
@@ -75,7 +75,7 @@ class FusedDecoder:
         x: Tensor = self.words(ids)
         cosine, sine = self.rotary(x[:, None], positions[..., None])
         half = cosine.shape[-1] // 2
-        # x turned is x cos + (-x2, x1) sin; rolled, (x2, x1) takes the sign from the sine.
+        # Rotation is x cos + (-x2, x1) sin; rolling gives (x2, x1), and the sine carries the sign.
         sine = torch.cat([-sine[..., :half], sine[..., half:]], -1)
         for layer in self.layers:
             x = x + self._attended(layer, x, cosine, sine, prefix)
@@ -99,14 +99,14 @@ class FusedDecoder:
     def _normed(self, x: Tensor, weight: Tensor) -> Tensor:
         if not x.is_cpu:
             return F.rms_norm(x, weight.shape, weight, self.epsilon)
-        # On a CPU torch puts it together from parts, and takes half as long again as these.
+        # On a CPU torch composes rms_norm of several operations, which take half as long again.
         length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
         scale = torch.addcmul(self.floor, length, length, value=1 / x.shape[-1]).rsqrt()
         return (x * scale).to(x.dtype) * weight
 
 
 def can_fuse(decoder: nn.Module) -> bool:
-    """Whether all weights are numbers; 4 bits lie packed."""
+    """True if no weight is packed in 4 bits."""
     return all(parameter.is_floating_point() for parameter in decoder.parameters())
 
 
@@ -125,7 +125,7 @@ def _layer(layer: Any) -> _Layer:
 
 
 def _joined(linears: Sequence[Any]) -> tuple[Tensor, Tensor | None]:
-    """Weight and bias of all, one above the other."""
+    """Stacked weights and biases of several linear layers."""
     weights, biases = zip(*(_whole(linear) for linear in linears), strict=True)
     weight = weights[0] if len(weights) == 1 else torch.cat(weights)
     bias = None if biases[0] is None else torch.cat(biases)
@@ -133,7 +133,7 @@ def _joined(linears: Sequence[Any]) -> tuple[Tensor, Tensor | None]:
 
 
 def _whole(linear: Any) -> tuple[Tensor, Tensor | None]:
-    """Weight and bias as they take part in products, LoRA's updates among them."""
+    """Weight and bias in products, with LoRA's updates added."""
     base = getattr(linear, "base_layer", linear)
     weight, bias = base.weight, base.bias
     if base is not linear:

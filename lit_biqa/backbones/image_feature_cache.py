@@ -1,4 +1,4 @@
-"""What is made of images, kept for as long as they are asked about."""
+"""Cache of image features, for as long as one image gets several chats."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ class ImageFeatureCache:
     """Sees each image once, known by the very tensor of its pixels.
 
     Args:
-        see: gives features ``[positions of all images, D]``.
+        see: function of images to features ``[positions of all images, D]``.
     """
 
     def __init__(self, see: Callable[[Sequence[Tensor]], Tensor]) -> None:
         self._see = see
-        # By identity, each with its pixels: only while a tensor lives is its identity its own.
+        # By identity, each with its pixels: an identity is unique only while its tensor lives.
         self._kept: dict[int, tuple[Tensor, Tensor]] = {}
 
     def __call__(self, images: Sequence[Tensor], widths: Sequence[int]) -> Tensor:
@@ -25,7 +25,7 @@ class ImageFeatureCache:
 
         Args:
             images: pixels.
-            widths: positions of each.
+            widths: number of positions of each image.
         """
         pairs = zip(images, widths, strict=True)
         new = [(image, width) for image, width in pairs if id(image) not in self._kept]

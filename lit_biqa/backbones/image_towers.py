@@ -1,4 +1,4 @@
-"""Image towers rebuilt from the settings of a scorer, without weights or text towers."""
+"""Image towers rebuilt from the settings in a scorer file, without weights or text towers."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from torch import nn
 
 from lit_biqa.types import InputError
 
-# A text tower as small as can be: open_clip builds none of its models without one.
+# The smallest text tower: open_clip builds no model without one.
 _NO_TEXT = {"context_length": 8, "vocab_size": 8, "width": 8, "heads": 1, "layers": 1}
 
 
 def build_tower(settings: dict[str, Any]) -> nn.Module:
-    """An image tower with random weights.
+    """Image tower with random weights.
 
     Args:
-        settings: what an encoder's ``settings`` gives; only kinds known here are built, so that
-            a file from elsewhere cannot name code to run.
+        settings: the ``settings`` of an encoder; only the kinds listed here are built, so that a
+            file from elsewhere cannot name code to run.
 
     Raises:
-        InputError: if the kind is unknown, or the settings name a model to be fetched.
+        InputError: if the kind is unknown, or the settings name a model to download.
     """
     if settings["kind"] == "tiny":
         from lit_biqa.backbones.tiny import ImageTower
@@ -35,7 +35,7 @@ def _open_clip_tower(config: dict[str, Any]) -> nn.Module:
     import open_clip
 
     name = config["vision_cfg"].get("timm_model_name") or ""
-    if ":" in name:  # timm would fetch what the file names, from wherever it says
+    if ":" in name:  # timm would download the model that the file names
         raise InputError(f"image tower {name!r} is not one of timm's own")
     model = open_clip.CLIP(
         embed_dim=config["embed_dim"],

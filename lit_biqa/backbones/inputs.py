@@ -1,4 +1,4 @@
-"""Chats as rows of tokens and batches of rows: what decoders take."""
+"""Chats as rows of tokens, and batches of rows: the inputs of decoders."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-IGNORED = -100  # label of tokens that are not learned
+IGNORED = -100  # label of tokens without loss
 
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """One chat as the decoder takes it.
+    """One chat as tokens.
 
     Attributes:
-        ids: token ids ``[L]``, an image already as wide as its positions.
+        ids: token ids ``[L]``, with one id per image position.
         image: ``[L]``, true at image positions.
         positions: ``[A, L]``, rotary positions along A axes.
         pixels: of its image; ``None`` where it has none.
@@ -30,16 +30,16 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """A batch of chats as the decoder takes it; who is no backbone passes it on unread.
+    """A batch of chats as tokens; only backbones look inside it.
 
     Attributes:
         ids: ``[B, L]``.
         mask: ``[B, L]``, true at tokens.
         image: ``[B, L]``, true at image positions.
         positions: ``[A, B, L]``, rotary positions along A axes.
-        labels: ``[B, L]``, the token itself where it is part of an answer, else -100; ``None``
-            for chats without answers.
-        pixels: for each row its image, or ``None``.
+        labels: ``[B, L]``, the token id where it is part of an answer, else -100; ``None`` for
+            chats without answers.
+        pixels: image of each row, or ``None``.
     """
 
     ids: Tensor
@@ -54,16 +54,16 @@ class Inputs:
 
     @property
     def lengths(self) -> Tensor:
-        """Tokens of each row, ``[B]``."""
+        """Number of tokens of each row, ``[B]``."""
         return self.mask.sum(1)
 
     @property
     def next_positions(self) -> Tensor:
-        """The position of what comes after each row, ``[B]``."""
+        """Position of the token after each row, ``[B]``."""
         return self.positions.masked_fill(~self.mask, -1).amax((0, 2)) + 1
 
     def rows(self, chosen: slice) -> Inputs:
-        """Some of the rows, as wide as before."""
+        """Some of the rows, without changing their width."""
         return Inputs(
             self.ids[chosen],
             self.mask[chosen],
@@ -74,7 +74,7 @@ class Inputs:
         )
 
     def to(self, device: torch.device) -> Inputs:
-        """The same on another device."""
+        """The same inputs on another device."""
         return replace(
             self,
             ids=self.ids.to(device),
@@ -87,7 +87,7 @@ class Inputs:
 
 
 def extended(row: Row, ids: Sequence[int]) -> Row:
-    """A row with text tokens behind it."""
+    """Row with text tokens appended."""
     start = int(row.positions.max()) + 1 if len(row.ids) else 0
     after = torch.arange(start, start + len(ids)).expand(len(row.positions), -1)
     return Row(
@@ -113,7 +113,7 @@ def padded(
     labels: Sequence[Sequence[int]],
     left: bool,
 ) -> Inputs:
-    """Rows as a batch, as wide as the longest.
+    """Batch of rows, as wide as the longest row.
 
     Args:
         rows: at least one.
@@ -130,7 +130,7 @@ def padded(
         ids[index, at], mask[index, at], image[index, at] = row.ids, True, row.image
         learned[index, at] = torch.tensor(label)
         positions[:, index, at] = row.positions
-        if not left:  # where positions jump, transformers looks for a second row in the first
+        if not left:  # at a jump in positions transformers would see a second, packed row
             behind = int(row.positions.max()) + 1
             positions[:, index, length:] = torch.arange(behind, behind + shape[1] - length)
     return Inputs(ids, mask, image, positions, learned, tuple(row.pixels for row in rows))

@@ -1,4 +1,4 @@
-"""Texts longer than a text tower's context."""
+"""Embedding of texts longer than a text tower's context."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def sentences(text: str) -> list[str]:
 
 
 def embed_long(texts: list[str], embed: Callable[[list[str]], Tensor]) -> Tensor:
-    """Embed each sentence and average over the sentences of a text.
+    """Embed each sentence, and average over the sentences of a text.
 
     Args:
         texts: B texts of any length.
-        embed: from S short texts to ``[S, D]``.
+        embed: function of S short texts to ``[S, D]``.
 
     Returns:
         ``[B, D]``.

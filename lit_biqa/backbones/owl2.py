@@ -1,4 +1,4 @@
-"""mPLUG-Owl2 as a backbone: the modelling code behind the contract."""
+"""mPLUG-Owl2 as a backbone: adapter from its modelling code to the interface."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lit_biqa.types import Chat
 if TYPE_CHECKING:
     from lit_biqa.backbones.mplug_owl2 import MplugOwl2ForConditionalGeneration, MplugOwl2Processor
 
-CONTEXT = 2048  # positions that LLaMA-2 was tuned on here; the configuration knows no limit
+CONTEXT = 2048  # positions of LLaMA-2's tuning here; the configuration has no limit
 
 
 class MplugOwl2(VisionLanguageModel):
@@ -29,10 +29,10 @@ class MplugOwl2(VisionLanguageModel):
     Args:
         pretrained: a folder in the official layout or one that `save` wrote, or a name that
             transformers can resolve.
-        tuning: what is trained, and how.
-        aspect: what happens to an image that is not square: ``pad`` (official training, Q-Align),
+        tuning: trained parts, and how they are trained.
+        aspect: handling of images that are not square: ``pad`` (official training, Q-Align),
             ``resize`` (official evaluation) or ``plain`` (a central crop, Q-Instruct).
-        context: positions that a chat and its answer may take.
+        context: most positions of a chat and its answer.
     """
 
     model: MplugOwl2ForConditionalGeneration
@@ -79,19 +79,19 @@ class MplugOwl2(VisionLanguageModel):
         return Transform(self.processor)
 
     def tokenize(self, text: str) -> list[int]:
-        """Tokens of what the assistant says, without an end token."""
+        """Tokens of the assistant's text, without an end token."""
         return self.processor.tokenize(text)[1:]
 
     def text(self, ids: Sequence[int]) -> str:
-        """Text of tokens that the assistant said."""
+        """Text of the assistant's tokens."""
         return self.processor.decode(ids, skip_special_tokens=True).strip()
 
     def encode_chat(self, chat: Chat) -> Row:
-        """A chat in the official conversation, up to ``ASSISTANT:``."""
+        """Encode a chat with the official conversation template, up to ``ASSISTANT:``."""
         messages = [{"role": m.role, "content": m.text} for m in chat.messages]
         prompt = self.processor.apply_chat_template(messages, add_generation_prompt=True)
         compact = torch.tensor(self.processor.tokenize(prompt))
-        # Image positions come to no token; the decoder tells them by the mask.
+        # Image positions have no token; the decoder takes them from the mask.
         placed = compact < 0
         widths = torch.where(placed, self.positions_per_image, 1)
         image = placed.repeat_interleave(widths)
@@ -136,7 +136,7 @@ class MplugOwl2(VisionLanguageModel):
 
     @property
     def final_norm(self) -> nn.Module:
-        """Before the head."""
+        """Norm before the head."""
         return self.model.model.norm
 
     def save(self, folder: Path, state: dict[str, Tensor]) -> None:
@@ -146,10 +146,10 @@ class MplugOwl2(VisionLanguageModel):
 
 @dataclass(frozen=True)
 class Transform:
-    """An image to ``[3, S, S]``; picklable, for workers."""
+    """Transform from an image to ``[3, S, S]``; picklable, for workers."""
 
     processor: MplugOwl2Processor
 
     def __call__(self, image: Image.Image) -> Tensor:
-        """Square it, scale it, normalise it."""
+        """Make the image square, scale and normalise it."""
         return self.processor.process_images([image])[0]

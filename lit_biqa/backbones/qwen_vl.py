@@ -28,10 +28,10 @@ class QwenVL(TemplatedModel):
 
     Args:
         pretrained: a folder, or a name that transformers can resolve.
-        tuning: what is trained, and how.
-        min_pixels: smaller images are enlarged to it.
-        max_pixels: larger ones are scaled down to it; 28 x 28 pixels are one position.
-        context: positions that a chat and its answer may take.
+        tuning: trained parts, and how they are trained.
+        min_pixels: smaller images are enlarged to this number of pixels.
+        max_pixels: larger images are scaled down to it; 28 x 28 pixels are one position.
+        context: most positions of a chat and its answer.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class QwenVL(TemplatedModel):
     def _settle(self) -> None:
         if IMAGE_PAD not in str(self.tokenizer.chat_template):
             raise InputError(
-                f"{self.pretrained}: its chat template knows no image; take the tokenizer files "
+                f"{self.pretrained}: its chat template has no image; take the tokenizer files "
                 "of a Qwen2.5-VL-Instruct checkpoint"
             )
         self.template = self.tokenizer
@@ -82,12 +82,12 @@ class QwenVL(TemplatedModel):
 
     @property
     def image_transform(self) -> Transform:
-        """From an image to its patches ``[height, width, values]``, as the tower takes them."""
+        """Transform from an image to patches ``[height, width, values]``."""
         self.prepare()
         return Transform(self.image_processor)
 
     def image_width(self, pixels: Tensor) -> int:
-        """Positions that an image takes: one for 2 x 2 patches."""
+        """Number of positions of an image: one for 2 x 2 patches."""
         return pixels.shape[0] * pixels.shape[1] // 4
 
     def place(self, image: Tensor, pixels: Tensor | None) -> Tensor:
@@ -102,10 +102,10 @@ class QwenVL(TemplatedModel):
         grids = torch.tensor([(1, *image.shape[:2]) for image in pixels])
         patches = torch.cat([image.flatten(0, 1) for image in pixels])
         visual = self.model.model.visual
-        seen: Tensor = visual(
+        features: Tensor = visual(
             patches.to(visual.dtype), grid_thw=grids.to(patches.device)
         ).pooler_output
-        return seen
+        return features
 
     def decode(
         self,
@@ -115,7 +115,7 @@ class QwenVL(TemplatedModel):
         cache: Any = None,
         **more: Any,
     ) -> Any:
-        """See `VisionLanguageModel.decode`; image positions need no care of their own."""
+        """See `VisionLanguageModel.decode`; ``image`` is not needed."""
         from lit_biqa.compat.transformers import named_cache
 
         more.pop("image", None)
@@ -129,7 +129,7 @@ class QwenVL(TemplatedModel):
         )
 
     def stepper(self) -> Stepper:
-        """See `VisionLanguageModel.stepper`; faster, unless weights are packed in 4 bits."""
+        """See `VisionLanguageModel.stepper`; faster, unless weights are in 4 bits."""
         decoder = self.model.model.language_model
         return FusedDecoder(decoder) if can_fuse(decoder) else super().stepper()
 
@@ -145,7 +145,7 @@ class QwenVL(TemplatedModel):
 
     @property
     def final_norm(self) -> nn.Module:
-        """Before the head."""
+        """Norm before the head."""
         norm: nn.Module = self.model.model.language_model.norm
         return norm
 
@@ -156,12 +156,12 @@ class QwenVL(TemplatedModel):
 
 @dataclass(frozen=True)
 class Transform:
-    """An image to patches ``[height, width, values]``; picklable, for workers."""
+    """Transform from an image to patches ``[height, width, values]``; picklable, for workers."""
 
     processor: Any
 
     def __call__(self, image: Image.Image) -> Tensor:
-        """Enlarge what is narrower than one position, scale to the pixels allowed, cut up.
+        """Enlarge an image narrower than one position, scale it to the allowed pixels, cut patches.
 
         Raises:
             InputError: for an image more than `IMAGE_RATIO` times as long as wide.
@@ -170,7 +170,7 @@ class Transform:
         if max(image.size) > IMAGE_RATIO * shortest:
             raise InputError(
                 f"{image.width} x {image.height} pixels are too narrow for Qwen2.5-VL, which takes "
-                f"sides of 1 to {IMAGE_RATIO} at most: crop it"
+                f"a ratio of sides of at most {IMAGE_RATIO}: crop it"
             )
         if shortest < MIN_SIDE:
             scale = MIN_SIDE / shortest
@@ -183,13 +183,13 @@ class Transform:
 
 
 def grid_positions(before: int, height: int, width: int, length: int) -> Tensor:
-    """Positions ``[3, length]`` along time, height and width of a row that holds one image.
+    """Positions ``[3, length]`` along time, height and width, of a row with one image.
 
     Args:
-        before: text tokens before the image.
-        height: of the image in positions.
-        width: likewise.
-        length: of the row.
+        before: number of text tokens before the image.
+        height: height of the image in positions.
+        width: width of the image in positions.
+        length: length of the row.
 
     Source: Qwen2-VL (Wang et al., arXiv 2409.12191), multimodal rotary positions.
     """

@@ -1,4 +1,4 @@
-"""Models whose weights several ranks may share."""
+"""Models whose weights can be sharded over ranks."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from lit_biqa.types import InputError
 
 
 class Sharded(nn.Module):
-    """A model that FSDP2 can shard block by block, and bring together for a rollout.
+    """A model that FSDP2 can shard block by block, and gather for a rollout.
 
     Args:
-        tuning: what is trained, and how.
+        tuning: trained parts, and how they are trained.
 
     Attributes:
-        model: of transformers, once it is loaded.
-        together: ranks that share the weights; ``None`` where none do.
+        model: model of transformers, once loaded.
+        together: process group that shares the weights; ``None`` without sharding.
     """
 
     model: Any
 
     def __init__(self, tuning: Tuning) -> None:
         super().__init__()
-        # Settings are checked before weights are read, and so are libraries.
+        # Settings and library versions are checked before weights are read.
         check("transformers")
         if tuning.how != "full":
             check("peft")
@@ -40,7 +40,7 @@ class Sharded(nn.Module):
         self.together: dist.ProcessGroup | None = None
 
     def blocks(self) -> list[nn.Module]:
-        """The repeated parts of decoder and vision, each of which is sharded by itself."""
+        """Repeated parts of decoder and vision, each of which is sharded separately."""
         from lit_biqa.compat.transformers import GradientCheckpointingLayer
 
         return [m for m in self.model.modules() if isinstance(m, GradientCheckpointingLayer)]
@@ -49,12 +49,12 @@ class Sharded(nn.Module):
         """Shard the parameters over a device mesh with FSDP2, block by block.
 
         Raises:
-            InputError: for weights in 4 bits, which cannot be.
+            InputError: for weights in 4 bits, which cannot be sharded.
         """
         if self.tuning.how == "qlora":
             raise InputError(
-                "tuning.how=qlora keeps weights in 4 bits, which FSDP2 cannot shard: train it with "
-                "the strategy ddp_find_unused_parameters_true, or take tuning.how=lora"
+                "tuning.how=qlora keeps weights in 4 bits, which FSDP2 cannot shard: train with "
+                "the strategy ddp_find_unused_parameters_true, or set tuning.how=lora"
             )
         for block in self.blocks():
             fully_shard(block, mesh=mesh)
@@ -63,10 +63,9 @@ class Sharded(nn.Module):
 
     @contextmanager
     def unsharded(self) -> Iterator[None]:
-        """Weights of all blocks brought together once, for many calls of one rollout.
+        """Context in which the weights of all blocks are gathered once, for a rollout.
 
-        Within it ranks need not keep step with each other. It does nothing where nothing is
-        sharded.
+        Inside it ranks need not run in step. It does nothing without sharding.
         """
         if self.together is None:
             yield
@@ -86,7 +85,7 @@ class Sharded(nn.Module):
                 module.reshard()
 
     def anyone(self, sees: bool) -> bool:
-        """Whether any of the ranks that step together sees an image."""
+        """True if any of the ranks that step together has an image."""
         if self.together is None:
             return sees
         flag = torch.tensor(int(sees), device=next(self.parameters()).device)

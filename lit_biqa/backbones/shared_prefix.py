@@ -1,10 +1,10 @@
 """Attention from many completions of a prompt to one copy of the prompt's keys and values.
 
-A decoder whose attention is set to `NAME` attends as sdpa does, unless it is given ``prefix=``:
+A decoder whose attention is `NAME` attends like sdpa, unless it gets ``prefix=``:
 
 - `Prompts` keeps the keys and values of the prompts that run through the decoder;
-- `Continued` lets completions, whole and with gradients, attend to them;
-- `Growing` lets completions that are written token by token attend to them and to themselves.
+- `Continued` lets whole completions attend to them, with gradients;
+- `Growing` lets completions that are generated token by token attend to them and to themselves.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ NAME = "shared_prefix"
 
 
 class Prefix(Protocol):
-    """What a decoder's attention is given to attend to, beside the rows that run through it."""
+    """Keys and values that attention uses beside those of the rows in the call."""
 
     def attend(
         self,
@@ -30,15 +30,15 @@ class Prefix(Protocol):
         mask: Tensor | None,
         **options: Any,
     ) -> Tensor:
-        """Mix values.
+        """Compute attention.
 
         Args:
-            module: the calling attention; its ``layer_idx`` names the layer.
+            module: the calling attention; its ``layer_idx`` is the layer.
             query: ``[R, heads, L, d]``.
-            key: ``[R, heads_kv, L, d]``; `heads` is a multiple of it.
-            value: likewise.
-            mask: what the decoder made of its own mask.
-            options: of transformers' attention functions, ``scaling`` among them.
+            key: ``[R, heads_kv, L, d]``; ``heads`` is a multiple of ``heads_kv``.
+            value: ``[R, heads_kv, L, d]``.
+            mask: attention mask of the decoder.
+            options: options of transformers' attention functions, ``scaling`` among them.
 
         Returns:
             ``[R, L, heads, d]``.
@@ -54,15 +54,15 @@ def attention(
     prefix: Prefix | None = None,
     **options: Any,
 ) -> tuple[Tensor, None]:
-    """One of transformers' attention functions: sdpa, with a prefix where there is one."""
+    """Attention function for transformers: sdpa, with a prefix if one is given."""
     if prefix is None:
         return _sdpa(module, query, key, value, attention_mask, **options), None
     return prefix.attend(module, query, key, value, attention_mask, **options), None
 
 
 def set_attention(model: Any) -> None:
-    """Set the attention of a model of transformers to `attention`."""
-    # Only a model that is there needs transformers, which takes seconds to import.
+    """Set the attention of a transformers model to `attention`."""
+    # Importing transformers takes seconds, and only an existing model needs it.
     from lit_biqa.compat.transformers import (
         AttentionInterface,
         AttentionMaskInterface,
@@ -75,15 +75,15 @@ def set_attention(model: Any) -> None:
 
 
 class Prompts:
-    """Keys and values of P prompts in every layer, kept as they run through the decoder.
+    """Keys and values of P prompts in every layer, kept while they run through the decoder.
 
     Args:
         mask: ``[P, Lp]``, true at tokens, false at the padding on the left.
 
     Attributes:
-        keys: for each layer ``[P, heads_kv, Lp, d]``, with their gradients.
-        values: likewise.
-        mask: as given, or ``None`` where nothing is padded.
+        keys: for each layer ``[P, heads_kv, Lp, d]``, with gradients.
+        values: for each layer ``[P, heads_kv, Lp, d]``.
+        mask: the given mask, or ``None`` without padding.
     """
 
     def __init__(self, mask: Tensor) -> None:
@@ -101,26 +101,26 @@ class Prompts:
         **options: Any,
     ) -> Tensor:
         """See `Prefix`."""
-        # Gradient checkpointing runs a layer again; what it made first is part of the graph.
+        # Gradient checkpointing runs a layer twice; the tensors of the first run are in the graph.
         if len(self.keys) == _layer(module):
             self.keys.append(key)
             self.values.append(value)
         return _sdpa(module, query, key, value, mask, **options)
 
     def with_states(self, keys: Sequence[Tensor], values: Sequence[Tensor]) -> Prompts:
-        """The same prompts with other tensors for their keys and values."""
+        """The same prompts with other tensors as keys and values."""
         other = object.__new__(Prompts)
         other.keys, other.values, other.mask = list(keys), list(values), self.mask
         return other
 
 
 class Continued:
-    """Completions that are known as a whole: each sees its prompt and its own past.
+    """Whole completions: each token attends to its prompt and to earlier tokens.
 
     Args:
-        prompts: that have run.
-        owner: for each of R completions the index of its prompt, ``[R]``.
-        length: tokens of each completion, padding on the right included.
+        prompts: prompts that have run.
+        owner: index of the prompt of each of R completions, ``[R]``.
+        length: number of tokens of each completion, padding on the right included.
     """
 
     def __init__(self, prompts: Prompts, owner: Tensor, length: int) -> None:
@@ -142,7 +142,7 @@ class Continued:
         mask: Tensor | None,
         **options: Any,
     ) -> Tensor:
-        """See `Prefix`; the decoder's own mask is of no use."""
+        """See `Prefix`; the decoder's own mask is not used."""
         layer = _layer(module)
         key = torch.cat([self.prompts.keys[layer][self.owner], key], 2)
         value = torch.cat([self.prompts.values[layer][self.owner], value], 2)
@@ -150,16 +150,17 @@ class Continued:
 
 
 class Growing:
-    """Completions that are being written, G for each prompt, one token in each call.
+    """Completions during generation, G for each prompt, one token per call.
 
-    The G queries of a prompt are folded into one, so that the prompt's keys and values are read
-    once and never repeated. Those of the completions stand in memory set aside for all tokens.
-    The prompts' keys lie transposed: products with few queries are nearly twice as fast on a CPU.
+    The G queries of a prompt are folded into one batch, so that the prompt's keys and values are
+    read once and never repeated. Memory for the completions' keys and values is allocated for all
+    tokens in advance. The prompts' keys are stored transposed: products with few queries are nearly
+    twice as fast on a CPU.
 
     Args:
-        prompts: that have run; their keys and values are taken away from them.
+        prompts: prompts that have run; their keys and values are moved out of them.
         copies: G.
-        budget: tokens that each completion may take.
+        budget: most tokens per completion.
     """
 
     def __init__(self, prompts: Prompts, copies: int, budget: int) -> None:
@@ -178,17 +179,17 @@ class Growing:
             self.bias.masked_fill_(~prompts.mask[:, None, None], -torch.inf)
 
     def keep(self, prompts: Tensor, copies: Tensor) -> None:
-        """Go on with some rows alone.
+        """Keep only some rows.
 
         Args:
-            prompts: which of the P prompts, ``[P']``.
-            copies: for each of them which of its G completions, ``[P', G']``.
+            prompts: indices of the prompts that stay, ``[P']``.
+            copies: indices of the completions of each that stay, ``[P', G']``.
         """
         at = prompts[:, None]
-        for own in (self.keys, self.values):
-            for layer, state in enumerate(own):
-                # Indices apart from each other go to the front: [P', G', heads_kv, ...].
-                own[layer] = state[at, :, copies].transpose(1, 2).contiguous()
+        for states in (self.keys, self.values):
+            for layer, state in enumerate(states):
+                # Separated index arrays put their axes first: [P', G', heads_kv, ...].
+                states[layer] = state[at, :, copies].transpose(1, 2).contiguous()
         if len(prompts) < self.shape[0]:
             self.prompt_keys = [state[prompts] for state in self.prompt_keys]
             self.prompt_values = [state[prompts] for state in self.prompt_values]
@@ -205,7 +206,7 @@ class Growing:
         scaling: float,
         **options: Any,
     ) -> Tensor:
-        """See `Prefix`; nothing is masked but the padding of prompts. No gradient is taken."""
+        """See `Prefix`; masks only the padding of prompts, and takes no gradient."""
         layer, width = _layer(module), query.shape[-1]
         if layer == 0:
             self.length += 1
@@ -214,9 +215,9 @@ class Growing:
             states[layer].flatten(0, 1) for states in (self.prompt_keys, self.prompt_values)
         )
         (count, heads, copies), before = self.shape, far_values.shape[1]
-        # [P * heads_kv, G * queries of one key, d], and the same seen as P * heads_kv * G.
+        # [P * heads_kv, G * queries per key, d], and the same as P * heads_kv * G.
         folded = query.view(count, copies, heads, -1, width).transpose(1, 2)
-        # One prompt alone may come out as a view, which cannot be seen apart.
+        # A single prompt may give a view, which cannot be split further.
         folded = folded.reshape(count * heads, -1, width).contiguous()
         apart = folded.view(count * heads * copies, -1, width)
         far = torch.baddbmm(self.bias.flatten(0, 1), folded, far_keys, alpha=scaling)
@@ -229,19 +230,19 @@ class Growing:
         return mixed.reshape(count * copies, 1, -1, width)
 
     def _grown(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Write what is new, ``[P * G, heads_kv, 1, d]`` each, and give all so far.
+        """Append new keys and values, ``[P * G, heads_kv, 1, d]`` each, and return all so far.
 
-        Keys and values ``[P * heads_kv * G, t, d]``.
+        Both are ``[P * heads_kv * G, t, d]``.
         """
         count, heads, copies = self.shape
         keys, values = self.keys[layer], self.values[layer]
-        for kept, new in ((keys, key), (values, value)):
-            kept[:, :, :, self.length - 1] = new.view(count, copies, heads, -1).transpose(1, 2)
+        for stored, new in ((keys, key), (values, value)):
+            stored[:, :, :, self.length - 1] = new.view(count, copies, heads, -1).transpose(1, 2)
         return keys.flatten(0, 2)[:, : self.length], values.flatten(0, 2)[:, : self.length]
 
 
 def _taken(states: list[Tensor]) -> Tensor:
-    """The first of a list, which is then shorter: what is copied need not lie in memory twice."""
+    """Remove and return the first of a list, so that memory does not hold it and its copy."""
     return states.pop(0)
 
 

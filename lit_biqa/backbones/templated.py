@@ -1,4 +1,4 @@
-"""Backbones that speak by the chat template of their checkpoint."""
+"""Backbones with the chat template of their checkpoint."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from lit_biqa.types import IMAGE, Chat, InputError
 
 
 class TemplatedModel(VisionLanguageModel):
-    """Reads chats by a template in which one token stands for the image.
+    """Encodes chats with a template in which one token stands for the image.
 
     Attributes:
-        tokenizer: of transformers.
-        template: what has transformers' ``apply_chat_template``.
-        image_id: the token that stands for the image; the decoder sees it once per position.
+        tokenizer: tokenizer of transformers.
+        template: object with transformers' ``apply_chat_template``.
+        image_id: token id of the image; the decoder takes it once per position.
     """
 
     tokenizer: Any
@@ -29,27 +29,27 @@ class TemplatedModel(VisionLanguageModel):
 
     @abstractmethod
     def image_width(self, pixels: Tensor) -> int:
-        """Positions that an image takes."""
+        """Number of positions of an image."""
 
     @abstractmethod
     def place(self, image: Tensor, pixels: Tensor | None) -> Tensor:
         """Rotary positions ``[A, L]`` of a row, ``image [L]`` true at image positions."""
 
     def tokenize(self, text: str) -> list[int]:
-        """Tokens of what the assistant says, without an end token."""
+        """Tokens of the assistant's text, without an end token."""
         ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
         return ids
 
     def text(self, ids: Sequence[int]) -> str:
-        """Text of tokens that the assistant said."""
-        said: str = self.tokenizer.decode(list(ids), skip_special_tokens=True)
-        return said
+        """Text of the assistant's tokens."""
+        decoded: str = self.tokenizer.decode(list(ids), skip_special_tokens=True)
+        return decoded
 
     def encode_chat(self, chat: Chat) -> Row:
-        """A chat by the checkpoint's template, its image as wide as it is shown.
+        """Encode a chat with the checkpoint's template, with one token per image position.
 
         Raises:
-            InputError: if a text holds the token that stands for the image.
+            InputError: if a text holds the image token.
         """
         messages = [{"role": m.role, "content": _content(m.text)} for m in chat.messages]
         prompt = self.template.apply_chat_template(
@@ -61,7 +61,7 @@ class TemplatedModel(VisionLanguageModel):
         placed = compact == self.image_id
         if int(placed.sum()) != (chat.pixels is not None):
             token = self.tokenizer.convert_ids_to_tokens(self.image_id)
-            raise InputError(f"a text holds {token!r}, which stands for an image; take it out")
+            raise InputError(f"a text holds {token!r}, the image token; remove it")
         width = 1 if chat.pixels is None else self.image_width(chat.pixels)
         widths = torch.where(placed, width, 1)
         image = placed.repeat_interleave(widths)

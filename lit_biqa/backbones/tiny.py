@@ -1,4 +1,4 @@
-"""A small image-text encoder with random weights, for CPUs, tests and first steps."""
+"""A small image-text encoder with random weights, for CPUs, tests and the quickstart."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from lit_biqa.types import InputError, check_range
 class TinyClip(ImageTextEncoder):
     """A residual CNN and a bag of words, both trained from random weights.
 
-    Nothing is pretrained, so the text tower is trained too; normalisation is by groups, not by
-    batch, so that several processes compute what one does.
+    Nothing is pretrained, so the text tower is trained too. Normalisation is by groups, not by
+    batch, so that several processes compute the same as one.
 
     Args:
         dim: dimensions D of the shared space.
         width: channels of the first image layer; each of the three stages doubles them.
-        size: pixels of the square that is scored; images are scaled to it.
-        crop: side of the random squares that are trained on, as a share of that side. The network
-            takes any size, so scoring sees all that there is.
+        size: side of the square that is scored, in pixels; images are scaled to it.
+        crop: side of the random training squares as a share of ``size``. The network takes any
+            size, so scoring uses the whole square.
         context: tokens of a text that are read; longer texts are cut.
-        temperature: of the contrastive softmax at the start; it is trained.
-        seed: of the weights.
+        temperature: initial temperature of the contrastive softmax; it is trained.
+        seed: seed of the weights.
 
     Raises:
         InputError: for numbers out of range.
@@ -66,11 +66,11 @@ class TinyClip(ImageTextEncoder):
 
     @property
     def loaded(self) -> bool:
-        """Whether the towers exist."""
+        """True once the towers exist."""
         return self.images is not None
 
     def load(self) -> None:
-        """Make both towers with weights drawn from ``seed``, whatever was drawn before."""
+        """Make both towers with weights drawn from ``seed`` and no other randomness."""
         import open_clip
 
         self.tokenizer = open_clip.SimpleTokenizer(context_length=self.context)
@@ -106,7 +106,7 @@ class TinyClip(ImageTextEncoder):
         return [self.image_tower, self.texts]
 
     def settings(self) -> dict[str, Any]:
-        """The size of the image tower and the frame of its pixels."""
+        """Size of the image tower, and the frame of its pixels."""
         frame = asdict(self.frame)
         return {"kind": "tiny", "dim": self.dim, "width": self.width, "frame": frame}
 
@@ -130,13 +130,13 @@ class ResidualBlock(nn.Module):
 class ImageTower(nn.Module):
     """A CNN over the image and its local detail, pooled by mean and standard deviation.
 
-    Quality shows itself in detail, the image less its local mean, and in how detail varies over
-    the image. Given both, a small network from random weights finds it in a few epochs.
+    Quality shows in detail (the image minus its local mean) and in its variation over the image.
+    Given both, a small network with random weights learns quality in a few epochs.
     """
 
     def __init__(self, width: int, dim: int) -> None:
         super().__init__()
-        # Small strides: blocks, noise and blur live in single pixels.
+        # Small strides, because blocks, noise and blur are visible in single pixels.
         stem = nn.Conv2d(6, width, 3, stride=2, padding=1)
         self.stem = nn.Sequential(stem, nn.GroupNorm(8, width), nn.GELU())
         self.stages = nn.Sequential(
@@ -148,19 +148,19 @@ class ImageTower(nn.Module):
         """``[B, 3, H, W] -> [B, D]``."""
         pixels = pixels.contiguous(memory_format=torch.channels_last)
         local_mean = F.avg_pool2d(pixels, 5, stride=1, padding=2, count_include_pad=False)
-        # As strong as the image itself, whose detail has about a quarter of its contrast.
-        seen = torch.cat([pixels, 4 * (pixels - local_mean)], dim=1)
-        hidden = self.stages(self.stem(seen)).flatten(2)
-        # Where every position is equal the deviation has no gradient: a floor keeps it finite.
+        # Detail has about a quarter of the image's contrast; the factor makes them equally strong.
+        channels = torch.cat([pixels, 4 * (pixels - local_mean)], dim=1)
+        hidden = self.stages(self.stem(channels)).flatten(2)
+        # The deviation has no gradient if all positions are equal; the floor keeps it finite.
         spread = (hidden.var(dim=2, unbiased=False) + 1e-6).sqrt()
         features: Tensor = self.project(torch.cat([hidden.mean(2), spread], dim=1))
         return features
 
 
 class TextTower(nn.Module):
-    """The mean of token embeddings, projected: which words a text holds, not their order.
+    """Mean of token embeddings, projected: a bag of words, without their order.
 
-    From random weights and a few thousand texts, a transformer learned less in the same time.
+    A transformer with random weights learned less from a few thousand texts in the same time.
     """
 
     def __init__(self, vocabulary: int, dim: int) -> None:
@@ -169,7 +169,7 @@ class TextTower(nn.Module):
         self.project = nn.Linear(dim, dim)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """``[B, T]`` token ids, 0 where there is none, to ``[B, D]``."""
+        """``[B, T]`` token ids, 0 for padding, to ``[B, D]``."""
         there = (tokens != 0)[..., None]
         mean = (self.tokens(tokens) * there).sum(1) / there.sum(1)
         features: Tensor = self.project(mean)

@@ -1,4 +1,4 @@
-"""Small vision-language models with random weights, built offline: for CPUs, tests, first steps."""
+"""Small vision-language models with random weights, built offline: for CPUs and tests."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from lit_biqa.types import InputError, check_range
 if TYPE_CHECKING:
     from lit_biqa.backbones.mplug_owl2 import MplugOwl2ForConditionalGeneration, MplugOwl2Processor
 
-# What tokenizers learn their words from where no texts are named: the words of prompts.
+# Default texts that tokenizers are trained on: the words of prompts.
 TEXTS = (
     "Describe the quality of this image, then conclude with an overall evaluation.",
     "The quality of the image is bad, poor, fair, average, good, excellent, low, medium or high.",
@@ -37,7 +37,7 @@ _SPECIAL = (
     *("<|endoftext|>", "<|im_start|>", "<|im_end|>"),
     *("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"),
 )
-# ChatML as Qwen2.5 speaks it.
+# ChatML in the form of Qwen2.5.
 _TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
     "{% for part in message['content'] %}{% if part['type'] == 'image' %}"
@@ -48,18 +48,18 @@ _TEMPLATE = (
 
 
 class TinyMplugOwl2(MplugOwl2):
-    """mPLUG-Owl2 at a size that a CPU trains.
+    """mPLUG-Owl2 in a size that a CPU can train.
 
     Args:
-        texts: files whose text the tokenizer learns its words from, JSON or plain, relative to the
-            working directory or to ``data.root``; the words of prompts where there are none.
-        vocabulary: tokens, at most.
-        width: of every part, a multiple of 16.
-        layers: of the decoder.
-        image_size: side of the square that images become, a multiple of 14.
-        seed: of the weights.
-        tuning: what is trained, and how.
-        context: positions that a chat and its answer may take.
+        texts: files, JSON or plain text, that the tokenizer is trained on, relative to the working
+            directory or to ``data.root``; by default the words of prompts.
+        vocabulary: most tokens of the vocabulary.
+        width: width of every part, a multiple of 16.
+        layers: number of decoder layers.
+        image_size: side of the square images, a multiple of 14.
+        seed: seed of the weights.
+        tuning: trained parts, and how they are trained.
+        context: most positions of a chat and its answer.
 
     Raises:
         InputError: for numbers out of range.
@@ -106,19 +106,19 @@ class TinyMplugOwl2(MplugOwl2):
 
 
 class TinyQwenVL(QwenVL):
-    """Qwen2.5-VL at a size that a CPU trains.
+    """Qwen2.5-VL in a size that a CPU can train.
 
     Args:
         texts: see `TinyMplugOwl2`.
-        vocabulary: tokens, at most.
-        width: of decoder and tower, a multiple of 32.
-        layers: of the decoder; the tower has 2.
-        heads: of the decoder, each 8 wide or more; keys and values have half as many.
-        seed: of the weights.
-        tuning: what is trained, and how.
+        vocabulary: most tokens of the vocabulary.
+        width: width of decoder and tower, a multiple of 32.
+        layers: number of decoder layers; the tower has 2.
+        heads: number of decoder heads, each at least 8 wide; keys and values have half as many.
+        seed: seed of the weights.
+        tuning: trained parts, and how they are trained.
         min_pixels: see `QwenVL`.
-        max_pixels: likewise.
-        context: positions that a chat and its answer may take.
+        max_pixels: see `QwenVL`.
+        context: most positions of a chat and its answer.
 
     Raises:
         InputError: for numbers out of range.
@@ -206,7 +206,7 @@ class TinyQwenVL(QwenVL):
 
 
 def _check_size(vocabulary: int, width: int, layers: int, multiple: int) -> None:
-    """Refuse sizes that no such model has, before memory is taken for it."""
+    """Refuse sizes that no such model has, before memory is taken for them."""
     check_range("backbone.vocabulary", vocabulary, 1, limits.VOCABULARY)
     check_range("backbone.layers", layers, 1, limits.TOWER_LAYERS)
     check_range("backbone.width", width, multiple, limits.TOWER_WIDTH)
@@ -215,10 +215,10 @@ def _check_size(vocabulary: int, width: int, layers: int, multiple: int) -> None
 
 
 def byte_level_tokenizer(texts: Sequence[str], vocabulary: int) -> Any:
-    """A tokenizer of Qwen's kind, learned from texts.
+    """Tokenizer of Qwen's kind, trained on texts.
 
     Raises:
-        InputError: for fewer tokens than the special ones and all bytes take.
+        InputError: if the vocabulary is too small for all bytes and special tokens.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
@@ -248,41 +248,41 @@ def byte_level_tokenizer(texts: Sequence[str], vocabulary: int) -> Any:
 
 
 def words_of(files: Sequence[str], root: Path = Path()) -> Sequence[str]:
-    """Prompts, and every string in the files.
+    """Prompts, and every string in the files: training texts for a tokenizer.
 
     Args:
         files: JSON or plain text, relative to the working directory or to ``root``.
-        root: of the data.
+        root: data root.
 
     Raises:
-        InputError: if a file cannot be found or read.
+        InputError: if a file is absent or cannot be read.
     """
-    # Said often, so that the words of prompts and levels become tokens before any others.
-    found = [*TEXTS, *(f"{QUALITY_OPENING} {level}." for level in LEVELS)] * 100
+    # Repeated, so that words of prompts and levels become tokens before any others.
+    texts = [*TEXTS, *(f"{QUALITY_OPENING} {level}." for level in LEVELS)] * 100
     for file in (find(name, root) for name in files):
         try:
             refuse_special(file)
             content = file.read_text(encoding="utf-8")
-            found += _strings(json.loads(content)) if file.suffix == ".json" else [content]
+            texts += _strings(json.loads(content)) if file.suffix == ".json" else [content]
         except FileNotFoundError as error:
             raise InputError(
-                f"{file}: no such file to learn words from: mend the backbone's `texts`, or name "
-                "the folder of the data with data.root"
+                f"{file}: no such file to train the tokenizer on: correct the backbone's `texts`, "
+                "or name the folder of the data with data.root"
             ) from error
         except (OSError, ValueError) as error:
-            raise InputError(f"{file}: no text to learn words from: {error}") from error
-    return found
+            raise InputError(f"{file}: no text to train the tokenizer on: {error}") from error
+    return texts
 
 
 def _strings(value: Any) -> list[str]:
     if isinstance(value, str):
         return [value]
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
-    return [text for each in inner for text in _strings(each)]
+    return [text for item in inner for text in _strings(item)]
 
 
 def _held(model: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """The model with its parameters in another precision, and not the frequencies of positions."""
+    """Convert parameters to another precision, but not the buffers of rotary frequencies."""
     for parameter in model.parameters():
         parameter.data = parameter.data.to(dtype)
     return model
@@ -291,6 +291,6 @@ def _held(model: nn.Module, dtype: torch.dtype) -> nn.Module:
 def _refuse_qlora(tuning: Tuning) -> None:
     if tuning.how == "qlora":
         raise InputError(
-            "tuning.how=qlora reads weights from a checkpoint; a tiny model has none: save it and "
-            "name its folder as `pretrained` of the family it belongs to"
+            "tuning.how=qlora reads weights from a checkpoint, and a tiny model has none: save it "
+            "and name its folder as `pretrained` of its full-size class"
         )

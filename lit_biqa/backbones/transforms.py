@@ -1,4 +1,4 @@
-"""From an RGB image to pixels, for training and for scoring."""
+"""Transforms from an RGB image to pixels, for training and for scoring."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 class Train(Protocol):
-    """An image and a source of randomness to augmented pixels ``[3, H, W]``."""
+    """Training transform: image and generator to augmented pixels ``[3, H, W]``."""
 
     def __call__(self, image: Image.Image, generator: torch.Generator) -> Tensor:
         """Return pixels."""
 
 
 class Evaluate(Protocol):
-    """An image to pixels ``[3, H, W]``."""
+    """Evaluation transform: image to pixels ``[3, H, W]``."""
 
     def __call__(self, image: Image.Image) -> Tensor:
         """Return pixels."""
@@ -32,17 +32,17 @@ class Evaluate(Protocol):
 
 @dataclass(frozen=True)
 class Frame:
-    """How the pixels that a backbone takes are made.
+    """Size, scaling and normalisation of the pixels that a backbone takes.
 
     Attributes:
         size: height and width in pixels.
-        mode: ``shortest`` scales the shorter side and crops the centre, as CLIP does; ``squash``
-            scales both sides, as SigLIP does.
-        mean: of each channel, on [0, 1].
-        std: of each channel, on [0, 1].
-        bicubic: otherwise bilinear.
-        margin: the image is scaled to ``1 + margin`` times what the crop needs. Training and
-            scoring should agree on it where nothing is pretrained: scale changes sharpness.
+        mode: ``shortest`` scales the shorter side and crops the centre, as in CLIP; ``squash``
+            scales both sides, as in SigLIP.
+        mean: mean of each channel, on [0, 1].
+        std: standard deviation of each channel, on [0, 1].
+        bicubic: true for bicubic, false for bilinear interpolation.
+        margin: the image is scaled to ``1 + margin`` times the size of the crop. Without
+            pretraining, training and scoring should use the same scale: scale changes sharpness.
     """
 
     size: int
@@ -53,15 +53,15 @@ class Frame:
     margin: float = 0.0
 
     def scale(self, image: Image.Image) -> Image.Image:
-        """Scale so that the crop fits, with its margin.
+        """Scale the image so that the crop fits, with its margin.
 
-        Of an image so narrow that it would grow beyond `IMAGE_PIXELS`, the middle is taken.
+        Of an image so narrow that it would grow beyond `IMAGE_PIXELS`, only the middle is used.
         """
         size = round(self.size * (1 + self.margin))
         if self.mode == "shortest":
             image = _middle(image, max(1, IMAGE_PIXELS // size**2))
         width, height = image.size
-        # Whole numbers: a rounded ratio would lose a row of 3:2 images against torchvision's.
+        # Integers: a rounded ratio would lose a row of 3:2 images compared with torchvision.
         shorter = min(width, height)
         target = (size * width // shorter, size * height // shorter)
         if self.mode == "squash":
@@ -71,14 +71,14 @@ class Frame:
 
     def tensor(self, image: Image.Image) -> Tensor:
         """Normalised pixels ``[3, H, W]`` in float32."""
-        # A copy: the array of an image is read-only, which torch cannot express.
+        # A copy, because the array of an image is read-only, which torch does not support.
         values = torch.from_numpy(np.array(image, dtype=np.uint8)).permute(2, 0, 1)
         mean, std = torch.tensor(self.mean), torch.tensor(self.std)
         return (values.float() / 255 - mean[:, None, None]) / std[:, None, None]
 
 
 def _middle(image: Image.Image, ratio: int) -> Image.Image:
-    """The image, its longer side cut to ``ratio`` times the shorter one."""
+    """Image with its longer side cut to ``ratio`` times the shorter one."""
     longest = ratio * min(image.size)
     if max(image.size) <= longest:
         return image
@@ -89,7 +89,7 @@ def _middle(image: Image.Image, ratio: int) -> Image.Image:
 
 @dataclass(frozen=True)
 class CentreCrop:
-    """The centre of the image."""
+    """Crop of the centre."""
 
     frame: Frame
 
@@ -97,14 +97,15 @@ class CentreCrop:
         """Pixels of the image's centre."""
         size = self.frame.size
         scaled = self.frame.scale(image)
-        # As torchvision's CenterCrop rounds, so that published weights see what they expect.
+        # Rounds like torchvision's CenterCrop, so that published weights get the pixels they
+        # expect.
         left, top = (round((side - size) / 2) for side in scaled.size)
         return self.frame.tensor(scaled.crop((left, top, left + size, top + size)))
 
 
 @dataclass(frozen=True)
 class RandomCrop:
-    """A square at a random place, mirrored half of the time; quality survives both."""
+    """Crop at a random place, mirrored half of the time; neither changes quality."""
 
     frame: Frame
 

@@ -1,4 +1,4 @@
-"""What of a vision-language model is trained, and how: whole weights, LoRA, QLoRA."""
+"""Tuning of a vision-language model: full weights, LoRA or QLoRA, and trained parts."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ Precision = Literal["float32", "bfloat16"]
 
 @dataclass(frozen=True)
 class Tuning:
-    """What is trained.
+    """Trained parts, and how they are trained.
 
     Attributes:
-        how: ``full`` trains the weights themselves, ``lora`` low-rank updates beside every linear
-            layer of the parts (Hu et al., arXiv 2106.09685), ``qlora`` the same beside a decoder
-            held in 4 bits (Dettmers et al., arXiv 2305.14314).
-        parts: ``vision`` tower; ``bridge``, which is the abstractor or merger behind it;
-            ``language``, the decoder. What is not named is frozen.
-        precision: in which the weights are held. LoRA's own are float32 always.
-        checkpointing: compute activations twice and keep few of them.
-        rank: of the updates.
-        alpha: their scale, divided by the rank.
-        seed: of their first weights.
+        how: ``full`` trains the weights themselves, ``lora`` low-rank updates of every linear layer
+            of the parts (Hu et al., arXiv 2106.09685), ``qlora`` the same with a decoder in 4 bits
+            (Dettmers et al., arXiv 2305.14314).
+        parts: ``vision``, the tower; ``bridge``, the abstractor or merger after it; ``language``,
+            the decoder. Other parts are frozen.
+        precision: precision of the weights. LoRA's updates are always float32.
+        checkpointing: recompute activations in the backward pass, to hold fewer of them.
+        rank: rank of the updates.
+        alpha: scale of the updates, which are multiplied by ``alpha / rank``.
+        seed: seed of their initial weights.
 
     Raises:
         InputError: for an unknown part, no part, or a rank below 1.
@@ -46,16 +46,16 @@ class Tuning:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        known = get_args(Part)
+        valid = get_args(Part)
         for part in self.parts:
-            if part not in known:
-                raise InputError(f"tuning.parts: no part {part!r}{nearest(part, known)}")
+            if part not in valid:
+                raise InputError(f"tuning.parts: no part {part!r}{nearest(part, valid)}")
         if not self.parts or self.rank < 1:
             raise InputError("tuning: name at least one of the parts, and a rank of at least 1")
 
     @property
     def dtype(self) -> torch.dtype:
-        """In which the weights are held."""
+        """Data type of the weights."""
         return torch.float32 if self.precision == "float32" else torch.bfloat16
 
     def loading(self, linear_kept: Sequence[str]) -> dict[str, Any]:
@@ -78,17 +78,18 @@ class Tuning:
         return options
 
     def apply(self, model: nn.Module, parts: dict[Part, list[nn.Module]], head: nn.Module) -> None:
-        """Freeze and, for LoRA, widen a loaded model in place.
+        """Freeze a loaded model in place, and add LoRA's updates if ``how`` says so.
 
         Args:
-            model: of transformers.
-            parts: modules of each part, none within another.
-            head: of the language model; LoRA leaves it alone.
+            model: a transformers model.
+            parts: modules of each part, none inside another.
+            head: head of the language model; LoRA does not change it.
         """
         model.requires_grad_(False)
         layers: Any = model.modules()
         for layer in layers:
-            # bitsandbytes repacks 4 bits for a CPU outside training, and can then not train them.
+            # On a CPU bitsandbytes repacks 4-bit weights outside training, and cannot train them
+            # then.
             if hasattr(layer, "support_avx512bf16_for_cpu"):
                 layer.support_avx512bf16_for_cpu = False
         trained = [module for part in self.parts for module in parts[part]]
@@ -106,12 +107,12 @@ class Tuning:
 
 
 def counted(model: nn.Module) -> dict[str, str]:
-    """Parameters of a model and the memory that training takes, as lines to print.
+    """Number of parameters of a model and memory of its training, as values to print.
 
-    Memory counts weights, gradients and the two moments of AdamW, and no activations.
+    Memory counts weights, gradients and the two moments of AdamW, not activations.
     """
     parameters = list(model.parameters())
-    # Weights in 4 bits lie packed, two in a byte.
+    # Weights in 4 bits are packed, two per byte.
     total = sum(p.numel() * (2 if p.dtype == torch.uint8 else 1) for p in parameters)
     trained = [p for p in parameters if p.requires_grad]
     count = sum(p.numel() for p in trained)
@@ -126,5 +127,5 @@ def counted(model: nn.Module) -> dict[str, str]:
 
 
 def _sized(count: int) -> str:
-    """Bytes to be read."""
+    """Number of bytes in readable form."""
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"

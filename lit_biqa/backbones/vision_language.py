@@ -1,4 +1,4 @@
-"""The contract of backbones that read chats with images and write text."""
+"""Interface of backbones that read chats with images and write text."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ class VisionLanguageModel(ImageEmbedding, ChatEncoder):
     """Reads chats, each with or without an image, and says how probable what follows is.
 
     Building one is cheap: :meth:`prepare` reads tokenizer and image settings, :meth:`load` the
-    weights, so that every other setting is checked before.
+    weights, so that every other setting is checked first.
 
-    Weights may be sharded. They are whole only within ``model(work, ...)``, which calls
-    ``work(model, ...)``; whatever reads a weight, attention or hidden state goes in that way.
-    Tensors that carry gradients leave it in tuples, lists or dictionaries, or alone. Activations
-    are recomputed, where `tuning` says so, in what goes in that way with gradients.
+    Weights may be sharded. They are whole only inside ``model(work, ...)``, which calls
+    ``work(model, ...)``; all code that reads weights, attention or hidden states runs inside it.
+    Tensors with gradients must leave it alone or in tuples, lists or dictionaries. If `tuning` says
+    so, activations of such calls with gradients are recomputed.
 
     Args:
-        tuning: what is trained, and how.
+        tuning: trained parts, and how they are trained.
 
     Attributes:
         model: of transformers, with its head; there after :meth:`load`.
@@ -44,7 +44,7 @@ class VisionLanguageModel(ImageEmbedding, ChatEncoder):
 
     @abstractmethod
     def prepare(self) -> None:
-        """Read tokenizer, image settings and configuration; cheap, and called again for nothing.
+        """Read tokenizer, image settings and configuration; cheap, and a second call does nothing.
 
         Raises:
             InputError: if a file is missing or broken.
@@ -52,10 +52,10 @@ class VisionLanguageModel(ImageEmbedding, ChatEncoder):
 
     @abstractmethod
     def _read(self) -> Any:
-        """The model of transformers with its weights; see :meth:`load`."""
+        """Read the transformers model with its weights; see :meth:`load`."""
 
     def load(self) -> None:
-        """Read the weights; freeze and widen them as `tuning` says.
+        """Read the weights, freeze them and add LoRA as `tuning` says.
 
         Raises:
             InputError: if weights are missing, unknown or of another shape.
@@ -67,7 +67,7 @@ class VisionLanguageModel(ImageEmbedding, ChatEncoder):
         self.model = model
         set_attention(model)
         self.tuning.apply(model, self.parts, self.head)
-        model.eval()  # what LoRA adds comes in training mode
+        model.eval()  # LoRA's modules start in training mode
         if self.tuning.checkpointing:
             model.activation_checkpointing_enable({"use_reentrant": False})
 
@@ -84,21 +84,21 @@ class VisionLanguageModel(ImageEmbedding, ChatEncoder):
 
         Args:
             embeds: ``[B, L, D]``.
-            mask: ``[B, cached + L]``, true at tokens; ``None`` where all are, or where padding
-                stands on the right only and is seen by no token.
+            mask: ``[B, cached + L]``, true at tokens; ``None`` if all are tokens, or if padding is
+                only on the right, where no token attends to it.
             positions: ``[A, B, L]``.
-            cache: transformers' cache of what came before, which is carried on.
-            more: ``image [B, L]`` (true at image positions), and what transformers' decoders take:
-                ``output_hidden_states``, ``output_attentions``.
+            cache: transformers' cache of earlier tokens, which grows.
+            more: ``image [B, L]`` (true at image positions), and arguments of transformers'
+                decoders: ``output_hidden_states``, ``output_attentions``.
 
         Returns:
-            transformers' output, its ``last_hidden_state [B, L, D]`` after the final norm.
+            transformers' output, with ``last_hidden_state [B, L, D]`` after the final norm.
         """
 
     def stepper(self) -> Stepper:
-        """How tokens are written one by one, in a rollout; within ``model(work, ...)``.
+        """Step function for generation, one token per row; called inside ``model(work, ...)``.
 
-        It may hold copies of weights, so it ends with the rollout.
+        It may hold copies of weights, so it must be released after the rollout.
         """
 
         def step(ids: Tensor, positions: Tensor, prefix: Growing) -> Tensor:
@@ -111,47 +111,47 @@ class VisionLanguageModel(ImageEmbedding, ChatEncoder):
     @property
     @abstractmethod
     def final_norm(self) -> nn.Module:
-        """What stands between the last layer and the head."""
+        """Norm between the last layer and the head."""
 
     @abstractmethod
     def save(self, folder: Path, state: dict[str, Tensor]) -> None:
         """Write a folder that ``pretrained`` takes.
 
         Args:
-            folder: is made.
-            state: weights of this module, whole; updates of LoRA are merged into them.
+            folder: folder to make.
+            state: whole weights of this module; LoRA's updates are merged into them.
         """
 
     @property
     def head(self) -> nn.Linear:
-        """From hidden states to logits, ``[V, D]``, without bias; may be the words themselves."""
+        """Head from hidden states to logits, ``[V, D]``, without bias; may be the embedding."""
         head: nn.Linear = self.model.get_output_embeddings()
         return head
 
     def state(self) -> dict[str, Tensor]:
-        """All weights on the CPU, for :meth:`save`; where they are sharded, as they were read."""
+        """All weights on the CPU, for :meth:`save`; with sharding, those that were read."""
         if self.together is None:
             return state_of(self)
         return {f"model.{name}": weight for name, weight in state_of(self._read()).items()}
 
     def forward(self, work: Callable[..., T], *args: Any) -> T:
-        """Call ``work(self, *args)``, within which weights are whole."""
-        # Layers recompute while they are in training mode, and then drop every cache. Trainers
-        # leave a model in the mode it was loaded in, and rollouts come between training steps.
+        """Call ``work(self, *args)`` with whole weights."""
+        # Checkpointed layers recompute only in training mode, and drop every cache then. Trainers
+        # leave a model in its loaded mode, and rollouts come between training steps.
         mode = self.tuning.checkpointing and torch.is_grad_enabled()
-        if self.model.training != mode:  # telling each of its modules takes a while
+        if self.model.training != mode:  # setting it on all modules takes a while
             self.model.train(mode)
         return work(self, *args)
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return next(self.parameters()).device
 
     def hidden(self, inputs: Inputs, **more: Any) -> Any:
         """Embed and decode; see :meth:`decode`."""
         embeds, image = self.embed(inputs)
-        # On the right, padding is seen by no token; without a mask attention is faster.
+        # No token attends to padding on the right, and attention without a mask is faster.
         padded_left = not bool(inputs.mask[:, 0].all())
         mask = inputs.mask if padded_left else None
         return self.decode(embeds, mask, inputs.positions, image=image, **more)

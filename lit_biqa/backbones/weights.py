@@ -1,4 +1,4 @@
-"""Checkpoints in transformers' layout: read entire or refused, written with LoRA merged in."""
+"""Checkpoints in transformers' layout: read completely or refused, written with LoRA merged."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from lit_biqa.runs.recipes import how_made
 from lit_biqa.types import InputError
 
 _BASE = ".base_layer"
-DIGESTS = "digests.json"  # of the files of weights in a folder
-_LISTED = 5  # names of faulty weights in an error, before they are only counted
-# What is read from the hub, by its rules for names; all else is a path.
+DIGESTS = "digests.json"  # digests of the weight files in a folder
+_LISTED = 5  # faulty weights named in an error; the others are counted
+# Names that the hub would resolve; anything else is a path.
 _HUB_NAME = re.compile(r"(?!runs/)[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
 def check_there(source: str) -> None:
-    """See that a checkpoint named by a path is there: of an absent one transformers says a riddle.
+    """Check that a checkpoint named by a path exists: transformers' message does not say so.
 
     Args:
         source: its folder, or a name that transformers can resolve.
 
     Raises:
-        InputError: naming the path, and what makes it.
+        InputError: names the path, and the command that makes it.
     """
     if Path(source).exists() or _HUB_NAME.fullmatch(source):
         return
@@ -46,14 +46,14 @@ def check_there(source: str) -> None:
 
 @contextmanager
 def reading(source: str, what: str) -> Iterator[None]:
-    """Turn what libraries say of missing and broken files into an `InputError`.
+    """Replace libraries' errors about missing and broken files by an `InputError`.
 
     Args:
-        source: a checkpoint's folder or name.
-        what: is read of it, in words.
+        source: folder or name of a checkpoint.
+        what: the part that is read, in words.
 
     Raises:
-        InputError: if it is not there, or is broken.
+        InputError: if it is absent or broken.
     """
     from safetensors import SafetensorError
 
@@ -67,14 +67,14 @@ def reading(source: str, what: str) -> Iterator[None]:
 
 
 def read_config(source: str, kind: str) -> Any:
-    """The configuration of a checkpoint.
+    """Configuration of a checkpoint.
 
     Args:
         source: a folder, or a name that transformers can resolve.
-        kind: the ``model_type`` that it must have.
+        kind: required ``model_type``.
 
     Raises:
-        InputError: if there is none, or of another kind.
+        InputError: if there is none, or it is of another type.
     """
     from transformers import AutoConfig
 
@@ -89,16 +89,16 @@ def read_config(source: str, kind: str) -> Any:
 
 
 def read_weights(kind: Any, source: str, options: dict[str, Any]) -> Any:
-    """A model of transformers with every weight of a checkpoint.
+    """Transformers model with every weight of a checkpoint.
 
     Args:
-        kind: the class.
+        kind: class of the model.
         source: a folder, or a name that transformers can resolve.
-        options: of ``from_pretrained``.
+        options: options of ``from_pretrained``.
 
     Raises:
-        InputError: if weights are missing, unknown or of another shape, or a file is broken or
-            was damaged since a fit wrote it.
+        InputError: if weights are missing, unknown or of another shape, or if a file is broken or
+            was damaged after a fit wrote it.
     """
     check_digests(Path(source))
     with reading(source, "its weights"):
@@ -114,28 +114,28 @@ def read_weights(kind: Any, source: str, options: dict[str, Any]) -> Any:
 
 
 def check_digests(folder: Path) -> None:
-    """Compare files of weights with the digests that `save_weights` wrote beside them, if any.
+    """Compare weight files with the digests that `save_weights` wrote beside them, if any.
 
     Raises:
         InputError: if they differ; names the files.
     """
     try:
-        known = json.loads((folder / DIGESTS).read_text(encoding="utf-8"))
-        pairs = {str(name): str(digest) for name, digest in known.items()}
+        recorded = json.loads((folder / DIGESTS).read_text(encoding="utf-8"))
+        pairs = {str(name): str(digest) for name, digest in recorded.items()}
     except (OSError, ValueError, AttributeError):
-        return  # a folder of others, or from before there were digests
-    found = _digests(folder)
-    damaged = [name for name in found if pairs.get(name, found[name]) != found[name]]
+        return  # a folder from elsewhere, or from before digests
+    current = _digests(folder)
+    damaged = [name for name in current if pairs.get(name, current[name]) != current[name]]
     if damaged:
         raise InputError(
             f"{folder}: its weights cannot be read: {', '.join(damaged[:_LISTED])} differs from "
-            f"the digest in {DIGESTS} that it was written with. Copy the folder from its run "
+            f"the digest in {DIGESTS} beside it. Copy the folder from its run "
             f"again, or remove {DIGESTS} if the weights were changed on purpose."
         )
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    """Of each file of weights in a folder; several at a time, since they have gigabytes."""
+    """Digest of each weight file in a folder, several at a time, since they have gigabytes."""
     files = sorted(folder.glob("*.safetensors"))
     with ThreadPoolExecutor(4) as pool:
         return dict(
@@ -144,14 +144,14 @@ def _digests(folder: Path) -> dict[str, str]:
 
 
 def check_complete(source: str, told: dict[str, Any]) -> None:
-    """Refuse a checkpoint that transformers has read in part.
+    """Refuse a checkpoint that transformers has read only in part.
 
     Args:
-        source: where it lies.
-        told: what ``from_pretrained`` tells with ``output_loading_info``.
+        source: folder or name of the checkpoint.
+        told: loading info of ``from_pretrained`` (``output_loading_info``).
 
     Raises:
-        InputError: with the names of missing, unknown and misshaped weights.
+        InputError: names missing, unknown and misshaped weights.
     """
     mismatched = [
         f"{name} is {list(found)}, not {list(expected)}"
@@ -170,7 +170,7 @@ def check_complete(source: str, told: dict[str, Any]) -> None:
     if problems:
         raise InputError(
             f"{source}: the weights do not fit the configuration: {'; '.join(problems)}. Take a "
-            "complete checkpoint with the config.json that belongs to it"
+            "complete checkpoint with its own config.json"
         )
 
 
@@ -180,11 +180,11 @@ def save_weights(
     """Write a folder that ``from_pretrained`` reads, whole or not at all.
 
     Args:
-        folder: is made, or replaced.
-        model: of transformers; its configuration is written, its weights are not read.
+        folder: folder to make or replace.
+        model: transformers model; its configuration is written, its weights are not read.
         state: weights of the backbone, keys ``model....``, whole and on the CPU.
-        tuning: of the run; tells the scale of LoRA's updates.
-        settings: what else has a ``save_pretrained``: tokenizer, image settings, processor.
+        tuning: tuning of the run, with the scale of LoRA's updates.
+        settings: objects with a ``save_pretrained``: tokenizer, image settings, processor.
 
     Raises:
         InputError: if it cannot be written.
@@ -199,28 +199,30 @@ def save_weights(
         with draft(folder) as part:
             save_torch_state_dict(weights, part, metadata={"format": "pt"})
             (part / DIGESTS).write_text(json.dumps(_digests(part)), encoding="utf-8")
-            for each in (_plain(model, tuning), *settings):
-                each.save_pretrained(part)
+            for item in (_plain(model, tuning), *settings):
+                item.save_pretrained(part)
             shutil.rmtree(folder, ignore_errors=True)
             part.replace(folder)
     except OSError as error:
-        raise InputError(f"{folder} cannot be written: {error}. Make room and repeat.") from error
+        raise InputError(
+            f"{folder} cannot be written: {error}. Free disk space and repeat."
+        ) from error
 
 
 def _own(weight: Tensor) -> Tensor:
-    """The same in memory of its own: brought together from shards it may lie in a larger piece."""
+    """Copy a gathered weight if its storage is larger than the weight itself."""
     larger = weight.untyped_storage().nbytes() > weight.nbytes
     return weight.clone() if larger else weight.contiguous()
 
 
 def merged(state: dict[str, Tensor], tuning: Tuning) -> dict[str, Tensor]:
-    """Weights under the names of a model without LoRA, its updates added in float32.
+    """Weights under the names of a model without LoRA, with its updates added in float32.
 
     Source: Hu et al. (arXiv 2106.09685), equation 3: ``W + (alpha / rank) B A``.
     """
     plain: dict[str, Tensor] = {}
     for name in state:
-        if ".lora_" in name or ".weight." in name:  # an update, or told of a weight in 4 bits
+        if ".lora_" in name or ".weight." in name:  # an update, or metadata of a 4-bit weight
             continue
         weight, stem = _whole(name, state), name.removesuffix(".weight").removesuffix(_BASE)
         if f"{stem}.lora_A.default.weight" in state and name.endswith(".weight"):
@@ -231,7 +233,7 @@ def merged(state: dict[str, Tensor], tuning: Tuning) -> dict[str, Tensor]:
 
 
 def _whole(name: str, state: dict[str, Tensor]) -> Tensor:
-    """A weight, out of its 4 bits if it is packed."""
+    """A weight, dequantised if it is in 4 bits."""
     packed = {k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")}
     if not packed:
         return state[name]
@@ -243,7 +245,7 @@ def _whole(name: str, state: dict[str, Tensor]) -> Tensor:
 
 
 def _plain(model: Any, tuning: Tuning) -> Any:
-    """The configuration of weights that are not quantised, and of what model."""
+    """Configuration for unquantised weights, with the model's class."""
     plain = type(model.config).from_dict(model.config.to_dict())
     plain.dtype = tuning.dtype
     plain.architectures = plain.architectures or [type(model).__name__]

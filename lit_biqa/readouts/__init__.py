@@ -1,6 +1,6 @@
-"""Readouts: how a score is read out of a model that writes.
+"""Readouts: ways to read a score from a model that writes text.
 
-All are imported here, so that settings may name each by its bare name, as in
+All are imported here, so that settings can name each without its module, as in
 ``--model.readouts '[TwoPass]'``.
 """
 

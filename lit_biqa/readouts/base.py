@@ -1,4 +1,4 @@
-"""The contract of readouts: how a score is read out of a model that speaks."""
+"""Interface of readouts, which read scores from a model that writes text."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ GREEDY = Sampling(temperature=0.0)
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was read for one row.
+    """Result of a readout for one row.
 
     Attributes:
-        score: on [1, 5]; ``nan`` where there is none.
-        text: what the model said on the way, empty where it said nothing.
-        level: the word it chose, empty where it chose none.
-        status: ``ok``, or why there is no score.
-        leak: whether the text that was read named a rating; ``None`` where no text was read.
-        spread: standard deviation of several readings, ``nan`` where there was one.
-        seconds: that the reading took, its share of those of the batch.
+        score: score on [1, 5]; ``nan`` if there is none.
+        text: text that the model generated before the score; empty if none.
+        level: level word that was read; empty if none.
+        status: ``ok``, or the reason for the missing score.
+        leak: true if the text that was read names a rating; ``None`` if no text was read.
+        spread: standard deviation of several readings; ``nan`` for a single one.
+        seconds: time of the reading: this row's share of its batch.
     """
 
     score: float
@@ -39,11 +39,11 @@ class Verdict:
 
 
 class Readout(ABC):
-    """Reads verdicts for the rows of a batch, under one condition or several.
+    """Reads verdicts for the rows of a batch, under one or more conditions.
 
     Attributes:
-        conditions: under which it reads, as results name them.
-        sees_image: whether images are opened for it.
+        conditions: names of its conditions in results.
+        sees_image: true if it reads images.
     """
 
     conditions: tuple[str, ...]
@@ -51,14 +51,14 @@ class Readout(ABC):
 
     @abstractmethod
     def read(self, model: VisionLanguageModel, batch: Batch) -> dict[str, list[Verdict]]:
-        """For each condition one verdict for each row."""
+        """Verdicts by condition, one for each row."""
 
     @abstractmethod
     def check(self, model: VisionLanguageModel) -> None:
-        """Refuse what cannot work with a backbone, before its weights are loaded.
+        """Refuse a backbone that the readout cannot work with, before weights load.
 
         Raises:
-            InputError: with what and why.
+            InputError: names the setting and the reason.
         """
 
 
@@ -70,13 +70,13 @@ def said(
     at_once: int,
     seed: int,
 ) -> list[str]:
-    """What the model answers to a question about each image of a batch."""
+    """Answers of the model to a question about each image of a batch."""
     chats = [ask(question, pixels_of(batch, row)) for row in range(len(batch["index"]))]
     answers = generate(model, chats, 1, sampling, seeds_of(batch, seed), at_once)
     return [answer[0].text.strip() for answer in answers]
 
 
 def seeds_of(batch: Batch, seed: int) -> list[int]:
-    """A seed for each image, the same in whichever batch and process it is read."""
+    """Seed of each image, the same in any batch and on any process."""
     pairs = zip(batch["dataset"], batch["index"].tolist(), strict=True)
     return [zlib.crc32(f"{seed}/{dataset}/{index}".encode()) for dataset, index in pairs]

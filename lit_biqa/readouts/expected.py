@@ -1,4 +1,4 @@
-"""The expected rating: the mean under the probabilities of the digits that a model might write."""
+"""Expected rating: the mean under the probabilities of its digits."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ _FIRST = range(1, 6)
 
 
 def digits(model: VisionLanguageModel) -> list[int]:
-    """Tokens of the digits 0 to 9 where a rating stands.
+    """Tokens of the digits 0 to 9 at the place of a rating.
 
     Raises:
-        InputError: if a digit there is no token of its own.
+        InputError: if a digit is not a single token there.
     """
     before = model.tokenize(_BEFORE)
     tokens = [model.tokenize(f"{_BEFORE}{digit}")[len(before) :] for digit in range(10)]
-    if any(len(found) != 1 for found in tokens):
+    if any(len(ids) != 1 for ids in tokens):
         raise InputError(
-            "reading=expected needs a backbone that writes each digit as a token of its own; "
-            "take reading=mean"
+            "reading=expected needs a backbone whose tokenizer has one token for each digit; "
+            "set reading=mean"
         )
-    return [found[0] for found in tokens]
+    return [ids[0] for ids in tokens]
 
 
 def expected_ratings(
@@ -42,28 +42,28 @@ def expected_ratings(
     said: Sequence[Sequence[Completion]],
     at_once: int,
 ) -> list[tuple[float, float, str]]:
-    """Expected rating, its deviation, and a status, for each first answer that writes a rating.
+    """Expected rating, its deviation and a status, for the first answer to each chat.
 
-    The answer is read up to its rating. The first digit is taken to be 1 to 5, the second, behind
-    a point, 0 to 9; after a 5 it is 0. Digits further on would add less than 0.1.
+    The answer is cut before its rating. The first digit is 1 to 5; the second, after a point, is 0
+    to 9, and 0 after a 5. Further digits would add less than 0.1.
 
     Args:
-        model: that answered.
-        chats: that it answered; ``None`` where nothing was asked.
-        said: its answers to each.
-        at_once: chats that it is given together.
+        model: model that answered.
+        chats: chats that it answered; ``None`` for a missing one.
+        said: its answers to each chat.
+        at_once: chats that the model runs together.
     """
     started = [_up_to_rating(chat, answers) for chat, answers in zip(chats, said, strict=True)]
     asked = [chat for chat in started if isinstance(chat, Chat)]
-    found = iter(_moments(model, asked, at_once))
+    moments = iter(_moments(model, asked, at_once))
     return [
-        (*next(found), "ok") if isinstance(each, Chat) else (math.nan, math.nan, each)
-        for each in started
+        (*next(moments), "ok") if isinstance(item, Chat) else (math.nan, math.nan, item)
+        for item in started
     ]
 
 
 def _up_to_rating(chat: Chat | None, answers: Sequence[Completion]) -> Chat | str:
-    """The chat with the answer as its opening up to the rating, or why there is none."""
+    """Chat whose opening is the answer up to the rating, or the reason why there is none."""
     if chat is None or not answers:
         return "nothing handed on"
     at = _RATING.search(answers[0].text)
@@ -96,7 +96,7 @@ def _moments(
 def _odds(
     model: VisionLanguageModel, chats: Sequence[Chat], tokens: Sequence[int], at_once: int
 ) -> Tensor:
-    """Probabilities of some tokens after each chat, as if there were no others, on the CPU."""
+    """Probabilities of some tokens after each chat, normalised over them, on the CPU."""
 
     def odds(inputs: Inputs) -> Tensor:
         logits: Tensor = model(next_logits, inputs)

@@ -1,4 +1,4 @@
-"""Scores from level words: their probabilities, or the word that a model says."""
+"""Scores from level words: from their probabilities, or from the word in an answer."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from lit_biqa.types import Batch, Chat, ask
 
 
 class WordReadout(Readout):
-    """A readout of one condition that ends with the probabilities of a word set.
+    """Readout of one condition that reads the probabilities of a word set.
 
     Args:
         words: the word set.
-        condition: names these rows in results.
-        at_once: chats that the model is given together.
+        condition: name of its rows in results.
+        at_once: chats that the model runs together.
     """
 
     def __init__(self, words: Words, condition: str, at_once: int) -> None:
@@ -41,17 +41,17 @@ class WordReadout(Readout):
 
     @abstractmethod
     def chats(self, model: VisionLanguageModel, batch: Batch) -> tuple[list[Chat], list[str]]:
-        """For each row the chat that a word goes on from, and what was said before it."""
+        """Chat of each row whose next token is the word, and the text before the word."""
 
 
 class LevelLogits(WordReadout):
-    """From the image, the probabilities of a word set after a question.
+    """Probabilities of a word set after a question about the image.
 
     Args:
-        question: asked of the image.
+        question: question about the image.
         words: the word set.
-        condition: names these rows in results.
-        at_once: chats that the model is given together.
+        condition: name of its rows in results.
+        at_once: chats that the model runs together.
 
     Source: Q-Align (Wu et al., 2024), section 3.3; Q-Instruct (Wu et al., 2024), section 5.
     """
@@ -70,16 +70,16 @@ class LevelLogits(WordReadout):
         """See `WordReadout`."""
         pixels = [pixels_of(batch, row) for row in range(len(batch["index"]))]
         opening = self.words.opening
-        return [ask(self.question, each, opening=opening) for each in pixels], [""] * len(pixels)
+        return [ask(self.question, image, opening=opening) for image in pixels], [""] * len(pixels)
 
 
 class FromDescription(WordReadout):
-    """From a description that the data hold, no image: stage two by itself.
+    """Probabilities of a word set after a description in the data, without the image.
 
     Args:
         words: the word set.
-        condition: names these rows in results.
-        at_once: chats that the model is given together.
+        condition: name of its rows in results.
+        at_once: chats that the model runs together.
     """
 
     sees_image = False
@@ -95,22 +95,22 @@ class FromDescription(WordReadout):
 
     def read(self, model: VisionLanguageModel, batch: Batch) -> dict[str, list[Verdict]]:
         """See `Readout`; a row without a description has no score."""
-        found = super().read(model, batch)[self.condition]
+        verdicts = super().read(model, batch)[self.condition]
         none = Verdict(math.nan, status="no description")
-        pairs = zip(found, batch["text"], strict=True)
+        pairs = zip(verdicts, batch["text"], strict=True)
         return {self.condition: [verdict if text else none for verdict, text in pairs]}
 
 
 class DescribingReadout(WordReadout):
-    """A readout that lets the model describe the image before a word is read.
+    """Readout that first has the model describe the image.
 
     Args:
-        question: that asks for the description; ``None`` asks what the class does.
+        question: request for the description; ``None`` takes the class's own.
         words: the word set.
-        sampling: of the description.
-        condition: names these rows in results; ``None`` leaves it to the class.
-        at_once: chats that the model is given together.
-        seed: of the sampling.
+        sampling: sampling of the description.
+        condition: name of its rows in results; ``None`` takes the class's own.
+        at_once: chats that the model runs together.
+        seed: seed of sampling.
     """
 
     asks: str
@@ -129,12 +129,12 @@ class DescribingReadout(WordReadout):
         self.question, self.sampling, self.seed = question or self.asks, sampling, seed
 
     def describe(self, model: VisionLanguageModel, batch: Batch) -> list[str]:
-        """What the model says of each image."""
+        """Description of each image by the model."""
         return said(model, batch, self.question, self.sampling, self.at_once, self.seed)
 
 
 class TwoPass(DescribingReadout):
-    """The paper's inference: image to description, then description to word, without the image.
+    """Two-stage inference: image to description, then description to word without the image.
 
     Source: Building Reasonable Inference for VLMs in BIQA, section 3.4.
     """
@@ -148,10 +148,10 @@ class TwoPass(DescribingReadout):
 
 
 class OnePass(DescribingReadout):
-    """The one-stage model: its own description of the image, then the word in the same answer.
+    """One-stage inference: the model's description of the image, then the word in the same answer.
 
-    Its description is cut off before any conclusion, the opening of one is put behind it, and
-    the word set is read there.
+    The answer is cut before its conclusion, the opening of a conclusion is added, and the word set
+    is read after it.
     """
 
     asks, named = prompts.PATHWAY, "one-pass"
@@ -167,14 +167,14 @@ class OnePass(DescribingReadout):
 
 
 class GeneratedWord(Readout):
-    """From what the model says: the level that its answer concludes.
+    """Level that the answer of the model concludes.
 
     Args:
-        question: asked of the image.
-        sampling: of the answer.
-        condition: names these rows in results.
-        at_once: chats that the model is given together.
-        seed: of the sampling.
+        question: question about the image.
+        sampling: sampling of the answer.
+        condition: name of its rows in results.
+        at_once: chats that the model runs together.
+        seed: seed of sampling.
     """
 
     def __init__(
@@ -189,21 +189,21 @@ class GeneratedWord(Readout):
         self.condition, self.conditions = condition, (condition,)
 
     def check(self, model: VisionLanguageModel) -> None:
-        """Any backbone will do."""
+        """Accept any backbone."""
 
     def read(self, model: VisionLanguageModel, batch: Batch) -> dict[str, list[Verdict]]:
-        """See `Readout`; an answer that concludes nothing has no score."""
+        """See `Readout`; an answer without a conclusion has no score."""
         texts = said(model, batch, self.question, self.sampling, self.at_once, self.seed)
         return {self.condition: [spoken(text) for text in texts]}
 
 
 def concluding(description: str, words: Words) -> Chat:
-    """The text-only question that a description leads to."""
+    """Text-only question about a description."""
     return ask(prompts.conclude(description), opening=words.opening)
 
 
 def spoken(text: str) -> Verdict:
-    """The verdict of an answer: its conclusion, or its only level word."""
+    """Verdict of an answer: its conclusion, or its only level word."""
     level = decompose(text).level
     if level is None:
         named = {word for word in re.findall(r"[a-z]+", text.lower()) if word in FIVE}

@@ -1,4 +1,4 @@
-"""Scores from ratings that a model writes: about the image, and about its own text alone."""
+"""Scores from ratings that a model writes: about the image, and about its text alone."""
 
 from __future__ import annotations
 
@@ -29,27 +29,27 @@ AS_TESTED = Sampling(temperature=1.0, top_k=50, top_p=0.95, budget=1024)
 
 
 class Rated(Readout):
-    """Ratings from the image, and, by a second pass, from what was written about it.
+    """Ratings from the image and, in a second pass, from the text about it.
 
-    Conditions are ``image``; ``text`` (the caption, or all that is handed on) and ``reasoning``
-    (caption and reasoning); and for each mask ``text-substring`` and so on. The text passes read
-    the very answers that the image was rated in.
+    Conditions are ``image``; ``text`` (the caption, or the text that the paradigm extracts),
+    ``reasoning`` (caption and reasoning); and for each mask ``text-substring`` and so on. The text
+    passes read the same answers that rate the image.
 
     Args:
-        protocol: ``paper`` asks what all models of *Understanding Pure Textual Reasoning* are
-            tested with; ``matched`` asks and hands on as the method's paradigm does, the MOS
+        protocol: ``paper`` uses the test prompts of *Understanding Pure Textual Reasoning*, the
+            same for all models; ``matched`` uses the prompts of the method's paradigm, with the MOS
             masked.
-        texts: what second passes are given: ``caption``, what stands before ``<think>``;
-            ``reasoning``, that and what was thought.
-        masks: how captions are masked for further second passes, see `lit_biqa.text.leakage`.
+        texts: inputs of second passes: ``caption``, the text before ``<think>``; ``reasoning``, the
+            caption and the reasoning.
+        masks: maskings of the caption for further second passes, see `lit_biqa.text.leakage`.
         reading: ``mean`` of the ratings in the answers; ``expected``, the mean under the
             probabilities of the rating's first two digits, in the first answer.
-        sampling: of all that is written; a temperature of 0 is greedy.
-        answers: to each question; their ratings are averaged, their spread is reported.
-        at_once: chats that are answered together.
-        seed: of the sampling.
-        prefix: of the conditions' names, where a test holds several such readouts.
-        paradigm: that ``matched`` asks as; the method's own where none is named.
+        sampling: sampling of all answers; a temperature of 0 is greedy.
+        answers: answers to each question; their ratings are averaged, and their spread is reported.
+        at_once: chats that the model runs together.
+        seed: seed of sampling.
+        prefix: prefix of the conditions' names, for a test with several such readouts.
+        paradigm: paradigm of ``matched``; ``None`` takes the method's own.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Rated(Readout):
         paradigm: Paradigm | None = None,
     ) -> None:
         if answers < 1 or (masks and "caption" not in texts):
-            raise InputError("Rated: answers counts from 1, and masks need the text `caption`")
+            raise InputError("Rated: answers must be 1 or more, and masks need caption in texts")
         self.protocol, self.texts, self.masks, self.reading = protocol, texts, masks, reading
         self.sampling, self.answers = sampling, answers
         self.at_once, self.seed, self.prefix = at_once, seed, prefix
@@ -74,7 +74,7 @@ class Rated(Readout):
 
     @property
     def conditions(self) -> tuple[str, ...]:  # type: ignore[override]
-        """Under which it reads; `image` only where the first question asks for a rating."""
+        """Names of its conditions; `image` only if the first question asks for a rating."""
         names = ["image"] * (self.form is not None)
         names += ["text"] * ("caption" in self.texts)
         names += ["reasoning"] * ("reasoning" in self.texts)
@@ -85,7 +85,7 @@ class Rated(Readout):
 
     @property
     def form(self) -> Form | None:
-        """How the first answer writes its rating; ``None`` if it has none."""
+        """Form of the rating in the first answer; ``None`` if it has none."""
         return "json" if self.protocol == "paper" else self._paradigm().forms[0]
 
     def _paradigm(self) -> Paradigm:
@@ -94,7 +94,7 @@ class Rated(Readout):
         return self.paradigm
 
     def check(self, model: VisionLanguageModel) -> None:
-        """Refuse ``expected`` where the backbone has no token for each digit."""
+        """Refuse ``expected`` if the backbone has no token for each digit."""
         if self.reading == "expected":
             digits(model)
 
@@ -119,16 +119,16 @@ class Rated(Readout):
         return ask(prompts.TEST_SCORE, pixels_of(batch, row), prompts.TEST_SYSTEM)
 
     def _handed(self, said: Sequence[str]) -> dict[str, list[str | None]]:
-        """What second passes are given, under each condition."""
+        """Inputs of the second passes by condition."""
         captions = [self._caption(text) for text in said]
-        found: dict[str, list[str | None]] = {"text": captions} if "caption" in self.texts else {}
+        inputs: dict[str, list[str | None]] = {"text": captions} if "caption" in self.texts else {}
         if "reasoning" in self.texts:
-            found["reasoning"] = [_reasoned(text) for text in said]
+            inputs["reasoning"] = [_reasoned(text) for text in said]
         for mode in self.masks:
-            found[f"text-{mode}"] = [
+            inputs[f"text-{mode}"] = [
                 None if text is None else mask(text, mode) for text in captions
             ]
-        return found
+        return inputs
 
     def _caption(self, text: str) -> str | None:
         if self.protocol == "matched" and self._paradigm().second:
@@ -176,13 +176,13 @@ class Rated(Readout):
 
 
 def _reasoned(text: str) -> str | None:
-    """Caption and reasoning; nothing where there was no reasoning."""
+    """Caption and reasoning; ``None`` without reasoning."""
     thought = tagged(text, "think")
     return f"{without_answer(before_think(text) or '')}\n{thought}".strip() if thought else None
 
 
 def _mean(answers: Sequence[Completion], form: Form) -> tuple[float, float, str]:
-    """Mean and deviation of the ratings in some answers, and why there are none."""
+    """Mean and deviation of the ratings in some answers, and a status."""
     if not answers:
         return math.nan, math.nan, "nothing handed on"
     readings = [read(answer.text, form) for answer in answers]

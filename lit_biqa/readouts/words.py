@@ -1,4 +1,4 @@
-"""Reading how probable the words of a set are, as if a model knew no others."""
+"""Probabilities of the words of a set, normalised over the set."""
 
 from __future__ import annotations
 
@@ -21,38 +21,38 @@ FIVE = dict(zip(LEVELS, SCORES, strict=True))
 
 @dataclass(frozen=True)
 class Words:
-    """A set of words with the scores they stand for; what is read is how probable each is.
+    """A set of words with their scores; a readout reads the probability of each.
 
     Attributes:
-        scores: of the words, on [1, 5]. Q-Align: the five levels. Q-Instruct: good 5, poor 1, or
-            good 5, average 3, poor 1.
-        opening: beginning of the answer that the word goes on from.
+        scores: score of each word, on [1, 5]. Q-Align: the five levels. Q-Instruct: good 5, poor 1,
+            or good 5, average 3, poor 1.
+        opening: beginning of the answer, which the word continues.
     """
 
     scores: dict[str, float] = field(default_factory=lambda: dict(FIVE))
     opening: str = prompts.QUALITY_OPENING
 
     def tokens(self, model: VisionLanguageModel) -> list[int]:
-        """The token of each word.
+        """Token of each word.
 
         Raises:
-            InputError: if a word is no single token, or two words share one.
+            InputError: if a word is not a single token, or two words share one.
         """
         chat = ask("", opening=self.opening)
         ids = {word: model.answer(chat, word) for word in self.scores}
-        longer = [word for word, found in ids.items() if len(found) != 1]
+        longer = [word for word, pieces in ids.items() if len(pieces) != 1]
         if longer:
             raise InputError(
                 f"{', '.join(longer)} of the word set {', '.join(self.scores)} are no single "
-                f"tokens after {self.opening!r}: choose words that this backbone knows whole"
+                f"tokens after {self.opening!r}: choose words that this backbone has as tokens"
             )
-        tokens = [found[0] for found in ids.values()]
+        tokens = [pieces[0] for pieces in ids.values()]
         if len(set(tokens)) < len(tokens) or len(tokens) < 2:
             raise InputError(f"the word set {', '.join(self.scores)} needs two different words")
         return tokens
 
     def judge(self, model: VisionLanguageModel, chats: Sequence[Chat], at_once: int) -> Tensor:
-        """Probabilities ``[B, K]`` of the words after each chat, as if there were no others."""
+        """Probabilities ``[B, K]`` of the words after each chat, normalised over the words."""
         tokens = self.tokens(model)
 
         def probabilities(inputs: Inputs) -> Tensor:
@@ -62,7 +62,7 @@ class Words:
         return in_chunks(model, chats, at_once, probabilities)
 
     def verdicts(self, probabilities: Tensor, texts: Sequence[str] = ()) -> list[Verdict]:
-        """Expected scores and the likeliest words."""
+        """Verdicts with expected scores and likeliest words."""
         scores = expected_score(probabilities, list(self.scores.values())).tolist()
         best = probabilities.argmax(1).tolist()
         names = list(self.scores)
@@ -82,13 +82,13 @@ def in_chunks(
     at_once: int,
     work: Callable[[Inputs], Tensor],
 ) -> Tensor:
-    """Work on chats some at a time, those of like length together; results in their order."""
+    """Apply ``work`` to chunks of chats of similar length; results in the chats' order."""
     order = sorted(range(len(chats)), key=lambda i: sum(len(m.text) for m in chats[i].messages))
     parts = [
         work(model.encode([chats[i] for i in order[start : start + at_once]]).to(model.device))
         for start in range(0, len(order), at_once)
     ]
-    found = torch.cat(parts)
-    back = torch.empty_like(found)
-    back[torch.tensor(order, device=found.device)] = found
-    return back
+    results = torch.cat(parts)
+    restored = torch.empty_like(results)
+    restored[torch.tensor(order, device=results.device)] = results
+    return restored

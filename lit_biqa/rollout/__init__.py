@@ -1,1 +1,1 @@
-"""What a model writes, many times over, and how probable it was."""
+"""Rollouts: sampled completions and their log-probabilities."""

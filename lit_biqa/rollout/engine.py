@@ -1,4 +1,4 @@
-"""Many completions of many chats, each chat read once."""
+"""Sampling of several completions per chat, with each chat read once."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ from lit_biqa.distributed import alive
 from lit_biqa.rollout.prompts import read
 from lit_biqa.types import Chat, Completion, InputError
 
-# Rows that have ended are dropped once so small a share is left: moving the cache costs a step.
+# Finished rows are dropped once the share of running rows is this small: moving the cache costs a
+# step.
 _WORTH = 0.75
-# Steps between looks at which rows have ended: a look makes an accelerator wait.
+# Steps between checks for finished rows: a check makes an accelerator wait.
 _PATIENCE = 8
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are chosen.
+    """Sampling of tokens.
 
     Attributes:
-        temperature: logits are divided by it; 0 takes the likeliest token always.
-        top_k: only so many of the likeliest tokens are drawn from; 0 for all.
+        temperature: divisor of the logits; 0 always takes the likeliest token.
+        top_k: number of likeliest tokens to draw from; 0 for all.
         top_p: of those, only the likeliest that together have this probability; 1 for all.
-        budget: tokens that are written at most, the end token included.
+        budget: most tokens per completion, including the end token.
 
     Raises:
         InputError: for values out of range.
@@ -45,7 +46,7 @@ class Sampling:
             raise InputError(f"temperature={self.temperature}: give 0 (greedy) or a finite number")
         if self.top_k < 0 or not 0 < self.top_p <= 1:
             raise InputError(
-                f"top_k={self.top_k}, top_p={self.top_p}: give 0 or more, and one on (0, 1]"
+                f"top_k={self.top_k}, top_p={self.top_p}: give top_k >= 0, and top_p on (0, 1]"
             )
         if self.budget < 1:
             raise InputError(f"budget={self.budget}: allow at least one token")
@@ -55,7 +56,7 @@ class Sampling:
 
         Args:
             logits: ``[R, V]``.
-            uniforms: ``[R]`` on [0, 1); unread if greedy.
+            uniforms: ``[R]`` on [0, 1); ignored if greedy.
 
         Returns:
             Token ids ``[R]``.
@@ -68,7 +69,7 @@ class Sampling:
             logits, chosen = logits.topk(self.top_k)
         elif self.top_p < 1:
             logits, chosen = logits.sort(descending=True)
-        # In float64 a uniform below 1 stays below the sum of all, and some token is above it.
+        # In float64 a uniform below 1 stays below the total, so that some token is above it.
         probability = logits.softmax(1).double()
         if self.top_p < 1:
             before = probability.cumsum(1) - probability
@@ -89,16 +90,16 @@ def generate(
     batch_size: int | None = None,
     encode: Callable[[Chat], Row] | None = None,
 ) -> list[list[Completion]]:
-    """Let a model answer chats, several times each.
+    """Sample completions of chats, several for each.
 
-    Each chat is read once for its n completions, which share the one copy of its keys and values.
-    What is drawn for a chat follows from its seed alone: not from the other chats, their number,
-    or the process that it is in (up to the rounding of logits).
+    Each chat is read once for its n completions, which share one copy of its keys and values. The
+    completions of a chat depend only on its seed: not on the other chats, on their number, or on
+    the process (up to the rounding of logits).
 
     Args:
-        model: with its weights. Where they are sharded they are brought together once, and ranks
-            may have different numbers of chats.
-        chats: of any lengths, with images or without.
+        model: model with its weights. Sharded weights are gathered once, and ranks may have
+            different numbers of chats.
+        chats: of any lengths, with or without images.
         n: completions of each chat.
         sampling: how tokens are chosen.
         seeds: one for each chat; their numbers in the list where none are given.
@@ -106,10 +107,10 @@ def generate(
         encode: ``model.encode_prompt``, or a `PromptEncoder` that knows some of the chats already.
 
     Returns:
-        For each chat its n completions, in the order given.
+        The n completions of each chat, in the order of the chats.
 
     Raises:
-        InputError: if a chat and the budget do not fit the context together, before any runs.
+        InputError: if a chat and the budget together exceed the context, before any chat runs.
     """
     if n < 1 or (batch_size is not None and batch_size < 1):
         raise InputError(f"n={n}, batch_size={batch_size}: give at least 1")
@@ -139,7 +140,7 @@ def _uniforms(seed: int, n: int, budget: int) -> Tensor:
 
 
 def completion(model: VisionLanguageModel, row: Sequence[int]) -> Completion:
-    """What a row of tokens says, at least one; those below 0 are none."""
+    """Completion of a row of at least one token; ids below 0 are padding."""
     ids = tuple(token for token in row if token >= 0)
     finished = ids[-1] in model.end
     return Completion(ids, model.text(ids[:-1] if finished else ids), finished)
@@ -159,15 +160,15 @@ def _write(
         rows.add(step, sampling.choose(logits, rows.uniforms(step)))
         if step + 1 == budget or (step % patience == 0 and rows.ended()):
             break
-        if step % patience == 0 and (kept := rows.thin()):
-            prefix.keep(*kept)
+        if step % patience == 0 and (selection := rows.thin()):
+            prefix.keep(*selection)
         positions = (prompts.next[rows.prompt] + step).expand(prompts.axes, -1)
         logits = model.head(advance(rows.token(step), positions, prefix))
     return rows.written.view(uniforms.shape)
 
 
 class _Rows:
-    """Completions that are being written, some of which have ended.
+    """Completions during generation, some of which have ended.
 
     Args:
         uniforms: ``[P, n, T]``.
@@ -178,38 +179,38 @@ class _Rows:
         self.copies = uniforms.shape[1]
         self._uniforms, self._end = uniforms.flatten(0, 1), end
         self.written = torch.full_like(self._uniforms, -1, dtype=torch.int64)
-        # Of the rows that still run, G' of each of P' prompts: where they are written.
+        # Places in ``written`` of the rows that still run: G' for each of P' prompts.
         self._place = torch.arange(len(self.written), device=end.device).view(-1, self.copies)
         self._alive = torch.ones_like(self._place, dtype=torch.bool)
 
     @property
     def prompt(self) -> Tensor:
-        """Of each row that runs the index of its prompt."""
+        """Index of the prompt of each running row."""
         return self._place.flatten() // self.copies
 
     def uniforms(self, step: int) -> Tensor:
-        """Of each row that runs."""
+        """Uniform numbers of each running row."""
         return self._uniforms[self._place.flatten(), step]
 
     def token(self, step: int) -> Tensor:
-        """What each row that runs wrote; some token where it had ended."""
+        """Last token of each running row; any token for a row that has ended."""
         return self.written[self._place.flatten(), step].clamp_min(0)
 
     def add(self, step: int, token: Tensor) -> None:
-        """Write a token into each row that runs and has not ended."""
+        """Add a token to each running row that has not ended."""
         alive = self._alive.flatten()
         self.written[self._place.flatten(), step] = token.masked_fill(~alive, -1)
         ending = (token[:, None] == self._end).any(1)
         self._alive = (alive & ~ending).view_as(self._alive)
 
     def ended(self) -> bool:
-        """Whether all have."""
+        """True if all rows have ended."""
         return not bool(self._alive.any())
 
     def thin(self) -> tuple[Tensor, Tensor] | None:
-        """Drop rows that have ended, if many: which prompts stay, and which copies of each.
+        """Drop finished rows if there are many; returns the prompts that stay, and copies of each.
 
-        All prompts that stay keep equally many, so some rows that have ended may stay too.
+        All prompts that stay keep the same number of rows, so some finished rows may stay too.
         """
         counts = self._alive.sum(1)
         prompts, copies = counts.nonzero()[:, 0], int(counts.max())

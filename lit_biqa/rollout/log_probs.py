@@ -1,4 +1,4 @@
-"""How probable completions are, each prompt computed once for all of its completions."""
+"""Log-probabilities of completions, with each prompt computed once for all its completions."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ def completion_log_probs(
 ) -> Tensor:
     """Log-probabilities of the tokens of completions, differentiable.
 
-    Equal to running each completion behind its own copy of its prompt, but prompt and image are
-    computed once for each group, forward and backward.
+    Equals running each completion after its own copy of its prompt, but prompt and image are
+    computed once per group, forward and backward.
 
     Args:
-        model: with its weights.
-        inputs: of P prompts, padded on the left, as ``model.encode`` makes them without answers.
+        model: model with its weights.
+        inputs: of P prompts, padded on the left, from ``model.encode`` without answers.
         completions: token ids ``[P, G, T]``, padded on the right with any tokens.
         mask: ``[P, G, T]``, true for tokens that count.
-        temperature: by which logits are divided.
-        rows_at_once: completions that run at a time, which bounds memory where no gradient is
-            taken; all of them if ``None``. Ranks that share the weights run equally many times.
+        temperature: divisor of the logits.
+        rows_at_once: completions per portion, which bounds memory without gradients; ``None`` for
+            all. Ranks that share the weights run the same number of portions.
 
     Returns:
         ``[P, G, T]`` in nats, in float32 or wider; 0 where the mask is false.
@@ -58,29 +58,29 @@ def accumulated_loss(
     temperature: float = 1.0,
     rows_at_once: int = 2,
 ) -> Tensor:
-    """A loss on `completion_log_probs`, without the activations of all completions at once.
+    """Loss on `completion_log_probs`, without holding the activations of all completions at once.
 
-    The prompts run once. Completions run a few at a time, forward and straight away backward, down
-    to the prompts' keys and values; backward on what is returned then goes once through the
-    prompts. Nothing is computed twice. The caller does what it does with any loss: it is scaled,
-    accumulated, and reduced by DDP and FSDP2 as always.
+    The prompts run once. Completions run a few at a time, each portion forward and at once
+    backward, down to the prompts' keys and values; the backward pass of the returned loss then goes
+    once through the prompts. Nothing is computed twice. The caller treats the loss like any other:
+    it can be scaled, accumulated, and reduced by DDP and FSDP2.
 
-    It costs a second set of gradients while earlier batches' gradients are accumulated. With
-    FSDP2, weights are gathered and gradients reduced once for each portion of completions instead
-    of once: few large portions are faster there.
+    The price is a second set of gradients while gradients of earlier batches are accumulated. Under
+    FSDP2, weights are gathered and gradients reduced once per portion instead of once: few large
+    portions are faster there.
 
     Args:
-        model: with its weights.
+        model: model with its weights.
         inputs: see `completion_log_probs`.
-        completions: likewise, ``[P, G, T]``.
-        mask: likewise.
-        loss_of: called with the log-probabilities ``[R, T]`` of a portion and with its place among
-            the P * G completions, prompt by prompt; returns what it adds to the loss, a scalar.
-        temperature: by which logits are divided.
-        rows_at_once: completions that run at a time.
+        completions: token ids ``[P, G, T]``, likewise.
+        mask: ``[P, G, T]``, likewise.
+        loss_of: function of the log-probabilities ``[R, T]`` of a portion and its slice of the
+            P * G completions, prompt by prompt; returns the portion's loss, a scalar.
+        temperature: divisor of the logits.
+        rows_at_once: completions per portion.
 
     Returns:
-        The summed loss, a scalar. It can be differentiated once.
+        The summed loss, a scalar; differentiable once.
     """
     loss: Tensor = model(_accumulate, inputs, completions, mask, loss_of, temperature, rows_at_once)
     return loss
@@ -97,8 +97,8 @@ def _log_probs(
     prompts = read(model, inputs)
     portions = _portions(mask, rows_at_once)
     ids = completions.flatten(0, 1)
-    found = [_of_rows(model, prompts, ids, mask, rows, temperature) for rows in portions]
-    return torch.cat(found)
+    parts = [_of_rows(model, prompts, ids, mask, rows, temperature) for rows in portions]
+    return torch.cat(parts)
 
 
 def _portions(mask: Tensor, rows_at_once: int | None) -> Iterator[slice]:
@@ -119,15 +119,15 @@ def _of_rows(
     ids, counted = completions[rows].clamp_min(0), mask.flatten(0, 1)[rows].bool()
     owner = torch.arange(rows.start, rows.stop, device=ids.device) // mask.shape[1]
     length = 1 + int((counted.any(0) * torch.arange(mask.shape[2], device=ids.device)).max())
-    # The last token predicts nothing; yet ranks keep step, so some token runs through the layers.
+    # The last token predicts nothing, but ranks run in step, so that at least one token runs.
     fed = max(1, length - 1)
     positions = prompts.next[owner, None] + torch.arange(fed, device=ids.device)
     prefix = Continued(prompts.states, owner, fed)
     hidden = go_on(model, ids[:, :fed], positions.expand(prompts.axes, -1, -1), prefix)
     hidden = torch.cat([prompts.last[owner, None], hidden], 1)[:, :length]
-    said = counted[:, :length]
-    of_said = token_log_probs(hidden[said], model.head.weight, ids[:, :length][said], temperature)
-    return of_said.new_zeros(counted.shape).masked_scatter(counted, of_said)
+    used = counted[:, :length]
+    of_used = token_log_probs(hidden[used], model.head.weight, ids[:, :length][used], temperature)
+    return of_used.new_zeros(counted.shape).masked_scatter(counted, of_used)
 
 
 def _accumulate(
@@ -144,8 +144,8 @@ def _accumulate(
     depth = len(states.keys)
 
     def backward(leaves: Sequence[Tensor]) -> Tensor:
-        kept = states.with_states(leaves[:depth], leaves[depth:-1])
-        there = replace(prompts, states=kept, last=leaves[-1])
+        restored = states.with_states(leaves[:depth], leaves[depth:-1])
+        there = replace(prompts, states=restored, last=leaves[-1])
         total = torch.zeros((), device=ids.device)
         for rows in _portions(mask, rows_at_once):
             _gather(model)
@@ -163,8 +163,8 @@ def _accumulate(
 
 
 def _trained(model: VisionLanguageModel) -> list[nn.Parameter]:
-    """The parameters that gradients are left on: the shards, where weights are sharded."""
-    if isinstance(model, FSDPModule):  # its root stays whole within forward unless told otherwise
+    """Trained parameters, which get the gradients: the shards if weights are sharded."""
+    if isinstance(model, FSDPModule):  # its root stays whole inside forward by default
         model.set_reshard_after_forward(True, recurse=False)
         model.reshard()
         model.set_reshard_after_forward(False, recurse=False)
@@ -172,15 +172,15 @@ def _trained(model: VisionLanguageModel) -> list[nn.Parameter]:
 
 
 def _gather(model: VisionLanguageModel) -> None:
-    """Bring the weights outside blocks together, which a backward pass has left sharded."""
+    """Gather the weights outside blocks, which a backward pass has left sharded."""
     if isinstance(model, FSDPModule):
         model.unshard()
 
 
 class _Accumulated(torch.autograd.Function):
-    """A loss whose gradients are made in the forward pass, portion by portion.
+    """Loss whose gradients are computed in the forward pass, portion by portion.
 
-    The parameters are among its inputs, so that their gradients reach whoever waits for them.
+    The parameters are inputs of the function, so that hooks on their gradients run (DDP, FSDP2).
     """
 
     @staticmethod
@@ -200,7 +200,7 @@ class _Accumulated(torch.autograd.Function):
             parameter.grad = None
         with torch.enable_grad():
             loss = backward(leaves)
-        ctx.gradients = [each.grad for each in (*parameters, *leaves)]
+        ctx.gradients = [tensor.grad for tensor in (*parameters, *leaves)]
         for parameter, gradient in zip(parameters, earlier, strict=True):
             parameter.grad = gradient
         return loss

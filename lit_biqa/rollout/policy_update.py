@@ -1,4 +1,4 @@
-"""The policy update from one pass of a rollout: tokens, advantages, loss."""
+"""Policy update from one pass of a rollout: tokens, advantages and loss."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from lit_biqa.rollout.tokens import CompletionTokens
 
 @dataclass(frozen=True)
 class Objective:
-    """The settings of `lit_biqa.objectives.policy.policy_loss`.
+    """Settings of `lit_biqa.objectives.policy.policy_loss`.
 
     Attributes:
-        beta: weight of the penalty.
-        clip: ε.
-        aggregation: over tokens and completions.
-        temperature: by which logits are divided, that of the sampling.
-        budget: tokens that a completion may have.
-        rows_at_once: completions that are computed together.
+        beta: weight of the KL penalty.
+        clip: ε, the clipping range of the ratio.
+        aggregation: mean over tokens and completions, see `policy_loss`.
+        temperature: divisor of the logits, that of sampling.
+        budget: most tokens per completion.
+        rows_at_once: completions computed together.
     """
 
     beta: float
@@ -36,12 +36,12 @@ class Objective:
     rows_at_once: int
 
     def denominator(self, mask: Tensor) -> float:
-        """What the sum over this rank's completions is divided by, to give the mean of all ranks'.
+        """Divisor of the sum over this rank's completions that gives the mean over all ranks.
 
-        Ranks' gradients are averaged afterwards, so their number divides it.
+        Gradients are averaged over ranks afterwards, so the divisor includes the number of ranks.
 
         Args:
-            mask: of this rank's tokens ``[N, T]``; completions without any do not count.
+            mask: of this rank's tokens ``[N, T]``; completions without tokens do not count.
         """
         counts = torch.stack([mask.any(1).sum(), mask.sum()])[None]
         completions, tokens = map(int, all_gather(counts).sum(0))
@@ -55,11 +55,11 @@ class PolicyUpdate:
 
     Attributes:
         number: number of the pass, from 1.
-        said: R prompts with n completions each.
+        said: tokens of R prompts with n completions each.
         advantages: of each token ``[R * n, T]``.
         old: log-probabilities under the policy that sampled, ``[R * n, T]``; ``None`` until the
             first update has computed them.
-        reference: under the reference model, likewise; ``None`` without one.
+        reference: log-probabilities under the reference model ``[R * n, T]``; ``None`` without one.
     """
 
     number: int
@@ -70,29 +70,29 @@ class PolicyUpdate:
 
     @classmethod
     def of(cls, number: int, said: CompletionTokens, earned: Tensor) -> PolicyUpdate:
-        """From advantages ``[R, n, 2]`` of each completion's reasoning and rating."""
+        """Update from advantages ``[R, n, 2]`` of each completion's reasoning and rating."""
         earned = earned.to(said.ids.device)
         by_token = torch.where(said.rating, earned[..., 1, None], earned[..., 0, None])
         return cls(number, said, by_token.flatten(0, 1))
 
     @property
     def teaches(self) -> bool:
-        """Whether within some group different completions have earned differently."""
+        """True if different completions of some group have different advantages."""
         ids = self.said.ids.masked_fill(~self.said.mask, -1)
         earned = self.advantages.view(ids.shape).masked_fill(~self.said.mask, 0)
         different = (ids != ids[:, :1]).flatten(1).any(1)
         return bool((different & earned.ne(0).flatten(1).any(1)).any())
 
     def refer(self, model: VisionLanguageModel, objective: Objective) -> None:
-        """Compute what the reference model says of the tokens.
+        """Compute the log-probabilities under the reference model.
 
         Args:
-            model: the reference; LoRA's updates are left out.
-            objective: with a penalty.
+            model: the reference; LoRA's updates are switched off.
+            objective: settings, with a penalty above 0.
         """
         said = self.said
         as_it_was: AbstractContextManager[None] = nullcontext()
-        # A whole model needs no adapters, nor the import of what finds them.
+        # A fully tuned model has no adapters, and needs no import of peft.
         if model.tuning.how != "full":
             from lit_biqa.compat.peft import adapters_off
 
@@ -110,7 +110,7 @@ class PolicyUpdate:
     def loss(
         self, model: VisionLanguageModel, objective: Objective
     ) -> tuple[Tensor, dict[str, float]]:
-        """The policy loss and its statistics, means over tokens."""
+        """Policy loss and its statistics, means over tokens."""
         said, mask = self.said, self.said.mask.flatten(0, 1)
         denominator = objective.denominator(mask)
         spoken: list[Tensor] = []
@@ -144,4 +144,4 @@ class PolicyUpdate:
         )
         if self.old is None:
             self.old = torch.cat(spoken)
-        return loss, {name: float(each / mask.sum().clamp(min=1)) for name, each in sums.items()}
+        return loss, {name: float(value / mask.sum().clamp(min=1)) for name, value in sums.items()}

@@ -1,4 +1,4 @@
-"""Prompts that have been read, once each, for all that is said after them."""
+"""Prompts that run once, with their states kept for all completions."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class PromptEncoder:
 
 @dataclass(frozen=True, eq=False)
 class Read:
-    """What the decoder keeps of P prompts.
+    """Decoder states of P prompts.
 
     Attributes:
         states: keys and values of each layer.
-        last: the last hidden states ``[P, D]``, which predict the first token of what follows.
-        next: the position of that token ``[P]``.
-        axes: of rotary positions.
+        last: last hidden states ``[P, D]``, which predict the first token of a completion.
+        next: position of that token ``[P]``.
+        axes: number of axes of rotary positions.
     """
 
     states: Prompts
@@ -51,10 +51,10 @@ class Read:
 
 
 def read(model: VisionLanguageModel, inputs: Inputs) -> Read:
-    """Run prompts, padded on the left, with their images; within ``model(work, ...)``.
+    """Run prompts, padded on the left, with their images; called inside ``model(work, ...)``.
 
     Raises:
-        RuntimeError: if the decoder's attention is set to another than `shared_prefix.NAME`.
+        RuntimeError: if the decoder's attention is not `shared_prefix.NAME`.
     """
     states = Prompts(inputs.mask)
     hidden = model.hidden(inputs, prefix=states).last_hidden_state
@@ -64,13 +64,13 @@ def read(model: VisionLanguageModel, inputs: Inputs) -> Read:
 
 
 def go_on(model: VisionLanguageModel, ids: Tensor, positions: Tensor, prefix: Continued) -> Tensor:
-    """Hidden states ``[R, L, D]`` of text ``ids [R, L]`` that follows prompts.
+    """Hidden states ``[R, L, D]`` of text ``ids [R, L]`` that continues prompts.
 
     Args:
-        model: within ``model(work, ...)``.
+        model: called inside ``model(work, ...)``.
         ids: token ids.
-        positions: of each, ``[A, R, L]``.
-        prefix: the prompts, and to which of them each row belongs.
+        positions: position of each token, ``[A, R, L]``.
+        prefix: the prompts, and the prompt of each row.
     """
     embeds: Tensor = model.token_embedding(ids)
     hidden: Tensor = model.decode(embeds, None, positions, prefix=prefix).last_hidden_state

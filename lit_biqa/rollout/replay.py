@@ -1,4 +1,4 @@
-"""Completions kept in a checkpoint, replayed when a fit resumes between their updates."""
+"""Completions in a checkpoint, replayed when a fit resumes between their updates."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def records(
     passes: Sequence[Sequence[Sequence[Completion]]],
     old: Sequence[Tensor | None],
 ) -> list[Record]:
-    """One record for each image, of plain values and tensors.
+    """One record of plain values and tensors for each image.
 
     Args:
         keys: data set and row of P images.
-        passes: for each pass the completions of each chat, as many chats for each image.
+        passes: for each pass the completions of each chat, the same number of chats per image.
         old: for each pass log-probabilities ``[R * n, T]`` of its completions, or ``None``.
     """
     return [
@@ -48,7 +48,7 @@ def _share(rows: Any, row: int, count: int) -> Any:
 
 
 class ReplayedCompletions:
-    """Gives the completions of a checkpoint in place of new ones.
+    """Replays the completions of a checkpoint instead of sampling new ones.
 
     Args:
         model: the model that sampled them.
@@ -56,7 +56,7 @@ class ReplayedCompletions:
         keys: the images of a batch.
 
     Raises:
-        KeyError: if there is no record of one of them.
+        KeyError: if one of them has no record.
     """
 
     def __init__(
@@ -65,13 +65,13 @@ class ReplayedCompletions:
         self.model, self.rows, self.number = model, [found[key] for key in keys], 0
 
     def sample(self, chats: Sequence[Chat | None], n: int) -> list[list[Completion]]:
-        """The completions of the next pass."""
+        """Completions of the next pass."""
         said = [some for row in self.rows for some in row["said"][self.number]]
         self.number += 1
         return [[completion(self.model, ids) for ids in some] for some in said]
 
     def old(self, number: int, width: int) -> Tensor:
-        """Log-probabilities ``[R * n, width]`` of a pass, from 0; 0 behind the last token."""
+        """Log-probabilities ``[R * n, width]`` of a pass, counted from 0; 0 after the end."""
         parts = [row["old"][number] for row in self.rows]
         return torch.cat(
             [pad(part, (0, max(0, width - part.shape[1])))[:, :width] for part in parts]

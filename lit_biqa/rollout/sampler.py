@@ -12,13 +12,13 @@ from lit_biqa.types import Chat, Completion
 
 
 class CompletionSampler:
-    """Samples completions of one pass after another.
+    """Samples the completions of one pass after another.
 
-    The seed of a completion follows from the step, the pass, the image and the place of the chat
-    among those of the image; not from the process or from other completions.
+    The seed of a completion depends on the step, the pass, the image and the number of the chat
+    among those of the image; not on the process or on other completions.
 
     Args:
-        model: to sample from.
+        model: model to sample from.
         keys: data set and row of P images.
         step: names the step, with the seed of the run.
         sampling: how tokens are chosen.
@@ -39,7 +39,7 @@ class CompletionSampler:
         self.sampling, self.at_once, self.encode, self.number = sampling, at_once, encode, 0
 
     def sample(self, chats: Sequence[Chat | None], n: int) -> list[list[Completion]]:
-        """Completions, n of each chat, none where there is none; as many chats for each image."""
+        """Sample n completions of each chat, none for ``None``; all images have as many chats."""
         self.number += 1
         asked = {place: chat for place, chat in enumerate(chats) if chat is not None}
         seeds = [self._seed(place, len(chats) // len(self.keys)) for place in asked]
@@ -47,10 +47,10 @@ class CompletionSampler:
         answers = generate(self.model, chosen, n, self.sampling, seeds, self.at_once, self.encode)
         found: list[list[Completion]] = [[] for _ in chats]
         for place, some in zip(asked, answers, strict=True):
-            found[place] = some
-        return found
+            completions[place] = some
+        return completions
 
-    def _seed(self, place: int, each: int) -> int:
-        dataset, index = self.keys[place // each]
-        name = f"{self.step}/{self.number}/{dataset}/{index}/{place % each}"
+    def _seed(self, place: int, per_image: int) -> int:
+        dataset, index = self.keys[place // per_image]
+        name = f"{self.step}/{self.number}/{dataset}/{index}/{place % per_image}"
         return zlib.crc32(name.encode())

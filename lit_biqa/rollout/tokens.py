@@ -13,19 +13,19 @@ from lit_biqa.backbones.inputs import Inputs, Row, prompts_of
 from lit_biqa.backbones.vision_language import VisionLanguageModel
 from lit_biqa.types import Chat, Completion, ask
 
-_NOTHING = ask(".")  # keeps the place of a chat that was not asked
+_NOTHING = ask(".")  # keeps the place of a missing chat
 
 
 @dataclass(frozen=True, eq=False)
 class CompletionTokens:
-    """R prompts with n completions each.
+    """Token ids of R prompts with n completions each.
 
     Attributes:
-        inputs: of the prompts.
+        inputs: encoded prompts.
         ids: ``[R, n, T]``, padded on the right.
-        mask: ``[R, n, T]``, true at tokens, the end token included. A missing chat keeps
-            its place, without tokens: ranks that step together need as many rows.
-        rating: ``[R, n, T]``, true from the token on with which ``<answer>`` begins.
+        mask: ``[R, n, T]``, true at tokens, including the end token. A missing chat keeps its
+            place without tokens: ranks that step together need the same number of rows.
+        rating: ``[R, n, T]``, true from the token in which ``<answer>`` begins.
     """
 
     inputs: Inputs
@@ -41,7 +41,7 @@ def said(
     n: int,
     encode: Callable[[Chat], Row],
 ) -> CompletionTokens:
-    """Bring chats and completions into tensors, on the model's device.
+    """Turn chats and completions into tensors on the model's device.
 
     Args:
         model: whose tokens they are.
@@ -63,10 +63,10 @@ def said(
     return CompletionTokens(inputs, *(each.to(model.device) for each in (ids, mask, rating)))
 
 
-def answer_at(model: VisionLanguageModel, said: Completion) -> int:
-    """The first token that holds a part of ``<answer>``; their number where there is none."""
-    start = said.text.find("<answer>")
+def answer_at(model: VisionLanguageModel, completion: Completion) -> int:
+    """Index of the first token with a part of ``<answer>``; the number of tokens without one."""
+    start = completion.text.find("<answer>")
     if start < 0:
-        return len(said.ids)
-    counts = range(1, len(said.ids) + 1)
-    return bisect_right(counts, start, key=lambda count: len(model.text(said.ids[:count])))
+        return len(completion.ids)
+    counts = range(1, len(completion.ids) + 1)
+    return bisect_right(counts, start, key=lambda count: len(model.text(completion.ids[:count])))

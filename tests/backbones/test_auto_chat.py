@@ -186,7 +186,7 @@ def with_rows(made: Any, size: tuple[int, int]) -> Any:
     [
         (with_sizes, "its decoder also takes image_sizes"),
         (in_tiles, "an image does not become one tensor"),
-        (with_rows, "its image tokens are not one stretch"),
+        (with_rows, "its image tokens are not one run"),
     ],
 )
 def test_images_that_are_more_than_one_tensor_are_refused(

@@ -252,7 +252,7 @@ def test_code_in_a_folder_is_not_run(folders: dict[Any, Path], tmp_path: Path) -
 def test_a_template_without_image_is_refused(folders: dict[Any, Path], tmp_path: Path) -> None:
     folder = copy(folders[TinyQwenVL], tmp_path / "plain")
     (folder / "chat_template.jinja").write_text("{{ messages[0]['content'] }}")
-    with pytest.raises(InputError, match="its chat template knows no image"):
+    with pytest.raises(InputError, match="its chat template has no image"):
         QwenVL(str(folder)).prepare()
 
 

@@ -59,7 +59,7 @@ BROKEN = {
     "no turns": ({"conversations": []}, "found none"),
     "two images": (record(image=["a.jpg", "b.jpg"]), '"image" must be one file name'),
     "an empty image": (record(image=""), '"image" must be one file name'),
-    "an id of another type": (record(id=[1]), '"id" must be text or a whole number'),
+    "an id of another type": (record(id=[1]), '"id" must be text or an integer'),
     "a turn no object": (record("hello"), 'a turn needs "from" and "value"'),
     "a turn without value": (record({"from": "human"}, ANSWER), 'a turn needs "from" and "value"'),
     "a value no text": (record({"from": "human", "value": 3}), 'a turn needs "from" and "value"'),
