@@ -45,7 +45,7 @@ class CompletionSampler:
         seeds = [self._seed(place, len(chats) // len(self.keys)) for place in asked]
         chosen = list(asked.values())
         answers = generate(self.model, chosen, n, self.sampling, seeds, self.at_once, self.encode)
-        found: list[list[Completion]] = [[] for _ in chats]
+        completions: list[list[Completion]] = [[] for _ in chats]
         for place, some in zip(asked, answers, strict=True):
             completions[place] = some
         return completions

@@ -210,7 +210,7 @@ def test_a_csv_that_names_an_absent_image(tmp_path: Path) -> None:
 def test_a_part_without_an_image_is_an_error(tmp_path: Path) -> None:
     write(tmp_path / "a.png", "")
     write(tmp_path / "mine.csv", "image,mos\na.png,2\n")
-    with pytest.raises(InputError, match="mine/random-0:train holds no image"):
+    with pytest.raises(InputError, match="mine/random-0:train has no image"):
         load_split(f"{tmp_path}/mine.csv/random-0", "train", tmp_path)
 
 

@@ -68,7 +68,7 @@ BROKEN = {
     "no gpt": (record(QUESTION), "found human"),
     "no human": (record(ANSWER), "found gpt"),
     "out of order": (record(ANSWER, QUESTION), "found gpt, human"),
-    "placeholder without image": (record(image=None), '1 placeholder of an image, but no "image"'),
+    "placeholder without image": (record(image=None), '1 image placeholders, but no "image"'),
     "image without placeholder": (
         record({"from": "human", "value": "How sharp?"}, ANSWER),
         "0 placeholders for one image",

@@ -118,7 +118,10 @@ def test_images_without_text_are_counted_in_one_warning(
         ('\n"a.jpg"', 'line 2: expected a record with "image"'),
         ('{"text": "A"}', 'line 1: expected a record with "image"'),
         ('[{"image": 7, "text": "A"}]', 'record 1: expected a record with "image"'),
-        ('{"image": "a.jpg", "caption": "A"}', "line 1: none of the fields text, texts.*caption"),
+        (
+            '{"image": "a.jpg", "caption": "A"}',
+            "line 1: has none of the fields text, texts.*caption",
+        ),
         ('{"image": "a.jpg", "text": 3}', 'line 1: "text" is not text: 3'),
         ('{"image": "a.jpg", "texts": ["A", null]}', '"texts" is not text: None'),
         ('{"image": "z.jpg", "text": "A"}', r"none of its 1 records.*z\.jpg, the data a\.jpg"),
