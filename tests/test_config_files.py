@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from lit_biqa.cli.config_files import merge_arguments
-from lit_biqa.cli.renamed_settings import RENAMED
+from lit_biqa.cli.renamed_settings import RENAMED, RENAMED_OF_GRPO
 from lit_biqa.data.datamodule import BIQADataModule
+from lit_biqa.methods.grpo import GRPO
 from lit_biqa.types import InputError
 
 CLIP = {"class_path": "lit_biqa.x.Clip", "init_args": {"dim": 512, "name": "l14"}}
@@ -109,6 +110,23 @@ def test_an_old_name_is_refused_with_the_new_one(tmp_path: Path, old: str) -> No
         merged(tmp_path, BASE, args=f"--{old}=[8]")
 
 
+@pytest.mark.parametrize("old", RENAMED_OF_GRPO)
+def test_an_old_name_of_grpo_is_refused_and_that_of_another_method_is_not(
+    tmp_path: Path, old: str
+) -> None:
+    name, told = old.removeprefix("model."), f"{old} is now {RENAMED_OF_GRPO[old]}$"
+    method = {"class_path": "lit_biqa.methods.grpo.GRPO", "init_args": {}}
+    with pytest.raises(InputError, match=rf"0\.yaml, .*1\.yaml uses old names of settings: {told}"):
+        merged(tmp_path, {"model": method}, {"model": {"init_args": {name: 1}}})
+    for key in (old, f"model.init_args.{name}"):
+        with pytest.raises(
+            InputError, match=f"the command line uses old names of settings: {told}"
+        ):
+            merged(tmp_path, {"model": method}, args=f"--{key}=1")
+    other = {"model": {"class_path": "mine.Method", "init_args": {name: 1}}}
+    assert merged(tmp_path, other) == other
+
+
 def test_all_old_names_of_a_file_are_told_at_once(tmp_path: Path) -> None:
     told = r"data\.texts is now data\.texts\.files, data\.clean is now data\.texts\.clean$"
     with pytest.raises(InputError, match=told):
@@ -117,9 +135,9 @@ def test_all_old_names_of_a_file_are_told_at_once(tmp_path: Path) -> None:
         merge_arguments(["fit", "--data", "{seed: 3}"])
 
 
-@pytest.mark.parametrize("new", RENAMED.values())
+@pytest.mark.parametrize("new", [*RENAMED.values(), *RENAMED_OF_GRPO.values()])
 def test_a_new_name_is_a_setting(new: str) -> None:
-    kind: type = BIQADataModule
+    kind: type = GRPO if new.startswith("model.") else BIQADataModule
     for name in new.split(".")[1:]:
         kind = get_type_hints(kind.__init__)[name]  # type: ignore[misc]
 

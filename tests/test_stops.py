@@ -70,7 +70,8 @@ def sft(folder: Path) -> dict[str, Any]:
 
 def grpo(folder: Path) -> dict[str, Any]:
     paradigm = {"class_path": "scripts.Plain", "init_args": {"group": 2}}
-    return _chat(folder, "grpo.GRPO", paradigm=paradigm, sampling={"budget": 6}, rows_at_once=4)
+    policy = {"rows_at_once": 4}
+    return _chat(folder, "grpo.GRPO", paradigm=paradigm, sampling={"budget": 6}, policy=policy)
 
 
 METHODS = {"rali": rali, "rali_alone": rali_alone, "sft": sft, "grpo": grpo}

@@ -113,13 +113,26 @@ def merge_files(files: Sequence[Path], arguments: Sequence[str]) -> Settings:
     for file in files:
         settings = merge(settings, read(file))
         refuse_beside_init_args(settings, file)
+    method = _method(settings, arguments)
+    refuse_renamed(settings, ", ".join(map(str, files)), method)
     for argument in arguments:
-        refuse_renamed_argument(argument)
+        refuse_renamed_argument(argument, method)
         key, _, value = argument.removeprefix("--").partition("=")
         if key.rpartition(".")[2] == "class_path":
             check_module(value, key)
         forget_other_class(settings, key, value if "=" in argument else None)
     return settings
+
+
+def _method(settings: Settings, arguments: Sequence[str]) -> str:
+    """Class path or name of the method: the last one named, empty where none is."""
+    named = [
+        argument.partition("=")[2]
+        for argument in arguments
+        if argument.startswith(("--model=", "--model.class_path="))
+    ]
+    found = named[-1] if named else _child(settings.get("model"), "class_path")
+    return found if isinstance(found, str) else ""
 
 
 def refuse_beside_init_args(settings: Settings, file: Path, name: str = "") -> None:

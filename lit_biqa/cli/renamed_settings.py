@@ -29,8 +29,20 @@ RENAMED = {
     "data.val_fraction": "data.val",
 }
 
+#: The same of GRPO; other methods may have settings of these names.
+RENAMED_OF_GRPO = {
+    **{
+        f"model.{name}": f"model.policy.{name}"
+        for name in ("beta", "clip", "aggregation", "scale", "iterations", "rows_at_once")
+    },
+    **{
+        f"model.{name}": f"model.rollouts.{name}"
+        for name in ("prompts_at_once", "table_every", "seed")
+    },
+}
 
-def refuse_renamed(settings: Mapping[str, Any], place: str) -> None:
+
+def refuse_renamed(settings: Mapping[str, Any], place: str, method: str = "") -> None:
     """Refuse old names.
 
     ``refuse_renamed({"data": {"batch_size": 8}}, "a.yaml")`` says ``a.yaml uses old names of
@@ -39,21 +51,24 @@ def refuse_renamed(settings: Mapping[str, Any], place: str) -> None:
     Args:
         settings: nested, as they come out of YAML.
         place: where they stand, for the error.
+        method: class path of the method, where it is known; GRPO has old names of its own.
 
     Raises:
         InputError: naming every old name that is used, and the new ones.
     """
-    old = [name for name in RENAMED if _holds(settings, name)]
+    renamed = RENAMED | (RENAMED_OF_GRPO if method.rpartition(".")[2] == "GRPO" else {})
+    old = [name for name, new in renamed.items() if _holds(settings, name, new)]
     if old:
-        told = ", ".join(f"{name} is now {RENAMED[name]}" for name in old)
+        told = ", ".join(f"{name} is now {renamed[name]}" for name in old)
         raise InputError(f"{place} uses old names of settings: {told}")
 
 
-def refuse_renamed_argument(argument: str) -> None:
+def refuse_renamed_argument(argument: str, method: str = "") -> None:
     """Refuse an old name on the command line.
 
     Args:
         argument: as ``--key=value``.
+        method: see `refuse_renamed`.
 
     Raises:
         InputError: as `refuse_renamed`.
@@ -65,13 +80,15 @@ def refuse_renamed_argument(argument: str) -> None:
         settings = yaml_text.parse(value, key)
     for part in reversed(name.split(".")):
         settings = {part: settings}
-    refuse_renamed(settings, "the command line")
+    refuse_renamed(settings, "the command line", method)
 
 
-def _holds(settings: Mapping[str, Any], name: str) -> bool:
+def _holds(settings: Mapping[str, Any], name: str, new: str) -> bool:
     group, _, key = name.partition(".")
     inside = settings.get(group)
+    if isinstance(inside, Mapping) and isinstance(inside.get("init_args"), Mapping):
+        inside = inside["init_args"]
     if not isinstance(inside, Mapping) or key not in inside:
         return False
-    became_a_group = RENAMED[name].startswith(f"{name}.")
+    became_a_group = new.startswith(f"{name}.")
     return not (became_a_group and isinstance(inside[key], Mapping))

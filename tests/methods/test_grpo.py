@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from copy import deepcopy
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -21,8 +22,7 @@ from lit_biqa.backbones.tuning import Tuning
 from lit_biqa.backbones.vision_language import VisionLanguageModel
 from lit_biqa.compat.peft import adapters_off
 from lit_biqa.data.loader import ResumingSampler
-from lit_biqa.methods import grpo
-from lit_biqa.methods.grpo import GRPO
+from lit_biqa.methods.grpo import GRPO, PolicySettings, RolloutSettings, rollouts
 from lit_biqa.paradigms import (
     Autoencoder,
     ChainOfThought,
@@ -35,7 +35,8 @@ from lit_biqa.rewards import Slot
 from lit_biqa.rollout.engine import Sampling
 from lit_biqa.types import Batch, Chat, Completion, InputError, Samples
 
-BETA = 0.5  # large, so that the penalty is seen
+# The penalty is large, so that it is seen.
+POLICY = PolicySettings(beta=0.5, rows_at_once=3)
 LORA = Tuning(how="lora", rank=4, alpha=8)
 SMALL = {"vocabulary": 320, "width": 32, "layers": 2}
 MOS = (4.0, 2.0)
@@ -107,13 +108,18 @@ def images(model: VisionLanguageModel) -> Batch:
     return batch(MOS, pixels, "a sharp dog")
 
 
-def method(model: VisionLanguageModel, paradigm: Paradigm, **settings: Any) -> GRPO:
+def method(
+    model: VisionLanguageModel,
+    paradigm: Paradigm,
+    sampling: Sampling = Sampling(),
+    policy: PolicySettings = POLICY,
+) -> GRPO:
     """Ready for a step without a Trainer, its reference another model than itself."""
-    made = GRPO(model, paradigm, torch.optim.SGD, beta=BETA, rows_at_once=3, **settings)
-    if model.tuning.how == "full":
-        made._frozen = [deepcopy(model).requires_grad_(False)]
+    made = GRPO(model, paradigm, torch.optim.SGD, sampling=sampling, policy=policy)
+    made.reference.keep(model)
+    if made.reference.copy is not None:
         with torch.no_grad():
-            for weight in made._frozen[0].parameters():
+            for weight in made.reference.copy.parameters():
                 weight.mul_(1.5)
     return made
 
@@ -132,7 +138,7 @@ class Written(Script):
 
 
 def scripted(monkeypatch: pytest.MonkeyPatch, script: Script) -> None:
-    monkeypatch.setattr(grpo, "CompletionSampler", lambda *_: script)
+    monkeypatch.setattr(rollouts, "CompletionSampler", lambda *_: script)
 
 
 def gradients(model: VisionLanguageModel) -> dict[str, Tensor]:
@@ -173,8 +179,8 @@ def of_completion(made: GRPO, chat: Any, said: Completion, credit: Tensor) -> Te
     )
     now = plain(made.backbone, whole, len(before.ids))
     with torch.no_grad():
-        if made._frozen:
-            reference = plain(made._frozen[0], whole, len(before.ids))
+        if made.reference.copy is not None:
+            reference = plain(made.reference.copy, whole, len(before.ids))
         else:
             with adapters_off(made.backbone):
                 reference = plain(made.backbone, whole, len(before.ids))
@@ -242,8 +248,8 @@ def test_other_aggregations_divide_by_all_tokens_or_the_budget(
 ) -> None:
     make, passes = PLAYS["score"]
     scripted(monkeypatch, Written(qwen, passes))
-    made = method(qwen, make(), aggregation=aggregation, sampling=Sampling(budget=100))
-    made.objective = made.objective.__class__(0.0, 0.2, aggregation, 1.0, 100, 3)
+    policy = PolicySettings(beta=0.0, aggregation=aggregation, rows_at_once=3)
+    made = method(qwen, make(), Sampling(budget=100), policy)
     loss, _ = made.compute_loss(images(qwen))
     qwen.zero_grad()
     assert made.rollout is not None
@@ -260,7 +266,7 @@ def test_later_updates_are_measured_against_the_policy_that_spoke(
     model = deepcopy(qwen)
     make, passes = PLAYS["chain TrueTrue"]
     scripted(monkeypatch, Written(model, passes))
-    made = method(model, make(), iterations=2)
+    made = method(model, make(), policy=replace(POLICY, iterations=2))
     monkeypatch.setattr(LightningModule, "global_step", 0)
     data = images(model)
     _, first = made.compute_loss(data)
@@ -283,14 +289,15 @@ def test_a_checkpoint_holds_what_is_still_to_be_learned_from(
 ) -> None:
     make, passes = PLAYS["consistency TrueTrue"]
     scripted(monkeypatch, Written(qwen, passes))
-    made, data = method(qwen, make(), iterations=2), images(qwen)
+    policy = replace(POLICY, iterations=2)
+    made, data = method(qwen, make(), policy=policy), images(qwen)
     monkeypatch.setattr(LightningModule, "global_step", 1)
     made.compute_loss(data)
-    again = method(qwen, make(), iterations=2)
+    again = method(qwen, make(), policy=policy)
     checkpoint: dict[str, Any] = {}
     made.on_save_checkpoint(checkpoint)
     again.on_load_checkpoint(checkpoint)
-    monkeypatch.setattr(grpo, "CompletionSampler", None)  # nothing new is said
+    monkeypatch.setattr(rollouts, "CompletionSampler", None)  # nothing new is said
     loss, _ = again.compute_loss(data)
     qwen.zero_grad()
     assert made.rollout is not None and again.rollout is not None
@@ -372,15 +379,12 @@ def said(made: GRPO, data: Batch) -> list[tuple[Completion, ...]]:
 
 def test_settings_out_of_range_are_refused() -> None:
     model, paradigm = TinyQwenVL(), Score()
-    wrong: tuple[dict[str, Any], ...] = (
-        {"iterations": 0},
-        {"beta": -1.0},
-        {"clip": 0.0},
-        {"rows_at_once": 0},
-    )
-    for settings in wrong:
-        with pytest.raises(InputError, match="give at least"):
-            GRPO(model, paradigm, torch.optim.SGD, **settings)
+    for name, value in (("iterations", 0), ("beta", -1.0), ("clip", 0.0), ("rows_at_once", 0)):
+        with pytest.raises(InputError, match=rf"model\.policy\.{name} is {value}: give"):
+            PolicySettings(**{name: value})  # type: ignore[arg-type]
+    for name in ("prompts_at_once", "table_every"):
+        with pytest.raises(InputError, match=rf"model\.rollouts\.{name} is 0: give 1 or more"):
+            RolloutSettings(**{name: 0})
     with pytest.raises(InputError, match="says the same thing always"):
         GRPO(model, paradigm, torch.optim.SGD, sampling=Sampling(temperature=0))
 
@@ -404,6 +408,6 @@ def test_batches_are_repeated_and_resumed_within_repeats(completed: int) -> None
 
 def test_a_reference_that_nobody_kept_is_asked_for(qwen: VisionLanguageModel) -> None:
     made = method(qwen, Score(group=2))
-    made._frozen = []
+    made.reference.copy = None
     with pytest.raises(InputError, match="hand over a backbone that is not loaded"):
         made.on_fit_start()

@@ -38,9 +38,8 @@ def settings(folder: Path, **paradigm: Any) -> dict[str, Any]:
         "paradigm": named,
         "optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": 0.003, "eps": 1e-4}},
         "sampling": {"budget": 8},
-        "beta": 0.1,
-        "rows_at_once": 3,
-        "table_every": 2,
+        "policy": {"beta": 0.1, "rows_at_once": 3},
+        "rollouts": {"table_every": 2},
     }
     return {
         "model": {"class_path": "lit_biqa.methods.grpo.GRPO", "init_args": init},
@@ -73,7 +72,7 @@ def test_killed_and_resumed(how: str, tmp_path: Path) -> None:
     """Within an epoch, and between two updates on what was said once."""
     wanted = settings(tmp_path / "data")
     wanted["model"]["init_args"]["backbone"]["init_args"]["tuning"] = {"how": how, "rank": 4}
-    wanted["model"]["init_args"]["iterations"] = 2 if how == "full" else 1
+    wanted["model"]["init_args"]["policy"]["iterations"] = 2 if how == "full" else 1
     runs.write_settings(tmp_path / "fit.yaml", wanted)
     whole, run = fit(tmp_path, "whole"), tmp_path / "run"
     args = ["fit", "--config", tmp_path / "fit.yaml", "--run", run]
@@ -84,7 +83,7 @@ def test_killed_and_resumed(how: str, tmp_path: Path) -> None:
     assert one["global_step"] == other["global_step"] == (6 if how == "full" else 3)
     for key in ("state_dict", "optimizer_states", "lr_schedulers"):
         assert runs.same(one[key], other[key]), key
-    assert not any("_frozen" in name for name in one["state_dict"])
+    assert not any("reference" in name for name in one["state_dict"])
     kl = runs.logged(whole, "train/pass1/kl")
     assert kl[0] == pytest.approx(0, abs=1e-6) and kl[max(kl)] > 1e-6
     for tag in ("train/loss", "train/reward", "train/pass1/kl", "train/pass2/ratio"):
@@ -96,7 +95,8 @@ def test_killed_and_resumed(how: str, tmp_path: Path) -> None:
 
 def test_both_passes_learn(tmp_path: Path) -> None:
     wanted = settings(tmp_path / "data", group=8, second=4)
-    wanted["model"]["init_args"] |= {"beta": 0.001, "rows_at_once": 16, "sampling": {"budget": 12}}
+    policy = {"beta": 0.001, "rows_at_once": 16}
+    wanted["model"]["init_args"] |= {"policy": policy, "sampling": {"budget": 12}}
     wanted["trainer"]["max_epochs"] = 3
     runs.write_settings(tmp_path / "fit.yaml", wanted)
     run = fit(tmp_path, "run")
@@ -189,7 +189,7 @@ def test_a_fit_that_learns_nothing_says_so(folder: Path, tmp_path: Path) -> None
         (["--model.init_args.backbone.init_args.context=200"], "positions, the context has 200"),
         (["--model.init_args.sampling.budget=3000"], "budget of 3000 tokens"),
         (
-            ["--model.init_args.iterations=2", "--trainer.accumulate_grad_batches=2"],
+            ["--model.init_args.policy.iterations=2", "--trainer.accumulate_grad_batches=2"],
             "set one to 1",
         ),
     ],

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from lit_biqa.backbones.tiny_chat import TinyQwenVL
 from lit_biqa.data.datamodule import BIQADataModule
 from lit_biqa.data.settings import LoaderSettings
-from lit_biqa.methods.grpo import GRPO
+from lit_biqa.methods.grpo import GRPO, PolicySettings
 from lit_biqa.paradigms import Rollout, Sampler, VisualQuality
 from lit_biqa.rewards import Format, Reward, Slot
 from lit_biqa.rollout.engine import Sampling
@@ -191,8 +191,9 @@ class Ours:
         with self.table.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([("image", "mos"), *((p, 3.0) for p in steps.images)])
         sampling = Sampling(budget=steps.budget)
+        policy = PolicySettings(beta=steps.beta)
         self.method = GRPO(
-            backbone, Asked(steps), steps.make, (), sampling, steps.beta, decay="none"
+            backbone, Asked(steps), steps.make, (), sampling, policy=policy, decay="none"
         )
 
     @property

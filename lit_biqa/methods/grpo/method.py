@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from copy import deepcopy
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,22 +15,22 @@ from torch.optim import Optimizer
 
 from lit_biqa.backbones.tuning import SEEING
 from lit_biqa.backbones.vision_language import VisionLanguageModel
-from lit_biqa.distributed import all_gather, gather_rows
 from lit_biqa.methods.base import Decay
 from lit_biqa.methods.chat import ChatMethod
 from lit_biqa.methods.finite import OnNonfinite
-from lit_biqa.methods.taught import Taught
-from lit_biqa.objectives.policy import Aggregation, Scale
-from lit_biqa.paradigms import GroupRewards, Paradigm, Rollout
-from lit_biqa.paradigms.figures import figures, table, unread
+from lit_biqa.methods.grpo.clock import PhaseClock
+from lit_biqa.methods.grpo.reference import Reference
+from lit_biqa.methods.grpo.rollouts import RolloutRunner, ScoredRollout
+from lit_biqa.methods.grpo.settings import PolicySettings, RolloutSettings
+from lit_biqa.methods.grpo.signal import LearningSignal
+from lit_biqa.methods.grpo.taught import Taught
+from lit_biqa.paradigms import Paradigm
+from lit_biqa.paradigms.figures import figures, table
 from lit_biqa.readouts.base import Readout
 from lit_biqa.readouts.ratings import Rated
 from lit_biqa.rollout.engine import Sampling
-from lit_biqa.rollout.policy_update import Objective, PolicyUpdate
-from lit_biqa.rollout.prompts import PromptEncoder
-from lit_biqa.rollout.replay import Key, Record, ReplayedCompletions, records
-from lit_biqa.rollout.sampler import CompletionSampler
-from lit_biqa.rollout.tokens import said
+from lit_biqa.rollout.policy_update import Objective
+from lit_biqa.rollout.replay import Key, Record
 from lit_biqa.types import (
     Batch,
     Chat,
@@ -45,27 +41,9 @@ from lit_biqa.types import (
     Sample,
     TextPrediction,
     TrainingError,
-    check_range,
 )
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, eq=False)
-class ScoredRollout:
-    """A rollout with its rewards and the policy updates that follow from them.
-
-    Attributes:
-        keys: data set and row of each image.
-        rollout: completions of all passes.
-        rewards: rewards and advantages of its groups.
-        updates: one for each pass that is trained.
-    """
-
-    keys: list[Key]
-    rollout: Rollout
-    rewards: GroupRewards
-    updates: list[PolicyUpdate]
 
 
 class GRPO(ChatMethod):
@@ -82,16 +60,8 @@ class GRPO(ChatMethod):
         optimizer: of what is trained.
         readouts: how scores are read in a test; the first also in validation.
         sampling: of what is said while training.
-        beta: weight of the divergence from the model as it was before training: a second, frozen
-            copy for full tuning, the same model without its updates for LoRA, none for 0.
-        clip: ε; the ratio of probabilities is cut off at 1 ± ε.
-        aggregation: ``grpo``, ``dr_grpo`` or ``dapo``, see `lit_biqa.objectives.policy`.
-        scale: of advantages; ``none`` as in Dr. GRPO.
-        iterations: μ, optimizer steps on what was said once; the batch is repeated as often.
-        prompts_at_once: chats that are answered together; all if ``None``.
-        rows_at_once: completions that are learned from together; bounds memory.
-        table_every: optimizer steps between two tables of completions in TensorBoard.
-        seed: of what is said, with step, image and place.
+        rollouts: how many chats are answered together, the seed, and when completions are shown.
+        policy: the loss, and how many optimizer steps are made on the same completions.
         warmup: share of the steps over which the learning rate rises.
         decay: how it falls afterwards.
         on_nonfinite: ``stop`` the fit at a step that is not finite, or ``skip`` it.
@@ -112,15 +82,8 @@ class GRPO(ChatMethod):
         optimizer: OptimizerCallable,
         readouts: Sequence[Readout] = (),
         sampling: Sampling = Sampling(),
-        beta: float = 0.001,
-        clip: float = 0.2,
-        aggregation: Aggregation = "grpo",
-        scale: Scale = "group",
-        iterations: int = 1,
-        prompts_at_once: int | None = None,
-        rows_at_once: int = 8,
-        table_every: int = 50,
-        seed: int = 0,
+        rollouts: RolloutSettings = RolloutSettings(),
+        policy: PolicySettings = PolicySettings(),
         warmup: float = 0.0,
         decay: Decay = "linear",
         on_nonfinite: OnNonfinite = "stop",
@@ -129,29 +92,26 @@ class GRPO(ChatMethod):
             if isinstance(readout, Rated):
                 readout.paradigm = readout.paradigm or paradigm
         super().__init__(backbone, optimizer, readouts, warmup, decay, on_nonfinite)
-        if min(iterations, rows_at_once, table_every) < 1 or beta < 0 or not clip > 0:
-            raise InputError(
-                f"iterations={iterations}, rows_at_once={rows_at_once}, table_every={table_every}, "
-                f"beta={beta}, clip={clip}: give at least 1, 1, 1, 0 and more than 0"
-            )
-        check_range("model.prompts_at_once", prompts_at_once, 1)
         if not sampling.temperature:
             raise InputError("sampling.temperature=0 says the same thing always: give more than 0")
-        self.paradigm, self.sampling = paradigm, sampling
+        self.paradigm, self.policy = paradigm, policy
+        self.seed, self.table_every = rollouts.seed, rollouts.table_every
         self.objective = Objective(
-            beta, clip, aggregation, sampling.temperature, sampling.budget, rows_at_once
+            policy.beta,
+            policy.clip,
+            policy.aggregation,
+            sampling.temperature,
+            sampling.budget,
+            policy.rows_at_once,
         )
-        self.scale, self.iterations, self.seed = scale, iterations, seed
-        self.prompts_at_once, self.table_every = prompts_at_once, table_every
+        self.runner = RolloutRunner(
+            backbone, paradigm, sampling, rollouts.prompts_at_once, policy.scale
+        )
+        self.reference = Reference(copied=policy.beta > 0 and backbone.tuning.how == "full")
         self.rollout: ScoredRollout | None = None
+        self.clock, self.signal, self.taught = PhaseClock(), LearningSignal(), Taught()
         self._kept: dict[Key, Record] = {}
-        # In lists they are no part of this module: of none of its checkpoints, nor of what trains.
-        self._frozen: list[VisionLanguageModel] = []
-        self._seconds: dict[str, float] = {}
-        self._differ: bool | None = None  # where nothing was said since the last step
         self._reward = 0.0
-        self._unread, self._answers = 0, 0  # since the last step
-        self.taught = Taught()
 
     def setup(self, stage: str) -> None:
         """Choose what is learned from; check the rest before weights are loaded.
@@ -163,8 +123,10 @@ class GRPO(ChatMethod):
         super().setup(stage)
         if stage != "fit":
             return
-        if self.iterations > 1 and self.trainer.accumulate_grad_batches > 1:
-            raise InputError("model.iterations and trainer.accumulate_grad_batches: set one to 1")
+        if self.policy.iterations > 1 and self.trainer.accumulate_grad_batches > 1:
+            raise InputError(
+                "model.policy.iterations and trainer.accumulate_grad_batches: set one to 1"
+            )
         if not self.paradigm.updates[0] and set(self.backbone.tuning.parts) <= set(SEEING):
             raise InputError(
                 f"update_pass1=false, and tuning.parts={list(self.backbone.tuning.parts)}: the "
@@ -172,10 +134,10 @@ class GRPO(ChatMethod):
             )
         if self.paradigm.second:
             asked = len(self.backbone.encode_chat(self.paradigm.second_prompt("")).ids)
-            self.backbone.check_length(asked + self.sampling.budget, self.sampling.budget)
+            self.backbone.check_length(asked + self.objective.budget, self.objective.budget)
         self._choose(self.data.samples)
         # The texts of an image are what rewards compare with: they make no rows of their own.
-        self.data.repeats, self.data.row_per_text = self.iterations, False
+        self.data.repeats, self.data.row_per_text = self.policy.iterations, False
 
     def _choose(self, samples: dict[str, list[Sample]]) -> None:
         name, train = type(self.paradigm).__name__, samples["train"]
@@ -203,31 +165,19 @@ class GRPO(ChatMethod):
             for part in SEEING:
                 for module in self.backbone.parts[part]:
                     module.requires_grad_(False)
-        fitting = self.trainer.state.fn == TrainerFn.FITTING
-        if fitting and self.objective.beta and self.backbone.tuning.how == "full":
-            self._frozen = [deepcopy(self.backbone).requires_grad_(False)]
+        if self.trainer.state.fn == TrainerFn.FITTING:
+            self.reference.keep(self.backbone)
 
     def shard(self) -> None:
         """Shard the backbone, and its copy."""
         super().shard()
         assert self.device_mesh is not None
-        for frozen in self._frozen:
-            frozen.shard(self.device_mesh["data_parallel"])
+        self.reference.shard(self.device_mesh["data_parallel"])
 
     def on_fit_start(self) -> None:
-        """Bring the copy to where the backbone is.
-
-        Raises:
-            InputError: if there is none and there must be one.
-        """
-        if self.objective.beta and self.backbone.tuning.how == "full" and not self._frozen:
-            raise InputError(
-                "GRPO copies the weights as it reads them, for the reference that beta weighs: "
-                "hand over a backbone that is not loaded, or set beta to 0"
-            )
+        """Bring the reference to where the backbone is; see `Reference.move_to`."""
+        self.reference.move_to(self.device)
         super().on_fit_start()
-        for frozen in self._frozen:
-            frozen.to(self.device)
 
     def compute_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The policy loss, on what is said now or was said some steps ago."""
@@ -235,69 +185,31 @@ class GRPO(ChatMethod):
             return self._loss(batch)
 
     def _loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        self._seconds = {}
-        if self.global_step % self.iterations == 0 or self.rollout is None:
+        self.clock.reset()
+        if self.global_step % self.policy.iterations == 0 or self.rollout is None:
             self.rollout = self._roll_out(batch)
-            fresh = (update for update in self.rollout.updates if update.old is None)
-            self._differ = bool(self._differ) | any(update.teaches for update in fresh)
-            without, all_of_them = unread(self.paradigm, self.rollout.rollout)
-            self._unread, self._answers = self._unread + without, self._answers + all_of_them
-        found = figures(self.paradigm, self.rollout.rollout, self.rollout.rewards)
-        self._reward = found["reward"]
+            self.signal.add(self.paradigm, self.rollout)
+        parts = figures(self.paradigm, self.rollout.rollout, self.rollout.rewards)
+        self._reward = parts["reward"]
         losses = []
-        with self._clock("loss"):
+        with self.clock.measure("loss", self.device):
             for update in self.rollout.updates:
                 loss, stats = update.loss(self.backbone, self.objective)
                 losses.append(loss)
-                found |= {f"pass{update.number}/{name}": each for name, each in stats.items()}
-        found |= {f"seconds/{name}": each for name, each in self._seconds.items()}
-        parts = {name: torch.tensor(each, device=self.device) for name, each in found.items()}
-        return torch.stack(losses).sum(), parts
+                parts |= {f"pass{update.number}/{name}": mean for name, mean in stats.items()}
+        parts |= {f"seconds/{name}": spent for name, spent in self.clock.seconds.items()}
+        tensors = {name: torch.tensor(part, device=self.device) for name, part in parts.items()}
+        return torch.stack(losses).sum(), tensors
 
     def _roll_out(self, batch: Batch) -> ScoredRollout:
-        keys = list(zip(batch["dataset"], batch["index"].tolist(), strict=True))
         kept, self._kept = self._kept, {}
-        again = ReplayedCompletions(self.backbone, kept, keys) if kept.keys() >= set(keys) else None
-        encode = PromptEncoder(self.backbone)
-        with self._clock("rollout"):
-            sampler = again or CompletionSampler(
-                self.backbone,
-                keys,
-                f"{self.seed}/{self.global_step}",
-                self.sampling,
-                self.prompts_at_once,
-                encode,
-            )
-            rollout = self.paradigm.run(batch, sampler.sample)
-        rewards = self._judge(rollout.groups)
-        updates = self._updates(rollout, rewards, encode)
-        for place, update in enumerate(updates):
-            if self.objective.beta:
-                with self._clock("reference"):
-                    update.refer((self._frozen or [self.backbone])[0], self.objective)
-            if again:
-                update.old = again.old(place, update.said.ids.shape[2]).to(self.device)
-        return ScoredRollout(keys, rollout, rewards, updates)
-
-    def _judge(self, groups: Sequence[Group]) -> GroupRewards:
-        """Images are ranked against those of all ranks."""
-        step = gather_rows(groups, _key)
-        keys = [_key(group) for group in step]
-        return self.paradigm.reward(step, self.scale).of([keys.index(_key(g)) for g in groups])
-
-    def _updates(
-        self, rollout: Rollout, rewards: GroupRewards, encode: PromptEncoder
-    ) -> list[PolicyUpdate]:
-        passes = enumerate(zip(rollout.passes, rewards.advantages, strict=True))
-        return [
-            PolicyUpdate.of(
-                number + 1,
-                said(self.backbone, each.chats, each.completions, earned.shape[1], encode),
-                earned,
-            )
-            for number, (each, earned) in passes
-            if self.paradigm.updates[number]
-        ]
+        with self.clock.measure("rollout", self.device):
+            rollout = self.runner.run(batch, f"{self.seed}/{self.global_step}", kept)
+        if self.objective.beta:
+            with self.clock.measure("reference", self.device):
+                for update in rollout.updates:
+                    update.refer(self.reference.of(self.backbone), self.objective)
+        return rollout
 
     def validation_step(  # type: ignore[override]
         self, batch: Batch, batch_idx: int
@@ -317,11 +229,8 @@ class GRPO(ChatMethod):
         """Keep what is still to be learned from, of all ranks."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["taught"] = self.taught.state()
-        if self.rollout is not None and self.global_step % self.iterations:
-            said = [each.completions for each in self.rollout.rollout.passes]
-            old = [update.old for update in self.rollout.updates]
-            own = records(self.rollout.keys, said, old)
-            checkpoint["rollout"] = gather_rows(own, lambda record: record["key"])
+        if self.rollout is not None and self.global_step % self.policy.iterations:
+            checkpoint["rollout"] = self.rollout.records()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up what was still to be learned from."""
@@ -336,17 +245,13 @@ class GRPO(ChatMethod):
             TrainingError: if rewards differ within a group and no gradient has come of it.
         """
         super().on_before_optimizer_step(optimizer)
-        said, self._differ = self._differ, None
-        counts = [int(bool(said)), self._unread, self._answers]
-        self._unread = self._answers = 0
-        if said is None:
+        signal = self.signal.take(self.device)
+        if signal is None:
             return
-        differing, *answers = all_gather(torch.tensor([counts], device=self.device)).sum(0).tolist()
-        differ = differing > 0
-        warning = self.taught.note(differ, self._reward, *answers)
+        warning = self.taught.note(signal.differ, self._reward, signal.unread, signal.answers)
         if warning and self.global_rank == 0:
             log.warning(warning)
-        if differ and self.gradient_norm == 0:
+        if signal.differ and self.gradient_norm == 0:
             raise TrainingError(
                 "rewards differ within groups and yet all gradients are zero: nothing would be "
                 "learned. Is any part of the model trained that the passes run through "
@@ -368,22 +273,7 @@ class GRPO(ChatMethod):
         if self.rollout is not None:
             yield from table(self.paradigm, self.rollout.rollout, self.rollout.rewards)
 
-    @contextmanager
-    def _clock(self, phase: str) -> Iterator[None]:
-        start = self._now()
-        yield
-        self._seconds[phase] = self._seconds.get(phase, 0.0) + self._now() - start
-
-    def _now(self) -> float:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return time.perf_counter()
-
 
 def _answered(row: TextPrediction) -> Group:
     """A group of the one answer that a score was read from."""
     return Group(row.mos, math.nan, row.dataset, row.index, (Completion((), row.text),))
-
-
-def _key(group: Group) -> Key:
-    return group.dataset, group.index

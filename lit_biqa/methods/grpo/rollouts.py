@@ -1,0 +1,109 @@
+"""The rollout of a step: completions, their rewards, and the policy updates that follow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from lit_biqa.backbones.vision_language import VisionLanguageModel
+from lit_biqa.distributed import gather_rows
+from lit_biqa.objectives.policy import Scale
+from lit_biqa.paradigms import GroupRewards, Paradigm, Rollout
+from lit_biqa.rollout.engine import Sampling
+from lit_biqa.rollout.policy_update import PolicyUpdate
+from lit_biqa.rollout.prompts import PromptEncoder
+from lit_biqa.rollout.replay import Key, Record, ReplayedCompletions, records
+from lit_biqa.rollout.sampler import CompletionSampler
+from lit_biqa.rollout.tokens import said
+from lit_biqa.types import Batch, Group
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredRollout:
+    """A rollout with its rewards and the policy updates that follow from them.
+
+    Attributes:
+        keys: data set and row of each image.
+        rollout: completions of all passes.
+        rewards: rewards and advantages of its groups.
+        updates: one for each pass that is trained.
+    """
+
+    keys: list[Key]
+    rollout: Rollout
+    rewards: GroupRewards
+    updates: list[PolicyUpdate]
+
+    def records(self) -> list[Record]:
+        """What a checkpoint keeps of it, the records of all ranks; see `ReplayedCompletions`."""
+        completions = [each.completions for each in self.rollout.passes]
+        mine = records(self.keys, completions, [update.old for update in self.updates])
+        return gather_rows(mine, lambda record: record["key"])
+
+
+@dataclass(frozen=True, eq=False)
+class RolloutRunner:
+    """Runs a paradigm over batches and rewards the completions.
+
+    Attributes:
+        backbone: that completes the prompts.
+        paradigm: prompts, captions and rewards.
+        sampling: of the completions.
+        prompts_at_once: chats that are answered together; all if ``None``.
+        scale: of advantages.
+    """
+
+    backbone: VisionLanguageModel
+    paradigm: Paradigm
+    sampling: Sampling
+    prompts_at_once: int | None
+    scale: Scale
+
+    def run(self, batch: Batch, step: str, kept: Mapping[Key, Record]) -> ScoredRollout:
+        """Sample and reward completions of a batch, or replay those of a checkpoint.
+
+        Args:
+            batch: of P images.
+            step: names the step, with the seed of the run.
+            kept: records of a checkpoint. They are taken where they hold all images of the batch.
+        """
+        keys = list(zip(batch["dataset"], batch["index"].tolist(), strict=True))
+        encode = PromptEncoder(self.backbone)
+        replayed: ReplayedCompletions | None = None
+        if kept.keys() >= set(keys):
+            replayed = ReplayedCompletions(self.backbone, kept, keys)
+        sampler = replayed or CompletionSampler(
+            self.backbone, keys, step, self.sampling, self.prompts_at_once, encode
+        )
+        rollout = self.paradigm.run(batch, sampler.sample)
+        rewards = self._reward(rollout.groups)
+        updates = self._updates(rollout, rewards, encode)
+        if replayed:
+            for place, update in enumerate(updates):
+                old = replayed.old(place, update.said.ids.shape[2])
+                update.old = old.to(self.backbone.device)
+        return ScoredRollout(keys, rollout, rewards, updates)
+
+    def _reward(self, groups: Sequence[Group]) -> GroupRewards:
+        """Images are ranked against those of all ranks."""
+        step = gather_rows(groups, _key)
+        keys = [_key(group) for group in step]
+        return self.paradigm.reward(step, self.scale).of([keys.index(_key(g)) for g in groups])
+
+    def _updates(
+        self, rollout: Rollout, rewards: GroupRewards, encode: PromptEncoder
+    ) -> list[PolicyUpdate]:
+        passes = enumerate(zip(rollout.passes, rewards.advantages, strict=True))
+        return [
+            PolicyUpdate.of(
+                number + 1,
+                said(self.backbone, each.chats, each.completions, earned.shape[1], encode),
+                earned,
+            )
+            for number, (each, earned) in passes
+            if self.paradigm.updates[number]
+        ]
+
+
+def _key(group: Group) -> Key:
+    return group.dataset, group.index
