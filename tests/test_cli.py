@@ -339,7 +339,7 @@ RESUME = "fit --config a.yaml --run out --trainer.max_epochs 3 --ckpt_path last"
         ("fit --config a.yaml --run out --trainer.max_epochs 1 --ckpt_path last", "has reached 2"),
         ("fit --config a.yaml --run out --ckpt_path best", "resume with --ckpt_path last"),
         ("test --config a.yaml --run out --model dummy_method.Wide", "2 of another shape"),
-        (f"{RESUME} --model.lr 0.2", "has lr=0.2, and"),
+        (f"{RESUME} --model.lr 0.2", "has lr=0.2, but"),
         (f"{RESUME} --model.momentum 0.9", "state of another optimizer than SGD"),
         (f"{RESUME} --model dummy_method.Fixed", "holds the optimizer state of other weights"),
         ("predict --config out/config.yaml --run new", "--ckpt_path out/checkpoints/best.ckpt"),

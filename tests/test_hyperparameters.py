@@ -53,7 +53,7 @@ def test_values_yaml_has_and_loggers_have_not_become_text() -> None:
 
 @pytest.mark.parametrize(
     ("content", "why"),
-    [(None, "name the folder that --run named"), ("- 1", "holds no settings"), ("a: [", "no YAML")],
+    [(None, "name the run folder"), ("- 1", "holds no settings"), ("a: [", "no YAML")],
 )
 def test_what_is_no_configuration_is_refused(tmp_path: Path, content: str | None, why: str) -> None:
     if content is not None:

@@ -195,7 +195,7 @@ class Telling(Autoencoder):
 
 @pytest.mark.parametrize("mos", [3.7, 1.0, 4.4801])
 def test_a_mos_in_a_question_that_wants_a_score_is_refused(mos: float) -> None:
-    with pytest.raises(InputError, match="tells its MOS"):
+    with pytest.raises(InputError, match="holds its MOS"):
         Telling().question(batch([mos], [PIXELS]), 0)
 
 
@@ -249,9 +249,9 @@ def test_completions_without_a_rating_earn_no_score(said: str, kind: type[Paradi
 def test_settings_that_teach_nothing_are_refused() -> None:
     with pytest.raises(InputError, match="group=1: a completion is compared with others"):
         Score(group=1)
-    with pytest.raises(InputError, match="name a pass that exists"):
+    with pytest.raises(InputError, match="train at least one pass that exists"):
         SelfConsistency(update_pass1=False, update_pass2=False)
-    with pytest.raises(InputError, match="name a pass that exists"):
+    with pytest.raises(InputError, match="train at least one pass that exists"):
         ChainOfThought(second=0)
     with pytest.raises(InputError, match="make one a SecondPass"):
         ChainOfThought(Slot(CosineScore()), Slot(Format()))
@@ -270,9 +270,9 @@ class Seeing(SelfConsistency):
 
 
 def test_a_second_pass_is_told_the_caption_and_sees_no_image() -> None:
-    with pytest.raises(InputError, match="not told what the first has written"):
+    with pytest.raises(InputError, match="lacks the text of the first"):
         Forgetful().second_question("a dark dog")
-    with pytest.raises(InputError, match="sees text alone"):
+    with pytest.raises(InputError, match="sees text only"):
         Seeing().second_question("a dark dog")
     # A placeholder that a model has written is taken out, and the rest is still found.
     assert SelfConsistency().second_question(" a <|image|>dark dog ").pixels is None

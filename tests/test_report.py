@@ -206,7 +206,7 @@ def test_a_correlation_that_is_nan_is_explained() -> None:
     equal = [replace(row, score=3.0) for row in predictions("spaq", 4, "text")]
     lines = tables.table(report.evaluate([*unread, *equal], bootstrap=0)).splitlines()
     assert [line for line in lines if line.startswith("nan: ")] == [
-        "nan: csiq: 0 of 5 images have a score, and correlations take 3; the column status of "
+        "nan: csiq: 0 of 5 images have a score, and a correlation needs 3; the column status of "
         "predictions.csv says why",
         "nan: spaq (text): all 4 scores are equal, or all MOS are",
     ]

@@ -1,4 +1,4 @@
-"""What every method's run does beside training: report, write predictions, measure, show."""
+"""Callbacks of every method: report, predictions, costs, progress bar, rollout table, watchdog."""
 
 from lit_biqa.callbacks.correlation import CorrelationReport
 from lit_biqa.callbacks.predictions import PredictionWriter

@@ -1,4 +1,4 @@
-"""Batches that an evaluation is limited to."""
+"""Limits on the batches of an evaluation."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ _LIMITS = {
 
 
 def refuse_none(trainer: pl.Trainer, stage: str) -> None:
-    """Refuse an evaluation of no batch: Lightning passes over it, and calls that a success.
+    """Refuse an evaluation without batches: Lightning would skip it and report success.
 
     Args:
-        trainer: whose limit is looked at.
+        trainer: trainer with the limit.
         stage: ``validate``, ``test`` or ``predict``.
 
     Raises:
-        InputError: naming the limit.
+        InputError: names the limit.
     """
     name = _LIMITS[stage]
     if not getattr(trainer, name):
         raise InputError(
             f"trainer.{name} is 0, so nothing would be measured: give a number of batches, or "
-            "leave it out for all."
+            "leave it out for all batches."
         )

@@ -1,4 +1,4 @@
-"""Lightning's progress bar: rate in images, time left of the epoch and of the fit."""
+"""Progress bar for Lightning: rate in images, time left of the epoch and of the fit."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from lit_biqa.distributed import world
 from lit_biqa.progress import Bar, clock
 from lit_biqa.types import Batch
 
-# Seconds between lines of one epoch in a log: a short epoch takes one line.
+# Seconds between lines of one epoch in a log; a shorter epoch has one line.
 INTERVAL = 60.0
 
 
 class ProgressBar(LightningBar):
-    """A bar for each epoch on a terminal; in a log, one line for each epoch and minute.
+    """Bar per epoch on a terminal; in a log, one line per epoch and per minute.
 
-    It shows batches, samples per second over all ranks (in training an image with one of its texts
-    is a sample, in evaluation an image), the time left of the epoch and of the fit, and
-    what the method logs with ``prog_bar=True``.
+    It shows batches, samples per second over all ranks (an image with one of its texts is a sample
+    in training, an image in evaluation), the time left of the epoch and of the fit, and values that
+    the method logs with ``prog_bar=True``.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.is_enabled = True
-        # The epoch's bar, and within it that of a validation.
+        # The bar of the epoch, and inside it that of a validation.
         self._bars: list[Bar] = []
         self._began: tuple[float, float] | None = None
 
@@ -61,7 +61,7 @@ class ProgressBar(LightningBar):
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        """Leave the terminal in order."""
+        """Close all bars, so that the terminal is usable."""
         while self._bars:
             self._close()
 
@@ -76,18 +76,18 @@ class ProgressBar(LightningBar):
         epochs, limit = self._epochs(trainer, batches), trainer.max_epochs or 0
         if self._began is not None and epochs < limit:
             began, at = self._began
-            each = (time.monotonic() - began) / (epochs - at)
-            shown.append(f"fit {clock(each * (limit - epochs))} left")
+            per_epoch = (time.monotonic() - began) / (epochs - at)
+            shown.append(f"fit {clock(per_epoch * (limit - epochs))} left")
         return ", ".join(shown)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Forget the fit before."""
+        """Reset the time of the previous fit."""
         self._began = None
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
     ) -> None:
-        """Open the epoch's bar, here since a resumed epoch may begin at any batch."""
+        """Open the epoch's bar; here, because a resumed epoch may begin at any batch."""
         if self._began is None:
             self._began = time.monotonic(), self._epochs(trainer, batch_idx)
         if not self._bars:
@@ -106,13 +106,13 @@ class ProgressBar(LightningBar):
         self._advance(batch, lambda: self._note(trainer, pl_module, batch_idx + 1))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Close the epoch's bar, its validation shown too."""
+        """Close the epoch's bar, with values of its validation."""
         self._close(self._note(trainer, pl_module, self.total_train_batches))
 
     # Evaluation
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Open a bar, within the epoch's while fitting."""
+        """Open a bar, inside the epoch's bar during a fit."""
         if not trainer.sanity_checking:
             self._open("Validation", sum(trainer.num_val_batches))
 

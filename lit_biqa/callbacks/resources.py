@@ -37,17 +37,16 @@ def peak_memory(device: torch.device) -> float:
 class ResourceMeter(pl.Callback):
     """Log seconds, images per second and peak memory of each training epoch and of a test.
 
-    Logged as ``train/seconds``, ``train/images_per_second``, ``train/peak_memory_gib`` and the
-    same under ``test/``. A fit ends with a table of its totals, a test with one line. Where rates
-    and costs name images, one counts each time it is shown, over all ranks; the table counts them
-    once, and as samples each time. Time runs from the start of an epoch to the end of its last
-    batch, without the validations between; memory is that of the rank that took most.
+    Logged as ``train/seconds``, ``train/images_per_second``, ``train/peak_memory_gib`` and the same
+    under ``test/``. A fit ends with a table of its totals, a test with one line. Rates and costs
+    count an image each time it is shown, over all ranks; the table counts images once, and samples
+    each time. Time runs from the start of an epoch to the end of its last batch, without
+    validations; memory is that of the rank with the most.
 
-    The same stands in ``costs.csv``, columns `COSTS`, under the trainer's ``default_root_dir``: the
-    line of a fit there, with the hours that an epoch takes, and one more for each time that it was
-    resumed; those of a test in ``test/``, with a line for each condition whose readings were timed
-    and, in `TEST_COSTS`, which data sets and weights were tested: the same test once more replaces
-    its lines.
+    ``costs.csv`` under the trainer's ``default_root_dir`` holds the same, columns `COSTS`: one line
+    for a fit, with the hours per epoch, and one more for each resumption. ``test/costs.csv`` holds
+    the lines of tests, one for each timed condition, with data sets and weights (`TEST_COSTS`):
+    repeating a test replaces its lines.
     """
 
     def __init__(self) -> None:
@@ -58,10 +57,10 @@ class ResourceMeter(pl.Callback):
         self._read_in: dict[str, list[float]] = defaultdict(list)
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Look at what costs are to be added to, before weights are read.
+        """Read the costs that a run will add to, before weights are read.
 
         Raises:
-            InputError: if it cannot be read.
+            InputError: if the file cannot be read.
         """
         if stage in ("fit", "test") and _file(trainer, stage).exists():
             store.read_costs(_file(trainer, stage))
@@ -76,7 +75,7 @@ class ResourceMeter(pl.Callback):
         self._since = now
 
     def _read(self, device: torch.device) -> dict[str, float]:
-        """Figures over all ranks since the last reading; every rank must take part."""
+        """Figures over all ranks since the last call; every rank must call it."""
         ranks = gather_rows([(world()[0], self._images, peak_memory(device))], lambda row: row[0])
         images, seconds = sum(row[1] for row in ranks), self._seconds
         self._images, self._seconds = 0, 0.0
@@ -88,7 +87,7 @@ class ResourceMeter(pl.Callback):
         }
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin the totals of a fit; one that resumes within an epoch starts its clock here."""
+        """Reset the totals of a fit; a fit that resumes within an epoch starts its clock here."""
         self._epochs = self._images = self._all_images = self._batches = 0
         self._seconds = self._all_seconds = 0.0
         self._shown.clear()
@@ -111,7 +110,7 @@ class ResourceMeter(pl.Callback):
         self._shown.update(zip(batch["dataset"], batch["index"].tolist(), strict=True))
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Go on with the clock of the training epoch."""
+        """Continue the clock of the training epoch."""
         self._start()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -121,7 +120,7 @@ class ResourceMeter(pl.Callback):
             pl_module.log(f"train/{name}", value, sync_dist=True)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Print the totals of the fit beside what was last logged, and write what it cost.
+        """Print the totals of the fit with the last logged values, and write its costs.
 
         Raises:
             InputError: if the file cannot be written.
@@ -132,7 +131,7 @@ class ResourceMeter(pl.Callback):
         if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             line = _line("train", self._all_images, self._all_seconds, memory, hours)
             with store.locked(_file(trainer, "fit").parent):
-                # Each part of a fit that was resumed is a line of its own.
+                # Each part of a resumed fit is a line of its own.
                 store.merge_costs(_file(trainer, "fit"), COSTS, [line], id)
         images = len(gather_rows(list(self._shown), lambda image: image))
         totals = {
@@ -167,14 +166,14 @@ class ResourceMeter(pl.Callback):
                 self._read_in[row.condition].append(row.seconds)
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Log and print the test's figures, and write what it cost.
+        """Log and print the figures of the test, and write its costs.
 
         Raises:
             InputError: if the file cannot be written.
         """
         figures, images = self._read(pl_module.device), self._all_images
         timed = gather_rows(
-            [(name, world()[0], len(each), sum(each)) for name, each in self._read_in.items()],
+            [(name, world()[0], len(times), sum(times)) for name, times in self._read_in.items()],
             lambda row: row[:2],
         )
         for logger in trainer.loggers:

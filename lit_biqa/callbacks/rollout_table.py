@@ -1,4 +1,4 @@
-"""What a model says while it trains, in TensorBoard."""
+"""Table of sampled completions in TensorBoard during training."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lit_biqa.callbacks.tensorboard import RunLogger
 
 @runtime_checkable
 class Speaks(Protocol):
-    """A method that can tell what its model said in the step that it has just made.
+    """Method with a table of the completions of its last step.
 
     Attributes:
         table_every: optimizer steps between two tables.
@@ -23,14 +23,14 @@ class Speaks(Protocol):
     table_every: int
 
     def rollout_rows(self) -> Iterable[Mapping[str, str]]:
-        """One row for each completion, its columns by name."""
+        """One row for each completion, with columns by name."""
 
 
 class RolloutTable(Callback):
-    """Writes sampled completions as a table, where a method speaks and as often as it says.
+    """Writes sampled completions as a table, every ``table_every`` steps of the method.
 
     Args:
-        rows: completions that are shown.
+        rows: number of completions shown.
     """
 
     def __init__(self, rows: int = 16) -> None:
@@ -48,7 +48,7 @@ class RolloutTable(Callback):
 
 
 def markdown(rows: Iterable[Mapping[str, str]]) -> str:
-    """A table of rows that share their columns; what a model says is shown, never rendered."""
+    """Markdown table of rows with the same columns; text of a model is escaped."""
     lines: list[str] = []
     for row in rows:
         if not lines:

@@ -1,4 +1,4 @@
-"""The scatter of predicted scores and MOS over one data set, and the files of such scatters."""
+"""Scatter plot of predicted scores and MOS over one data set, and its file."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Figures: TypeAlias = "Mapping[tuple[str, str, str, str], Figure]"
-"""Scatters by the identity of their lines in a store."""
+"""Scatter plots by the identity of their lines in a store."""
 
 
 def scatter(rows: Sequence[Prediction], result: Result) -> Figure:
     """MOS over predicted score, with the line of equality and the fitted logistic.
 
     Args:
-        rows: of one data set under one condition; those that failed are left out.
-        result: what the title says of them.
+        rows: rows of one data set under one condition; failures are left out.
+        result: figures for the title.
 
     Returns:
-        A figure that belongs to no window, to be saved or logged.
+        Figure without a window, to be saved or logged.
     """
     from matplotlib.figure import Figure
 
@@ -54,13 +54,13 @@ def scatter(rows: Sequence[Prediction], result: Result) -> Figure:
     axes.grid(alpha=0.25)
     axes.set_axisbelow(True)
     axes.legend(loc="upper left", frameon=True, framealpha=0.9)
-    # A name may hold two signs of the dollar, between which no formula stands.
+    # A name may hold two dollar signs; the text between is no formula.
     axes.set_title(_title(result), fontsize="medium", parse_math=False)
     return figure
 
 
 def _draw(axes: Axes, x: Array, y: Array, low: float, high: float) -> None:
-    # Many points hide each other: the more there are, the smaller and fainter they are drawn.
+    # Many points hide each other: the more points, the smaller and fainter they are.
     crowd = min(1.0, (300 / max(len(x), 1)) ** 0.5)
     axes.scatter(x, y, s=4 + 14 * crowd, alpha=0.15 + 0.5 * crowd, linewidths=0, label="image")
     axes.plot((low, high), (low, high), color="0.4", linestyle="--", linewidth=1, label="equal")
@@ -81,10 +81,10 @@ def _title(result: Result) -> str:
 
 
 def rename(folder: Path, before: Sequence[Result], after: Sequence[Result]) -> None:
-    """Give the scatters of a store the names of its lines after a test was added.
+    """Rename the plots of a store after a test was added.
 
-    Names are as short as tells lines apart, so a test on a second split lengthens that of the
-    first.
+    Names are as short as possible but unique, so that a test on a second split lengthens the name
+    of the first.
 
     Raises:
         InputError: if a file cannot be renamed.
@@ -98,7 +98,7 @@ def rename(folder: Path, before: Sequence[Result], after: Sequence[Result]) -> N
 
 
 def save(folder: Path, lines: Sequence[Result], figures: Figures) -> None:
-    """Write scatters under the names of their lines in a store.
+    """Write plots under the names of their lines in a store.
 
     Raises:
         InputError: if a file cannot be written.

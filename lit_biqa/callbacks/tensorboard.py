@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 HEADLINES = ("val/plcc", "val/srcc", "test/plcc", "test/srcc")
-"""Scalars that TensorBoard's table of hyperparameters shows for each run, the latest of each."""
+"""Scalars in TensorBoard's table of hyperparameters, the latest value of each."""
 
 
 class RunLogger(TensorBoardLogger):
     """Writes all events of a run into its folder, so that TensorBoard shows the run as one entry.
 
-    A fit, its test and each later test add a file of events there.
+    A fit, its test and each later test add a file of events to the folder.
 
     Args:
-        folder: of the run.
+        folder: run folder.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -33,17 +33,17 @@ class RunLogger(TensorBoardLogger):
 
     @rank_zero_only
     def save(self) -> None:
-        """Write what has been logged; without Lightning's hparams.yaml, as config.yaml is there."""
+        """Flush the events; Lightning's hparams.yaml is not written, because config.yaml exists."""
         self.experiment.flush()
 
     @rank_zero_only
     def log_settings(self, settings: Mapping[str, Setting]) -> None:
-        """Give the run its line in the table of hyperparameters, with `HEADLINES` as its scores.
+        """Write the run's line of the table of hyperparameters, with `HEADLINES` as its scores.
 
-        TensorBoard takes the first that were written; a logger writes them once.
+        TensorBoard uses the first line written, so a logger writes it only once.
 
         Args:
-            settings: of the run, flat; see `lit_biqa.evaluation.hyperparameters`.
+            settings: flat settings of the run; see `lit_biqa.evaluation.hyperparameters`.
         """
         from torch.utils.tensorboard.summary import hparams
 
@@ -51,8 +51,8 @@ class RunLogger(TensorBoardLogger):
             return
         self._has_settings = True
         writer = self.experiment._get_file_writer()  # as Lightning does; opens it anew after a fit
-        # The third summary, the session's end, would call a run that is cut off a success.
-        metrics = dict.fromkeys(HEADLINES, 0.0)  # their names alone are written
+        # The third summary, the session's end, would mark an interrupted run as a success.
+        metrics = dict.fromkeys(HEADLINES, 0.0)  # only their names are written
         summaries = hparams(dict(settings), metrics)  # type: ignore[no-untyped-call]
         for summary in summaries[:2]:
             writer.add_summary(summary)

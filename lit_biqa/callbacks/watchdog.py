@@ -1,4 +1,4 @@
-"""An end to waiting: processes that no longer keep step are ended, with a line that says where."""
+"""Watchdog: ends processes that wait for each other, with a line that says where."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from lit_biqa.distributed import alive, silent_for
 from lit_biqa.types import InputError
 
 _STAGES = ("train", "validation", "test", "predict")
-_MARGIN = 60.0  # seconds by which the process group waits longer, so that this speaks first
-_COURTESY = 2.0  # seconds between the message and the end
+_MARGIN = 60.0  # seconds that the process group waits longer, so that the watchdog reports first
+_COURTESY = 2.0  # seconds between the message and the exit
 _SIGNS = [
     *(f"on_{stage}_batch_{end}" for stage in _STAGES for end in ("start", "end")),
     *(f"on_{stage}_{end}" for stage in _STAGES for end in ("start", "end")),
-]  # hooks that are progress
+]  # hooks that count as progress
 _EVER = timedelta(days=365)
 
 
 class Watchdog(pl.Callback):
-    """Ends a run on several processes in which one makes no progress for long.
+    """Ends a run on several processes if one of them makes no progress for a long time.
 
-    One that waits for others in a collective operation would wait for ever where another has died
-    or has gone another way. Each process watches itself, so all of them end, each with a line that
-    names step and rank. Progress is the beginning and the end of every batch.
+    A process in a collective operation waits for ever if another process has died or takes another
+    path. Each process watches itself, so that all of them end, each with a line that names step and
+    rank. The beginning and the end of every batch count as progress.
 
     Args:
         timeout: seconds without progress; 0 waits for ever.
@@ -49,7 +49,7 @@ class Watchdog(pl.Callback):
             setattr(self, hook, self._alive)
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Begin to watch, where there is more than one process."""
+        """Start to watch, if there is more than one process."""
         if trainer.world_size > 1 and self.timeout:
             alive()
             self._done = threading.Event()
@@ -57,20 +57,20 @@ class Watchdog(pl.Callback):
             watch.start()
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Watch no longer: what follows, one process may do alone."""
+        """Stop watching: one process may do what follows alone."""
         self._done.set()
 
     def on_exception(self, *_: Any) -> None:
-        """Watch no longer."""
+        """Stop watching."""
         self._done.set()
 
     def _watch(self, trainer: pl.Trainer, done: threading.Event) -> None:
         while not done.wait(min(1.0, self.timeout / 4)):
             if silent_for() > self.timeout:
                 print(f"error: {self._message(trainer)}", file=sys.stderr, flush=True)
-                # The others speak too, before they miss this one.
+                # Give the other processes time for their message.
                 time.sleep(_COURTESY)
-                # The main thread hangs in a wait that nothing else ends.
+                # The main thread hangs in a wait that nothing else can end.
                 os._exit(1)
 
     def _message(self, trainer: pl.Trainer) -> str:
@@ -78,15 +78,15 @@ class Watchdog(pl.Callback):
         return (
             f"rank {trainer.global_rank} of {trainer.world_size} has made no progress for "
             f"{self.timeout:g} s in step {trainer.global_step + 1} ({doing}): another process has "
-            "ended or does something else, and all are ended. Resume with --ckpt_path last; where "
-            "one batch takes longer than that, set --watchdog.timeout to more seconds."
+            "ended or is elsewhere, so that all processes are ended. Resume with --ckpt_path last; "
+            "if one batch takes longer than that, raise --watchdog.timeout."
         )
 
     def patient(self, strategy: Strategy) -> None:
-        """Have the process group of a strategy wait a little longer, unless it was told how long.
+        """Raise the timeout of a strategy's process group above the watchdog's, unless it was set.
 
         Args:
-            strategy: of a Trainer that has not started its processes.
+            strategy: strategy of a Trainer that has not started its processes.
         """
         if getattr(strategy, "_timeout", None) == default_pg_timeout:
             longest = timedelta(seconds=self.timeout + _MARGIN) if self.timeout else _EVER

@@ -1,4 +1,4 @@
-"""Which weights gave a score, and after how many steps of training."""
+"""Identity of the weights behind a score, and their number of training steps."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from lit_biqa.evaluation.report import UNKNOWN
 from lit_biqa.io.digests import digest_of
 
 SHORT = 12
-"""Letters of a digest that a table shows: 48 bits tell millions of weights apart."""
+"""Characters of a digest in a table: 48 bits distinguish millions of weights."""
 
 
 @runtime_checkable
 class Sourced(Protocol):
-    """What takes its scores from elsewhere than weights.
+    """Module whose scores do not come from weights.
 
     Attributes:
-        source: digest of what they are taken from.
+        source: digest of the source of its scores.
     """
 
     source: str
@@ -29,24 +29,24 @@ class Sourced(Protocol):
 
 @runtime_checkable
 class Trained(Protocol):
-    """What knows how long the weights were trained that it has loaded.
+    """Module that knows the number of training steps of its loaded weights.
 
     Attributes:
-        trained_steps: optimizer steps behind them.
+        trained_steps: number of optimizer steps.
     """
 
     trained_steps: int
 
 
 def steps_of(module: pl.LightningModule, trainer: pl.Trainer) -> int:
-    """Optimizer steps behind the weights of a module; those of the trainer if it does not tell."""
+    """Number of optimizer steps of a module's weights; the trainer's if the module has none."""
     return module.trained_steps if isinstance(module, Trained) else trainer.global_step
 
 
 def weights_of(module: pl.LightningModule) -> str:
-    """A short digest of the weights of a module, as they are now; every rank must take part.
+    """Short digest of a module's current weights; every rank must call it.
 
-    A module without weights has that of its source, or `UNKNOWN` where it does not tell one.
+    A module without weights has the digest of its source, or `UNKNOWN` without one.
     """
     if isinstance(module, Sourced):
         return module.source[:SHORT]
@@ -55,7 +55,7 @@ def weights_of(module: pl.LightningModule) -> str:
 
 
 class _Whole(Mapping[str, Tensor]):
-    """The tensors of a state, each gathered from all ranks when it is asked for."""
+    """Tensors of a state, each gathered from all ranks when it is read."""
 
     def __init__(self, state: Mapping[str, object]) -> None:
         self.state = {name: value for name, value in state.items() if isinstance(value, Tensor)}
@@ -64,7 +64,7 @@ class _Whole(Mapping[str, Tensor]):
         from torch.distributed.tensor import DTensor
 
         value = self.state[name].detach()
-        # Packed weights are tensors of a kind of their own, which packs anew when it is moved.
+        # Packed weights are a tensor subclass that packs again when moved.
         plain: Tensor = (
             value.full_tensor() if isinstance(value, DTensor) else value.as_subclass(torch.Tensor)
         )

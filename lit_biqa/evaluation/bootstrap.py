@@ -1,4 +1,4 @@
-"""Bootstrap intervals of PLCC and SRCC, a thousand resamples of ten thousand rows in a second."""
+"""Bootstrap intervals of PLCC and SRCC: a thousand resamples of ten thousand rows in a second."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-# Resamples times rows held at once; an array of them takes 1 MB, which caches hold.
+# Number of resamples times rows held at once; an array of them takes 1 MB and fits caches.
 BLOCK = 131_072
 
 
@@ -18,15 +18,15 @@ def bootstrap_intervals(
 ) -> tuple[float, float, float, float]:
     """95% percentile intervals of PLCC and SRCC, rows resampled with replacement.
 
-    A resample is the number of times each row was drawn, so that ranks follow from cumulative
-    sums over values sorted once instead of a sort per resample. Resamples in which either side is
-    constant have no correlation and are left out.
+    A resample is stored as the count of each row, so that ranks follow from cumulative sums over
+    values sorted once instead of a sort per resample. Resamples in which either side is constant
+    have no correlation and are left out.
 
     Args:
         x: scores ``[N]``, no ``nan``.
         y: MOS ``[N]``, no ``nan``.
-        resamples: how many.
-        seed: of the draws.
+        resamples: number of resamples.
+        seed: seed of the draws.
 
     Returns:
         ``(plcc_low, plcc_high, srcc_low, srcc_high)``.
@@ -96,9 +96,9 @@ def _correlations(predictions: list[Array], y: Array, resamples: int, seed: int)
     return np.concatenate(blocks, axis=2)
 
 
-def _interval(values: Array) -> tuple[list[float], list[float]]:
-    """2.5% and 97.5% percentiles of ``[2, R]``, resamples without a value left out."""
-    defined = values[:, np.isfinite(values).all(axis=0)]
+def _interval(samples: Array) -> tuple[list[float], list[float]]:
+    """2.5% and 97.5% percentiles of ``[2, R]``, without resamples that have no value."""
+    defined = samples[:, np.isfinite(samples).all(axis=0)]
     if not defined.size:
         return [math.nan] * 2, [math.nan] * 2
     low, high = np.percentile(defined, (2.5, 97.5), axis=1)
@@ -129,7 +129,7 @@ def _weighted_pearson(w: Array, x: Array, y: Array) -> Array:
     covariance = (wx * y).sum(axis=1) / n - mx * my
     sx, sy = (wx * x).sum(axis=1) / n, (wy * y).sum(axis=1) / n
     vx, vy = sx - mx**2, sy - my**2
-    # Of a constant, rounding leaves a variance near 1e-16 of the second moment.
+    # For a constant, rounding leaves a variance near 1e-16 of the second moment.
     spread = (vx > 1e-12 * sx) & (vy > 1e-12 * sy)
     r: Array = np.full(len(w), math.nan)
     r[spread] = np.clip(covariance[spread] / np.sqrt(vx[spread] * vy[spread]), -1.0, 1.0)

@@ -23,13 +23,13 @@ Image = tuple[str, str]
 
 @dataclass(frozen=True)
 class Run:
-    """A tested run, or one of the weights that it was tested with.
+    """A tested run with one set of weights.
 
     Attributes:
-        folder: as it was named.
+        folder: run folder, as named by the user.
         weights: short digest of these weights.
-        settings: flat.
-        results: by data set, split and condition.
+        settings: flat settings of the run.
+        results: results by data set, split and condition.
     """
 
     folder: Path
@@ -40,7 +40,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Difference:
-    """How much better a run correlates with MOS than another on the same images.
+    """Difference in correlation with MOS between two runs on the same images.
 
     Attributes:
         n: images that both rated.
@@ -60,13 +60,13 @@ class Difference:
 
     @property
     def significant(self) -> bool:
-        """Whether the interval of the SRCC's difference leaves zero out."""
+        """True if the interval of the SRCC difference excludes zero."""
         low, high = self.srcc_interval
         return low > 0 or high < 0
 
 
 def read_runs(folder: Path) -> list[Run]:
-    """A run's settings and scores, once for each of its weights; none where it was not tested.
+    """Settings and scores of a run, once per set of weights; empty if it was not tested.
 
     Raises:
         InputError: if there is no such folder; names the nearest.
@@ -86,7 +86,7 @@ def read_runs(folder: Path) -> list[Run]:
 
 
 def names_of(runs: Sequence[Run]) -> list[str]:
-    """The end of each run's path that tells it from the others, with weights where needed."""
+    """Shortest unique end of each run's path, with weights if needed."""
     folders = [run.folder for run in runs]
     short = {folder: _end(folder, set(folders) - {folder}) for folder in folders}
     several = {folder for folder in folders if folders.count(folder) > 1}
@@ -105,7 +105,7 @@ def _end(folder: Path, others: set[Path]) -> str:
 
 
 def differing(runs: Sequence[Run]) -> list[str]:
-    """Names of the settings that some runs have and others have not, or have otherwise."""
+    """Names of the settings that differ between runs or exist only in some."""
     names = sorted({name for run in runs for name in run.settings})
     return [n for n in names if len({repr(run.settings.get(n, "absent")) for run in runs}) > 1]
 
@@ -118,7 +118,7 @@ def shared_tests(runs: Sequence[Run]) -> list[Test]:
 
 
 def scores_of(run: Run) -> dict[Test, dict[Image, tuple[float, float]]]:
-    """Score and MOS of each image that a run rated, by test; empty without predictions."""
+    """Score and MOS of each image that a run scored, by test; empty without predictions."""
     file = run.folder / "test" / "predictions.csv"
     scores: dict[Test, dict[Image, tuple[float, float]]] = {}
     if not file.is_file():
@@ -135,13 +135,13 @@ def scores_of(run: Run) -> dict[Test, dict[Image, tuple[float, float]]]:
 def differences(
     baseline: Run, run: Run, resamples: int = 1000, seed: int = 0
 ) -> dict[Test, Difference]:
-    """Paired differences of a run from a baseline, for each test that both have predictions of.
+    """Paired differences between a run and a baseline, for each test with predictions of both.
 
     Args:
         baseline: run that is subtracted.
         run: run that is compared with it.
         resamples: bootstrap resamples of the images, the same for both runs.
-        seed: of the resampling.
+        seed: seed of the resampling.
     """
     first, second = scores_of(baseline), scores_of(run)
     compared = {}

@@ -1,4 +1,4 @@
-"""A run's settings as flat names and values, to lay runs side by side."""
+"""Settings of a run as flat names and values, for comparing runs."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from lit_biqa.types import InputError
 
 Setting: TypeAlias = str | int | float | bool | None
 
-# Where a run lies is no setting of it, nor is where it logs to.
+# The place of a run is no setting, and neither is the place of its logs.
 PLACES = ("run", "config", "ckpt_path", "trainer.default_root_dir", "trainer.logger")
 
 
 def flatten(config: object, name: str = "") -> dict[str, Setting]:
-    """Nested settings as one level with dotted names.
+    """Flatten nested settings to dotted names.
 
     ``{"model": {"class_path": "lit_biqa.methods.RALI", "init_args": {"lr": 0.1}}}`` becomes
     ``{"model": "RALI", "model.lr": 0.1}``; a list of plain values becomes one string, and a member
@@ -23,7 +23,7 @@ def flatten(config: object, name: str = "") -> dict[str, Setting]:
 
     Args:
         config: mappings, lists and plain values, as read from YAML.
-        name: of ``config`` itself.
+        name: name of ``config`` itself.
     """
     if isinstance(config, Mapping):
         if "class_path" in config:
@@ -56,7 +56,7 @@ def _class(config: object) -> str:
 
 
 def read_hyperparameters(run: Path) -> dict[str, Setting]:
-    """The settings in a run's ``config.yaml``, flat, without the places it reads and writes.
+    """Flat settings in a run's ``config.yaml``, without the paths that it reads and writes.
 
     Raises:
         InputError: if there is no such file, or it is no YAML mapping.
@@ -68,12 +68,12 @@ def read_hyperparameters(run: Path) -> dict[str, Setting]:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(
-            f"no settings at {path} ({error.strerror}): name the folder that --run named."
+            f"no settings at {path} ({error.strerror}): name the run folder, as given to --run."
         ) from error
     except yaml.YAMLError as error:
         raise InputError(f"{path} is no YAML: {error}") from error
     if not isinstance(config, Mapping):
-        raise InputError(f"{path} holds no settings: name the folder that --run named.")
+        raise InputError(f"{path} holds no settings: name the run folder, as given to --run.")
     return {
         name: value
         for name, value in flatten(config).items()

@@ -1,7 +1,8 @@
-"""How well predicted scores follow mean opinion scores: correlations, their intervals, failures.
+"""Agreement of predicted scores with MOS: correlations, their intervals, failures.
 
-Every function is told all rows of a data set at once, in float64. Rows are gathered over processes
-and freed of repeats before (`parallel.gather_rows`); averaging per batch or per rank is wrong.
+Every function takes all rows of a data set at once, in float64. Rows are gathered over processes
+and freed of repeats first (`lit_biqa.distributed.gather_rows`); averaging per batch or per rank
+would be wrong.
 """
 
 from __future__ import annotations
@@ -17,21 +18,21 @@ from lit_biqa.evaluation.bootstrap import Array, bootstrap_intervals
 
 Logistic = tuple[float, float, float, float]
 
-# Scores that differ by less than this are one score: float32 resolves 5e-7 near 5, so a model that
+# Scores that differ by less than this count as equal: float32 resolves 5e-7 near 5, so a model that
 # predicts a constant still shows such differences between batches.
 RESOLUTION = 1e-6
 
 
 class UndefinedCorrelationWarning(UserWarning):
-    """A correlation could not be computed and is reported as ``nan``; the message says why."""
+    """A correlation is undefined and reported as ``nan``; the message says why."""
 
 
 @dataclass(frozen=True)
 class Correlations:
     """Agreement of predicted scores with MOS over one data set, both on [1, 5].
 
-    Rows without a score count in ``n`` and in ``failures`` and take part in nothing else: every
-    other figure is over the ``n - failures`` rows that have one. ``nan`` marks what is undefined.
+    Rows without a score count in ``n`` and in ``failures`` and in nothing else: every other figure
+    is over the ``n - failures`` rows with a score. Undefined figures are ``nan``.
 
     Attributes:
         n: rows with a known MOS.
@@ -73,17 +74,17 @@ def correlate(
     scores or MOS (no spread above `RESOLUTION`).
 
     Args:
-        scores: predicted scores ``[N]``; anything not finite is a failure.
-        mos: mean opinion scores ``[N]``; rows where it is not finite cannot be judged and are
-            left out of everything, ``n`` included.
-        bootstrap: resamples for the intervals; 0 leaves the intervals ``nan``.
-        seed: of the resampling.
-        label: what warnings call these rows.
+        scores: predicted scores ``[N]``; a value that is not finite is a failure.
+        mos: mean opinion scores ``[N]``; rows without a finite MOS are left out of everything,
+            including ``n``.
+        bootstrap: number of resamples for the intervals; 0 leaves them ``nan``.
+        seed: seed of the resampling.
+        label: name of these rows in warnings.
     """
     x, y = np.asarray(scores, dtype=np.float64), np.asarray(mos, dtype=np.float64)
-    known = np.isfinite(y)
-    scored = known & np.isfinite(x)
-    n, failures = int(known.sum()), int(known.sum() - scored.sum())
+    rated = np.isfinite(y)
+    scored = rated & np.isfinite(x)
+    n, failures = int(rated.sum()), int(rated.sum() - scored.sum())
     x, y = x[scored], y[scored]
     rmse = float(np.sqrt(np.mean((x - y) ** 2))) if len(x) else math.nan
     if (reason := _undefined(x, y)) is not None:
@@ -96,9 +97,9 @@ def correlate(
 
 
 def _undefined(x: Array, y: Array) -> str | None:
-    """Why these scored rows have no correlation, if they have none."""
+    """Reason why these scored rows have no correlation; ``None`` if they have one."""
     if len(x) < 3:
-        return f"{len(x)} scored rows with a MOS, and it takes 3"
+        return f"{len(x)} scored rows with a MOS, and 3 are needed"
     for values, what in ((x, "predictions"), (y, "labels")):
         if np.ptp(values) < RESOLUTION:
             return f"all {len(x)} {what} equal {values[0]:.4g}"
@@ -157,13 +158,13 @@ def logistic(x: Array, b1: float, b2: float, b3: float, b4: float) -> Array:
 def fit_logistic(x: Array, y: Array) -> Logistic | None:
     """Fit `logistic` to MOS ``y`` over scores ``x``, both ``[N]``, by least squares.
 
-    Both are standardised for the fit. It starts from the ends of ``y``, the mean of ``x`` and
-    four slopes, rising or falling as the data do, and the best end is taken: from one start alone
-    the search may settle on a step. ``ftol`` is what PLCC needs, not what the parameters need: on
-    data that are nearly a line or an exponential they run to infinity while the curve stands.
+    Both are standardised for the fit. It starts from the ends of ``y``, the mean of ``x`` and four
+    slopes, rising or falling like the data, and the best result is taken: from a single start the
+    search may end at a step function. ``ftol`` is chosen for PLCC, not for the parameters: on data
+    that are nearly a line or an exponential these run to infinity while the curve converges.
 
     Returns:
-        ``(b1, b2, b3, b4)``, or ``None`` where no start converged or N < 5.
+        ``(b1, b2, b3, b4)``, or ``None`` if no start converged or N < 5.
     """
     from scipy.optimize import OptimizeWarning, curve_fit
 
@@ -178,12 +179,12 @@ def fit_logistic(x: Array, y: Array) -> Logistic | None:
             warnings.simplefilter("ignore", OptimizeWarning)
             warnings.simplefilter("ignore", RuntimeWarning)
             try:
-                found, _ = curve_fit(
+                parameters, _ = curve_fit(
                     logistic, u, v, p0=(top, bottom, 0.0, slope), ftol=1e-6, maxfev=2000
                 )
             except RuntimeError:
                 continue
-        ends.append((float(np.sum((logistic(u, *found) - v) ** 2)), found))
+        ends.append((float(np.sum((logistic(u, *parameters) - v) ** 2)), parameters))
     if not ends:
         return None
     b1, b2, b3, b4 = (float(b) for b in min(ends, key=lambda end: end[0])[1])
@@ -194,14 +195,14 @@ def plcc_fitted(x: Array, y: Array, label: str = "data set") -> float:
     """Pearson's correlation of `logistic`-mapped scores with MOS; ``nan`` without a fit."""
     beta = fit_logistic(x, y)
     if beta is None or np.ptp(logistic(x, *beta)) < RESOLUTION:
-        why = "it takes 5 rows" if len(x) < 5 else "it did not converge"
+        why = "5 rows are needed" if len(x) < 5 else "it did not converge"
         _warn(f"{label}: the logistic fit is undefined (plcc_fitted is nan): {why}.")
         return math.nan
     return plcc(logistic(x, *beta), y)
 
 
 def mean(results: Sequence[Correlations]) -> Correlations:
-    """The mean row of a table: ``n`` and ``failures`` summed, every other column averaged.
+    """Mean row of a table: ``n`` and ``failures`` summed, every other column averaged.
 
     A column that is ``nan`` for one data set is ``nan`` here: leaving a set out would compare
     runs over different sets. The interval columns are mean ends, not an interval of the mean.

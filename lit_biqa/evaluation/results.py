@@ -1,4 +1,4 @@
-"""What a test gives to a Python program: lines of `results.csv`, their file, a table."""
+"""Results of a test for Python programs: lines of `results.csv`, their file, a table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lit_biqa.evaluation.report import COLUMNS, METRICS, Result
 
 @dataclass(frozen=True, repr=False)
 class Results:
-    """Correlations of one test with MOS; printed, it is the table of the test.
+    """Correlations of one test with MOS; printing it shows the table of the test.
 
     Example:
         >>> results = lit_biqa.test("runs/first", data=["livew"])  # doctest: +SKIP
@@ -20,7 +20,7 @@ class Results:
         ('livew', 0.8123)
 
     Attributes:
-        lines: one for each data set and condition, then what is derived from them.
+        lines: one for each data set and condition, then the lines derived from them.
         path: `results.csv` of the run, which holds these lines and those of its other tests.
     """
 
@@ -29,7 +29,7 @@ class Results:
 
     @property
     def rows(self) -> list[dict[str, str | int | float]]:
-        """The lines as mappings by column, columns as in `results.csv`; ``nan`` is undefined."""
+        """Lines as mappings by column, columns as in `results.csv`; ``nan`` if undefined."""
         return [
             {
                 name: getattr(line.correlations if name in METRICS else line, name)

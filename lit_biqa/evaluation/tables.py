@@ -1,4 +1,4 @@
-"""Tables that are printed: the results of a test, and names with values."""
+"""Printed tables: the results of a test, and names with values."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 def table(results: Sequence[Result], title: str = "Test") -> str:
-    """The results as a table to print, in Markdown, so that it can be pasted as it is.
+    """Results as a Markdown table, which can be pasted unchanged.
 
-    Intervals stand beside PLCC and SRCC where there are any, means come last. Where there is a
-    mean, a note says that it counts the smallest set as much as the largest; others say why a
-    correlation is ``nan``.
+    Intervals are beside PLCC and SRCC if there are any, means come last. A note below a mean says
+    that it counts the smallest set as much as the largest; other notes say why a correlation is
+    ``nan``.
     """
     from rich import box
     from rich.table import Table
@@ -46,13 +46,13 @@ def table(results: Sequence[Result], title: str = "Test") -> str:
 
 
 def _between(value: float, low: float, high: float) -> str:
-    """A correlation and its interval: ``0.8324 [0.792, 0.869]``."""
+    """A correlation with its interval: ``0.8324 [0.792, 0.869]``."""
     interval = f" [{low:.3f}, {high:.3f}]" if math.isfinite(low) else ""
     return f"{value:.4f}{interval}"
 
 
 def _undefined(results: Sequence[Result]) -> list[str]:
-    """Why correlations are ``nan``, a line for each data set and condition."""
+    """Reasons why correlations are ``nan``, one line for each data set and condition."""
     lines = []
     for r in results:
         f, scored = r.correlations, r.correlations.n - r.correlations.failures
@@ -60,7 +60,7 @@ def _undefined(results: Sequence[Result]) -> list[str]:
             continue
         name = r.dataset if r.condition == IMAGE else f"{r.dataset} ({r.condition})"
         if scored < 3:
-            why = f"{scored} of {f.n} images have a score, and correlations take 3"
+            why = f"{scored} of {f.n} images have a score, and a correlation needs 3"
             why += "; the column status of predictions.csv says why" if f.failures else ""
         else:
             why = f"all {scored} scores are equal, or all MOS are"
@@ -77,7 +77,7 @@ def _note(results: Sequence[Result]) -> list[str]:
         return [f"mean: every data set counts the same; each has {most} images"]
     return [
         f"mean: every data set counts the same, {small} with {fewest} images as much as "
-        f"{large} with {most}; n is that of all images"
+        f"{large} with {most}; n is the total number of images"
     ]
 
 

@@ -1,1 +1,1 @@
-"""Methods: one LightningModule each."""
+"""Methods: RALI, supervised fine-tuning and GRPO, one LightningModule each."""

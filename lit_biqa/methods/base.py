@@ -1,4 +1,4 @@
-"""What every method that trains shares: loading and sharding, the step, the schedule."""
+"""Base of methods that train: loading, sharding, training step and schedule."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ Decay = Literal["none", "linear", "cosine"]
 
 
 def schedule(step: int, steps: int, warmup: float, decay: Decay) -> float:
-    """Share of the learning rate at a step.
+    """Factor of the learning rate at a step.
 
     Args:
-        step: from 0.
-        steps: of the whole run.
+        step: number of the step, from 0.
+        steps: number of steps of the whole run.
         warmup: share of the steps over which the rate rises from 0.
-        decay: how it falls to 0 over the rest.
+        decay: shape of its decay to 0 over the rest.
     """
     rise = round(warmup * steps)
     if step < rise:
@@ -43,20 +43,20 @@ def schedule(step: int, steps: int, warmup: float, decay: Decay) -> float:
 
 
 class Method(Evaluator):
-    """A way to predict MOS; a subclass is its loss and its reading of a score.
+    """Base of methods that train; a subclass adds its loss and the rows of its predictions.
 
     Args:
-        optimizer: made from the parameters that are trained.
+        optimizer: factory of the optimizer, from the trained parameters.
         warmup: share of the steps over which the learning rate rises.
-        decay: how it falls afterwards.
-        on_nonfinite: what to do about a step whose loss or gradient is not finite: ``stop`` the
-            fit, or ``skip`` the step. Either way weights stay as they were before it.
+        decay: shape of its decay afterwards.
+        on_nonfinite: handling of a step whose loss or gradient is not finite: ``stop`` the fit, or
+            ``skip`` the step. Either way the step changes no weight.
 
     Attributes:
-        in_bar: parts of the loss that the progress bar shows beside it.
+        in_bar: parts of the loss that the progress bar shows.
 
     Raises:
-        InputError: if the optimizer refuses its settings, or ``warmup`` is no share.
+        InputError: if the optimizer refuses its settings, or ``warmup`` is outside [0, 1].
     """
 
     in_bar: tuple[str, ...] = ()
@@ -76,12 +76,12 @@ class Method(Evaluator):
 
     @property
     def leaves_unused(self) -> bool:
-        """Whether a step of a fit, on some rank, may use but a part of what is trained."""
+        """True if a step may leave trained parameters of some rank without a gradient."""
         return False
 
     @abstractmethod
     def load(self) -> None:
-        """Make the modules and read their weights. Called once, after settings are checked."""
+        """Make the modules and read their weights; called once, after settings are checked."""
 
     @abstractmethod
     def shard(self) -> None:
@@ -89,21 +89,22 @@ class Method(Evaluator):
 
     @abstractmethod
     def compute_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss of a batch, a scalar, and its parts to be logged."""
+        """Loss of a batch, a scalar, and its parts for logging."""
 
     @abstractmethod
     def ship(self, folder: Path, state: dict[str, Tensor]) -> None:
-        """After a fit, on rank zero: write what users take home into the run's folder.
+        """Export files for users into the run folder, after a fit, on rank zero.
 
         Args:
-            folder: of the run.
+            folder: run folder.
             state: weights of the best checkpoint, whole and on the CPU.
         """
 
     def configure_model(self) -> None:
-        """Load once; shard where the strategy has a device mesh."""
+        """Load the weights once, and shard them if the strategy has a device mesh."""
         if self.trainer.state.fn != TrainerFn.FITTING:
-            # With those of a fit, FSDP2 would look for their state in a file of weights alone.
+            # With the optimizers of a fit, FSDP2 would look for their state in a file of weights
+            # only.
             forget_optimizers(self.trainer)
         if self.leaves_unused:
             allow_unused(self.trainer.strategy)
@@ -114,14 +115,14 @@ class Method(Evaluator):
             self.shard()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """The optimizer over what is trained, and the schedule over the steps of the run."""
+        """Optimizer over the trained parameters, and schedule over the steps of the run."""
         trained = [p for p in self.parameters() if p.requires_grad]
         if not trained:
             return None
         optimizer = self.make_optimizer(trained)
         steps = self.trainer.estimated_stepping_batches
         if math.isinf(steps):
-            raise InputError("the schedule needs an end: set trainer.max_epochs or max_steps.")
+            raise InputError("the schedule needs a last step: set trainer.max_epochs or max_steps.")
         scheduler = LambdaLR(optimizer, lambda n: schedule(n, int(steps), self.warmup, self.decay))
         return {
             "optimizer": optimizer,
@@ -135,16 +136,16 @@ class Method(Evaluator):
         optimizer: Optimizer | LightningOptimizer,
         optimizer_closure: Callable[[], Any] | None = None,
     ) -> None:
-        """Step, then let go of the gradients.
+        """Step, then release the gradients.
 
-        Lightning keeps them until the next backward pass, beside the activations of the forward
-        pass: memory of another set of the trained weights.
+        Lightning keeps gradients until the next backward pass, beside the activations of the
+        forward pass, which takes memory for another set of the trained weights.
         """
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
         optimizer.zero_grad()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The loss, logged with its parts."""
+        """Loss of the batch, logged with its parts."""
         loss, parts = self.compute_loss(batch)
         self.watch.see(loss, parts, batch)
         size = len(batch["index"])
@@ -155,22 +156,22 @@ class Method(Evaluator):
         return loss
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Log the norm of the gradient; let no step happen whose loss or gradient is not finite.
+        """Log the gradient norm, and prevent a step whose loss or gradient is not finite.
 
         Raises:
-            TrainingError: for such a step, unless it is to be skipped.
+            TrainingError: for such a step, unless ``on_nonfinite`` skips it.
         """
         self.gradient_norm = gradient_norm(self.parameters())
         self.log("train/grad_norm", self.gradient_norm)
         skipped = self.watch.judge(self, self.gradient_norm)
         if skipped:
-            # Optimizers pass over weights without a gradient; of zeros they would make a step.
+            # Optimizers skip weights without a gradient; a zero gradient would still make a step.
             optimizer.zero_grad(set_to_none=True)
         if self.watch.on_nonfinite == "skip":
             self.log("train/skipped", float(self.watch.skipped))
 
     def on_train_end(self) -> None:
-        """Say how many steps were skipped."""
+        """Print the number of skipped steps."""
         if self.watch.skipped:
             self.print(
                 f"{self.watch.skipped} of {self.global_step} steps were skipped: their loss or "
@@ -178,10 +179,10 @@ class Method(Evaluator):
             )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep how many steps were skipped."""
+        """Save the number of skipped steps."""
         checkpoint["skipped"] = self.watch.skipped
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on counting."""
+        """Restore the number of trained and skipped steps."""
         self.trained_steps = checkpoint.get("global_step", 0)
         self.watch.skipped = checkpoint.get("skipped", 0)

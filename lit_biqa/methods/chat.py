@@ -1,4 +1,4 @@
-"""What methods on vision-language models share: loading, reading scores, shipping weights."""
+"""Base of methods on vision-language models: loading, readouts, export of weights."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from lit_biqa.types import Batch, Chat, InputError, Prediction, TextPrediction
 
 @dataclass(frozen=True)
 class Untouched:
-    """A training transform that augments nothing: where quality is judged, a crop is another image.
+    """Training transform without augmentation: a crop would change the quality of an image.
 
     Attributes:
-        transform: of evaluation.
+        transform: transform of evaluation.
     """
 
     transform: Evaluate
@@ -40,15 +40,15 @@ class Untouched:
 
 
 class ChatMethod(Method):
-    """A method whose scores are read out of what a model says.
+    """Base of methods whose scores come from readouts of a vision-language model.
 
     Args:
-        backbone: that speaks.
-        optimizer: of what is trained.
-        readouts: how scores are read in a test, one row per image and readout; the first also in
-            validation. None reads nothing: for stages that learn to describe.
+        backbone: the vision-language model.
+        optimizer: factory of the optimizer.
+        readouts: readouts of a test, one row per image and readout; the first also in validation.
+            Empty for stages that only learn to describe.
         warmup: share of the steps over which the learning rate rises.
-        decay: how it falls afterwards.
+        decay: shape of its decay afterwards.
         on_nonfinite: ``stop`` the fit at a step that is not finite, or ``skip`` it.
     """
 
@@ -65,11 +65,11 @@ class ChatMethod(Method):
     ) -> None:
         super().__init__(optimizer, warmup, decay, on_nonfinite)
         self.backbone, self.readouts = backbone, list(readouts)
-        # Checkpoints of LoRA hold what is trained; see `on_save_checkpoint`.
+        # Checkpoints of LoRA hold only trained weights; see `on_save_checkpoint`.
         self.strict_loading = not self.low_rank
         names = [name for readout in self.readouts for name in readout.conditions]
         if len(set(names)) < len(names):
-            raise InputError(f"readouts need conditions that differ, these are {', '.join(names)}")
+            raise InputError(f"readouts need different conditions, but have {', '.join(names)}")
 
     @property
     def data(self) -> BIQADataModule:
@@ -79,15 +79,15 @@ class ChatMethod(Method):
 
     @property
     def opens_images(self) -> bool:
-        """Whether training or any readout looks at images."""
+        """True if training or any readout reads images."""
         return self.sees_image or any(readout.sees_image for readout in self.readouts)
 
     def setup(self, stage: str) -> None:
-        """Check all that can be checked before weights are loaded; hand over the transform.
+        """Check everything that needs no weights, and set the transforms.
 
         Raises:
-            InputError: for a readout that cannot work with the backbone, or a test, be it that at
-                the end of a fit, in which nothing would be read.
+            InputError: for a readout that cannot work with the backbone, or for a test (also one
+                after a fit) without readouts.
         """
         self.backbone.root = self.data.root
         self.backbone.prepare()
@@ -96,22 +96,22 @@ class ChatMethod(Method):
             if not readout.conditions:
                 raise InputError(
                     f"{type(readout).__name__} in model.readouts reads nothing: its answers hold "
-                    "no rating (rewards without an attribute `form`), and no text is read "
-                    "(texts=[]); name texts, or take protocol=paper"
+                    "no rating (rewards without an attribute `form`), and it reads no text "
+                    "(texts=[]); name texts, or set protocol=paper"
                 )
         if (stage == "test" or self.data.samples.get("test")) and not self.readouts:
             raise InputError(
-                "nothing reads a score: name readouts in model.readouts, or leave data.test empty"
+                "no readout gives a score: name one in model.readouts, or leave data.test empty"
             )
         transform = self.backbone.image_transform if self.opens_images else None
-        # Where only readouts see images, those that are trained on are not even opened.
+        # If only readouts see images, training images are not even opened.
         train = Untouched(transform) if transform and self.sees_image else None
         self.data.use_transforms(train, transform)
 
     def load(self) -> None:
         """Read the weights."""
         self.backbone.load()
-        # transformers hands models over as they are evaluated; Lightning keeps what it is given.
+        # transformers returns models in evaluation mode, and Lightning keeps the mode.
         self.backbone.train()
 
     def shard(self) -> None:
@@ -120,16 +120,16 @@ class ChatMethod(Method):
         self.backbone.shard(self.device_mesh["data_parallel"])
 
     def on_fit_start(self) -> None:
-        """Say what is trained and what memory it takes, before it is."""
+        """Print the number of trained parameters and the memory of training."""
         self.print(tables.pairs("Model", counted(self.backbone)))
 
     def question(self, batch: Batch, row: int) -> Chat:
-        """What the model is asked to write about the image of a row; its MOS is not in it.
+        """Prompt for a text about the image of a row, without its MOS.
 
         Raises:
-            InputError: if it has learned to write nothing about images.
+            InputError: if the method does not learn to write about images.
         """
-        raise InputError(f"{type(self).__name__} asks for no text about an image")
+        raise InputError(f"{type(self).__name__} has no prompt for a text about an image")
 
     def validation_step(  # type: ignore[override]
         self, batch: Batch, batch_idx: int
@@ -143,7 +143,7 @@ class ChatMethod(Method):
         return self.read(batch, self.readouts)
 
     def read(self, batch: Batch, readouts: Sequence[Readout]) -> list[Prediction]:
-        """A row for each image and readout; one that could not be read has no score."""
+        """One row for each image and readout; an unreadable image has no score."""
         return [
             TextPrediction(
                 dataset=batch["dataset"][row],
@@ -166,7 +166,7 @@ class ChatMethod(Method):
         ]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """With LoRA keep its updates alone: the rest is as it was read."""
+        """With LoRA, save only its updates: the other weights are as they were read."""
         super().on_save_checkpoint(checkpoint)
         if self.low_rank:
             kept = self._trained()
@@ -174,21 +174,21 @@ class ChatMethod(Method):
             checkpoint["state_dict"] = {k: v for k, v in state.items() if k in kept}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse what another tuning wrote.
+        """Refuse a checkpoint of another tuning.
 
         Raises:
-            InputError: if the checkpoint does not hold exactly what is trained here.
+            InputError: if the checkpoint does not hold exactly the trained weights.
         """
         super().on_load_checkpoint(checkpoint)
         if self.low_rank and set(checkpoint["state_dict"]) != self._trained():
             raise InputError(
-                "the checkpoint holds other weights than LoRA's updates of this tuning: use the "
-                "config.yaml that lies beside its checkpoints folder"
+                "the checkpoint holds other weights than the LoRA updates of this tuning: use the "
+                "config.yaml beside its checkpoints folder"
             )
 
     @property
     def low_rank(self) -> bool:
-        """Whether only updates beside frozen weights are trained."""
+        """True if only updates of frozen weights are trained."""
         return self.backbone.tuning.how != "full"
 
     def _trained(self) -> set[str]:

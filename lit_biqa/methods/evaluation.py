@@ -1,4 +1,4 @@
-"""Scoring: what methods that train and scorers that only score have in common."""
+"""Base of everything that predicts: methods that train, and scorers that only score."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Evaluator(LightningModule, ABC):
     """Predicts the MOS of images; every evaluation step returns the rows of its batch.
 
     Attributes:
-        trained_steps: optimizer steps behind the weights that were loaded.
+        trained_steps: optimizer steps of the loaded weights.
     """
 
     trained_steps: int = 0
@@ -25,10 +25,10 @@ class Evaluator(LightningModule, ABC):
         """Rows of a batch: at least one for each image, also for one without a score."""
 
     def verdict(self) -> str:
-        """Why a fit has learned nothing; empty where it has learned something."""
+        """Reason why a fit has learned nothing; empty if it has learned something."""
         return ""
 
-    # Lightning declares mappings, and hands on to callbacks whatever evaluation steps return.
+    # Lightning declares mappings, but passes any return value of evaluation steps to callbacks.
     def validation_step(  # type: ignore[override]
         self, batch: Batch, batch_idx: int
     ) -> list[Prediction]:
@@ -47,11 +47,11 @@ class Evaluator(LightningModule, ABC):
 
 
 def image_predictions(batch: Batch, scores: Tensor) -> list[Prediction]:
-    """One row for each image; an image that could not be read keeps its status and has no score.
+    """One row for each image; an unreadable image keeps its status and has no score.
 
     Args:
-        batch: of B images.
-        scores: ``[B]`` on [1, 5].
+        batch: B images.
+        scores: scores ``[B]`` on [1, 5].
     """
     return [
         Prediction(

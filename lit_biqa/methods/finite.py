@@ -1,4 +1,4 @@
-"""Steps whose loss or gradient is not finite, found on all ranks alike before weights change."""
+"""Detection of steps whose loss or gradient is not finite, on all ranks before weights change."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ log = logging.getLogger(__name__)
 
 OnNonfinite = Literal["stop", "skip"]
 
-_NAMED = 3  # rows, and weights, that a message names
+_NAMED = 3  # most rows, and most weights, named in a message
 
 
 @dataclass(frozen=True, eq=False)
 class _Seen:
-    """A batch of a step: its loss with its parts, and the names of its rows."""
+    """Loss of one batch of a step, with its parts and the names of its rows."""
 
     loss: Tensor
     parts: dict[str, Tensor]
@@ -30,13 +30,13 @@ class _Seen:
 
 
 class Watch:
-    """Looks at all losses of an optimizer step, and at its gradient.
+    """Checks all losses of an optimizer step, and its gradient.
 
     Args:
-        on_nonfinite: whether to stop the fit or to skip the step.
+        on_nonfinite: ``stop`` the fit or ``skip`` the step.
 
     Attributes:
-        skipped: steps so far.
+        skipped: number of skipped steps.
     """
 
     def __init__(self, on_nonfinite: OnNonfinite) -> None:
@@ -45,38 +45,40 @@ class Watch:
         self._seen: list[_Seen] = []
 
     def see(self, loss: Tensor, parts: dict[str, Tensor], batch: Batch) -> None:
-        """Keep the loss of a batch until its step; nothing is read back from a GPU."""
+        """Keep the loss of a batch until its step, without a copy from the GPU."""
         names = zip(batch["dataset"], batch["index"].tolist(), strict=True)
         rows = [f"{dataset} {index}" for dataset, index in names]
         held = {name: part.detach() for name, part in parts.items()}
         self._seen.append(_Seen(loss.detach(), held, rows))
 
     def judge(self, module: LightningModule, norm: Tensor) -> bool:
-        """Whether the step is to be skipped.
+        """Check the step; returns true if it must be skipped.
 
-        A gradient that overflows in half precision is none of this: the scaler skips such steps
-        while it looks for its scale. It is, once the scale has come down to 1.
+        An overflow in half precision is not an error: the gradient scaler skips such steps while it
+        searches for its scale. It is an error once the scale has come down to 1.
 
         Args:
-            module: whose weights are about to change.
-            norm: of the gradient over all ranks.
+            module: module whose weights are about to change.
+            norm: gradient norm over all ranks.
 
         Raises:
-            TrainingError: on all ranks, where the step is not sound and the fit is to stop.
+            TrainingError: on all ranks, if the step is not finite and the fit must stop.
         """
         seen, self._seen = self._seen, []
         sound = norm.isfinite() | _searching(module, norm)
-        for each in seen:
-            sound = sound & each.loss.isfinite().all()
+        for batch in seen:
+            sound = sound & batch.loss.isfinite().all()
         if all_gather(sound[None]).all():
             return False
-        found = gather_rows(["; ".join(_findings(module, seen))], str)
-        message = f"step {module.global_step + 1} is not finite: {'; '.join(filter(None, found))}"
+        findings = gather_rows(["; ".join(_findings(module, seen))], str)
+        message = (
+            f"step {module.global_step + 1} is not finite: {'; '.join(filter(None, findings))}"
+        )
         if self.on_nonfinite == "stop":
             raise TrainingError(
-                f"{message}. The weights and last.ckpt are as they were before it: lower the "
-                "learning rate or set trainer.gradient_clip_val, look at these rows, or set "
-                "model.init_args.on_nonfinite=skip; then go on with --ckpt_path last."
+                f"{message}. The weights and last.ckpt are as before the step: lower the "
+                "learning rate or set trainer.gradient_clip_val, check these rows, or set "
+                "model.init_args.on_nonfinite=skip; then resume with --ckpt_path last."
             )
         self.skipped += 1
         if module.global_rank == 0:
@@ -85,7 +87,7 @@ class Watch:
 
 
 def _searching(module: LightningModule, norm: Tensor) -> bool:
-    """Whether a gradient that is not finite may be the doing of a scaler, which skips the step."""
+    """True if a gradient scaler may have caused the overflow; it then skips the step."""
     if norm.isfinite():
         return False
     scaler = getattr(module.trainer.precision_plugin, "scaler", None)
@@ -93,21 +95,21 @@ def _searching(module: LightningModule, norm: Tensor) -> bool:
 
 
 def _findings(module: LightningModule, seen: list[_Seen]) -> list[str]:
-    """What is not finite on this rank, each as words."""
-    bad = [each for each in seen if not each.loss.isfinite().all()]
-    parts = {n: p for each in bad for n, p in each.parts.items() if not p.isfinite().all()}
-    said = [f"the loss is {float(each.loss)} for {_some(each.rows)}" for each in bad]
-    said += [f"its part {name} is {float(part)}" for name, part in parts.items()]
-    if not bad:  # else every gradient follows from the loss
+    """Losses, parts and gradients of this rank that are not finite, in words."""
+    bad = [batch for batch in seen if not batch.loss.isfinite().all()]
+    parts = {n: p for batch in bad for n, p in batch.parts.items() if not p.isfinite().all()}
+    findings = [f"the loss is {float(batch.loss)} for {_some(batch.rows)}" for batch in bad]
+    findings += [f"its part {name} is {float(part)}" for name, part in parts.items()]
+    if not bad:  # otherwise every gradient follows from the loss
         names = [name for name, weight in module.named_parameters() if _strange(weight.grad)]
-        rows = [row for each in seen for row in each.rows]
-        said += [f"the gradient of {_some(names)} for {_some(rows)}"] * bool(names)
-    return said
+        rows = [row for batch in seen for row in batch.rows]
+        findings += [f"the gradient of {_some(names)} for {_some(rows)}"] * bool(names)
+    return findings
 
 
 def _strange(gradient: Tensor | None) -> bool:
-    own = gradient.to_local() if isinstance(gradient, DTensor) else gradient
-    return own is not None and not bool(own.isfinite().all())
+    local = gradient.to_local() if isinstance(gradient, DTensor) else gradient
+    return local is not None and not bool(local.isfinite().all())
 
 
 def _some(names: list[str]) -> str:

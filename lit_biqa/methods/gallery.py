@@ -1,4 +1,4 @@
-"""Embeddings of all images of a part, gathered over ranks and kept for later heads."""
+"""Gallery: embeddings of all images of a part, gathered over ranks and cached for later heads."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Gallery:
     """Collects embeddings from the loaders of a run.
 
     Args:
-        method: the module of the run.
-        embed: gives the embeddings ``[B, D]`` of a batch.
+        method: module of the run.
+        embed: function of a batch to embeddings ``[B, D]``.
 
     Attributes:
         cache_to: file that :meth:`write` makes; while it is set, tested images are kept for it.
@@ -45,7 +45,7 @@ class Gallery:
         return data
 
     def keep(self, batch: Batch, embeddings: Tensor) -> None:
-        """Keep a tested batch, where the run is to cache its embeddings."""
+        """Keep the embeddings of a tested batch, if the run caches them."""
         if self.cache_to is not None:
             self._kept += pairs(batch, embeddings, "test")
 
@@ -61,7 +61,7 @@ class Gallery:
             loader = data.val_dataloader()
             assert not isinstance(loader, list), "an empty part has nothing to embed"
         training = self.method.training
-        found: list[Pair] = []
+        rows: list[Pair] = []
         self.method.eval()
         shown = track(
             loader, f"Embedding {role} images", unit="images", units=_size, steps="batches"
@@ -70,10 +70,10 @@ class Gallery:
             alive()
             moved = self.method.trainer.strategy.batch_to_device(batch)
             with self.method.trainer.precision_plugin.forward_context():
-                found += pairs(moved, self.embed(moved), role)
+                rows += pairs(moved, self.embed(moved), role)
             stops.check(self.method.device)
         self.method.train(training)
-        return _together(found)
+        return _together(rows)
 
     def write(self) -> None:
         """Write the embeddings of training, held-out and tested images to ``cache_to``."""
@@ -115,7 +115,7 @@ def pairs(batch: Batch, embeddings: Tensor, role: Role) -> list[Pair]:
     ]
 
 
-def _together(found: list[Pair]) -> Embeddings:
-    gathered = gather_rows(found, lambda pair: (pair[0].dataset, pair[0].index))
+def _together(rows: list[Pair]) -> Embeddings:
+    gathered = gather_rows(rows, lambda pair: (pair[0].dataset, pair[0].index))
     vectors = torch.stack([vector for _, vector in gathered])
     return Embeddings(vectors, tuple(row for row, _ in gathered))

@@ -1,4 +1,4 @@
-"""Optimizers before there is anything to optimise: what their settings may be on going on."""
+"""Checks of optimizer settings before weights are loaded, and on resumption."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ from torch.optim import Optimizer
 
 from lit_biqa.types import InputError
 
-# What a schedule adds to an optimizer's settings, and what they are about.
+# Entries of parameter groups that are no settings.
 _NOT_SETTINGS = {"params", "param_names", "initial_lr"}
 
 
 def made_on_trial(make: OptimizerCallable) -> Optimizer:
-    """The optimizer of one weight, to see before models are loaded what its settings come to.
+    """Optimizer of one dummy weight, to check its settings before models are loaded.
 
     Raises:
-        InputError: if it refuses its settings.
+        InputError: if the optimizer refuses its settings.
     """
     try:
-        # Of two dimensions: some optimizers take no vectors.
+        # Two dimensions, because some optimizers accept no vectors.
         return make([torch.nn.Parameter(torch.zeros(1, 1))])
     except (ValueError, TypeError) as error:
         raise InputError(f"model.optimizer refuses its settings: {error}") from error
 
 
 def refuse_changed(path: Path, content: Mapping[str, Any], make: OptimizerCallable) -> None:
-    """Refuse to go on with another optimizer than that of a checkpoint, or other settings of it.
+    """Refuse to resume with another optimizer, or with other settings, than the checkpoint's.
 
-    Its settings lie in its state, which is restored: those of the new command would be ignored.
+    The saved state includes the settings: those of the new command would be ignored.
 
     Args:
-        path: of the checkpoint.
-        content: what it holds.
-        make: the optimizer of the command.
+        path: the checkpoint file.
+        content: its content.
+        make: factory of the new optimizer.
 
     Raises:
-        InputError: naming the first setting that differs.
+        InputError: names the first setting that differs.
     """
     remedy = (
-        "A fit that goes on keeps its optimizer: leave model.optimizer as in the config.yaml of "
+        "A resumed fit keeps its optimizer: leave model.optimizer as in the config.yaml of "
         "that run, or begin a new run in another folder."
     )
     for group in (
@@ -58,20 +58,20 @@ def refuse_changed(path: Path, content: Mapping[str, Any], make: OptimizerCallab
         for name, value in before.items():
             if value != after[name]:
                 raise InputError(
-                    f"model.optimizer has {name}={value}, and {path} goes on with {after[name]}. "
-                    f"{remedy}"
+                    f"model.optimizer has {name}={value}, but {path} was trained with "
+                    f"{after[name]}. {remedy}"
                 )
 
 
 def _restored(optimizer: Optimizer, group: dict[str, Any]) -> dict[str, Any]:
-    """What becomes of an optimizer's settings when it takes those of a checkpoint.
+    """Settings of an optimizer after it loads those of a checkpoint.
 
-    It adds what it knows and a checkpoint of an older release does not.
+    It adds settings that a checkpoint of an older release does not have.
     """
     saved = {**group, "params": [0], "lr": group.get("initial_lr", group["lr"])}
     try:
         optimizer.load_state_dict({"state": {}, "param_groups": [saved]})
-    except KeyError:  # of another kind
+    except KeyError:  # an optimizer of another class
         return {}
     return optimizer.param_groups[0]
 

@@ -1,4 +1,4 @@
-"""Predictions made elsewhere in the place of a method, for ``test`` and ``validate``."""
+"""Predictions from a file instead of a method, for ``test`` and ``validate``."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ REMEDY = "test the data sets one by one, or name the column of the data set with
 
 
 class Predictions(Evaluator):
-    """Scores read from a file and joined to the data sets by image name; no image is opened.
+    """Scores read from a file and matched to the data sets by image name; no image is opened.
 
     ``lit_biqa test --model Predictions --model.path scores.csv --data.test [koniq10k/paper3015]``
     tests them like those of any model; the data set's label file is enough.
 
     Args:
         path: a ``.csv`` with a header, or a JSON list or JSON Lines of records.
-        columns: which column holds the score of which condition, such as
+        columns: column of the score for each condition, such as
             ``{image: overall_score, text: caption_score}``.
-        image: column of the image's name, with or without folders (`lit_biqa.data.names`).
-        dataset: column of the data set's name; needed where two data sets share image names.
+        image: column of the image name, with or without folders (`lit_biqa.data.names`).
+        dataset: column of the data set name; needed if two data sets share image names.
 
     Attributes:
-        source: digest of the scores that were read, which tells their rows in a run's results from
-            those of another file or column.
+        source: digest of the scores, which separates their rows in a run's results from those of
+            another file or column.
 
     Raises:
-        InputError: if the file is absent or broken, lacks a column, names an image twice, or has
-            not one score in a column.
+        InputError: if the file is absent or broken, lacks a column, names an image twice, or has a
+            column without any score.
     """
 
     opens_images = False
@@ -66,26 +66,26 @@ class Predictions(Evaluator):
         self._mentions: dict[Key, Mention] = {}
 
     def _read(self) -> dict[Mention, dict[str, Scored]]:
-        """Scores of each condition by data set (empty where there is no such column) and name."""
+        """Scores by data set (empty without such a column) and image name, and by condition."""
         keys = [self.image, *([self.dataset] if self.dataset else [])]
-        found: dict[Mention, dict[str, Scored]] = {}
+        scores_of: dict[Mention, dict[str, Scored]] = {}
         for place, record in read_table(self.path, keys, [*self.columns.values()]):
             key = str(record[self.dataset]) if self.dataset else "", str(record[self.image])
-            if key in found:
+            if key in scores_of:
                 raise InputError(f"{place}: a second prediction for {key[1]}; keep one of them.")
             self.places[key] = place
-            found[key] = {c: read_score(record.get(name)) for c, name in self.columns.items()}
+            scores_of[key] = {c: read_score(record.get(name)) for c, name in self.columns.items()}
         for condition, name in self.columns.items():
-            if all(scores[condition][1] != "ok" for scores in found.values()):
+            if all(scores[condition][1] != "ok" for scores in scores_of.values()):
                 raise InputError(f"{self.path}: not one score in column {name!r}; name another.")
-        return found
+        return scores_of
 
     def setup(self, stage: str) -> None:
-        """Ask for labels alone, find the image of each prediction, and tell how many have none.
+        """Match predictions to images, and warn of images without one.
 
         Raises:
-            InputError: if there is no prediction for any image, one that may be of several, or
-                several for one.
+            InputError: if no image has a prediction, a prediction matches several images, or
+                several match one.
         """
         data: BIQADataModule = self.trainer.datamodule  # type: ignore[attr-defined]
         data.use_transforms(None, None)
@@ -95,8 +95,8 @@ class Predictions(Evaluator):
         self._tell(samples)
 
     def _tell(self, samples: Sequence[Sample]) -> None:
-        found = [(s, self._mentions.get((s.dataset, s.index))) for s in samples]
-        without = sum(mention is None for _, mention in found)
+        matches = [(s, self._mentions.get((s.dataset, s.index))) for s in samples]
+        without = sum(mention is None for _, mention in matches)
         if without == len(samples):
             some = ", ".join(name for _, name in list(self.records)[:3])
             raise InputError(
@@ -105,7 +105,7 @@ class Predictions(Evaluator):
             )
         if without:
             log.warning("%s: no prediction for %d of %d images", self.path, without, len(samples))
-        other = [(mention[1], s.name) for s, mention in found if mention and mention[1] != s.name]
+        other = [(mention[1], s.name) for s, mention in matches if mention and mention[1] != s.name]
         if other:
             log.warning(
                 "%s: %d of %d images are matched by the last parts of their names, such as %s (%s)",
@@ -117,7 +117,7 @@ class Predictions(Evaluator):
         return self.records[mention][condition] if mention else ABSENT
 
     def predict(self, batch: Batch) -> list[Prediction]:
-        """A row for each image and condition; one without a score says why."""
+        """One row for each image and condition; a row without a score says why."""
         return [
             Prediction(
                 dataset=batch["dataset"][row],
@@ -138,15 +138,15 @@ class Predictions(Evaluator):
 def read_table(
     path: Path, keys: Sequence[str], values: Sequence[str]
 ) -> Iterator[tuple[str, Record]]:
-    """Records of a CSV or JSON file, each with the place it stands at.
+    """Records of a CSV or JSON file, each with its place.
 
     Args:
-        path: of the file.
+        path: the file.
         keys: columns that every record must fill.
-        values: columns that some record must have.
+        values: columns that at least one record must have.
 
     Raises:
-        InputError: if the file is absent or broken, holds no record, or lacks one of the columns.
+        InputError: if the file is absent or broken, empty, or lacks one of the columns.
     """
     columns = [*keys, *values]
     refuse_special(path)
@@ -160,7 +160,7 @@ def read_table(
     absent = [name for name in columns if name not in held]
     if absent:
         raise InputError(
-            f"{path}: no column {', '.join(absent)}; it has {', '.join(sorted(held)) or 'nothing'}"
+            f"{path}: no column {', '.join(absent)}; it has {', '.join(sorted(held)) or 'none'}"
         )
     for place, record in rows:
         if not isinstance(record, dict) or not all(record.get(key) for key in keys):
@@ -169,7 +169,7 @@ def read_table(
 
 
 def read_score(value: object) -> Scored:
-    """A cell as a score; ``nan`` and why where it is empty or no finite number."""
+    """Score of a cell, with status; ``nan`` if it is empty or no finite number."""
     if value is None or not str(value).strip():
         return math.nan, "no score"
     try:

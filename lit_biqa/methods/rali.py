@@ -32,22 +32,22 @@ log = logging.getLogger(__name__)
 class RALI(Method):
     """Reasoning-Aligned Lightweight IQA (*Reasoning as Representation*, section 4).
 
-    Each epoch aligns images with reasoning texts; one without a text takes part in the head alone.
-    Before each validation the training images are embedded once and the head is fitted to them, so
-    that every checkpoint is a whole scorer and the run can stop where held-out correlation is best.
-    A fit of no epochs (``max_epochs: 0``)
+    Each epoch aligns images with reasoning texts; an image without a text is used for the head
+    alone. Before each validation the training images are embedded once and the head is fitted to
+    them, so that every checkpoint is a complete scorer and the run can stop at the best held-out
+    correlation. A fit of no epochs (``max_epochs: 0``)
     fits the head to the encoder as it is: table 4's "no alignment". With cached embeddings
     (``data.images.embeddings``) no image is opened and no encoder is loaded.
 
     Args:
-        encoder: of images and texts.
-        optimizer: of the alignment.
+        encoder: encoder of images and texts.
+        optimizer: factory of the optimizer of the alignment.
         head: PCA, prototypes and their fit to MOS.
         warmup: share of the steps over which the learning rate rises.
-        decay: how it falls afterwards.
+        decay: shape of its decay afterwards.
         on_nonfinite: ``stop`` the fit at a step that is not finite, or ``skip`` it.
-        scorer: a scorer whose encoder gave the cached embeddings; needed with them alone, since
-            the refitted head is shipped with that encoder.
+        scorer: scorer whose encoder made the cached embeddings; needed only with these, because
+            the refitted head is exported with that encoder.
     """
 
     def __init__(
@@ -74,15 +74,15 @@ class RALI(Method):
 
     @property
     def cached(self) -> bool:
-        """Whether batches hold embeddings in place of pixels."""
+        """True if batches hold embeddings instead of pixels."""
         return self.data.cached is not None
 
     def setup(self, stage: str) -> None:
-        """Hand over the transforms; check what can be checked before weights are loaded.
+        """Set the transforms, and check everything that needs no weights.
 
         Raises:
             InputError: if the head does not suit the number of training images, an image has no
-                MOS, none has a text to be aligned with, or a refit lacks its scorer.
+                MOS, no image has a text, or a refit lacks its scorer.
         """
         self.data.use_transforms(self.encoder.train_transform, self.encoder.eval_transform)
         if stage != "fit":
@@ -105,7 +105,7 @@ class RALI(Method):
             self._check_texts(samples)
 
     def _check_texts(self, samples: Sequence[Sample]) -> None:
-        """Tell how many images have no text: the head is fitted to them, nothing is aligned."""
+        """Warn of images without a text, which are used for the head alone."""
         bare = [sample.name for sample in samples if not sample.texts]
         some = f"{len(bare)} of {len(samples)} training images have no text ({', '.join(bare[:3])})"
         if len(bare) == len(samples):
@@ -167,22 +167,22 @@ class RALI(Method):
         return image_predictions(batch, self.head(embeddings))
 
     def fit_head(self) -> dict[str, float]:
-        """Embed the training images and fit the head to them, on every rank alike."""
-        found = self.gallery.collect("train")
-        mos = torch.tensor([row.mos for row in found.rows])
+        """Embed the training images and fit the head to them, the same on every rank."""
+        gallery = self.gallery.collect("train")
+        mos = torch.tensor([row.mos for row in gallery.rows])
         self.head_is_current = True
-        return self.head.fit(found.vectors.to(self.device), mos.to(self.device))
+        return self.head.fit(gallery.vectors.to(self.device), mos.to(self.device))
 
     def on_validation_epoch_start(self) -> None:
-        """Within a fit, give the encoder as it now is a head to be validated with."""
+        """In a fit, fit a head to the current encoder, which the validation uses."""
         if self.trainer.state.fn == TrainerFn.FITTING:
             report = self.fit_head()
             named = {f"head/{name}": value for name, value in report.items()}
-            # Equal on every rank already; without sync_dist Lightning would doubt it.
+            # Equal on every rank already; without sync_dist Lightning would warn.
             self.log_dict(named, sync_dist=True)
 
     def on_train_epoch_end(self) -> None:
-        """Where nothing was validated the checkpoint still gets a head of its own."""
+        """Fit the head for the checkpoint if no validation did."""
         if not self.head_is_current:
             self.fit_head()
 
@@ -215,7 +215,7 @@ class RALI(Method):
 
 
 def image_ids(batch: Batch) -> Tensor:
-    """A number for each row's image, ``[B]``, the same on every rank and for each of its texts."""
+    """Number of each row's image, ``[B]``, the same on every rank and for all its texts."""
     pairs = zip(batch["dataset"], batch["index"].tolist(), strict=True)
     # crc32 and not hash(): ranks are processes, and each salts its hashes differently.
     return torch.tensor([zlib.crc32(f"{dataset}/{index}".encode()) for dataset, index in pairs])

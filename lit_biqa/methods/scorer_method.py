@@ -1,4 +1,4 @@
-"""A portable scorer in the place of a method, for ``test``, ``validate`` and ``predict``."""
+"""A scorer file instead of a method, for ``test``, ``validate`` and ``predict``."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from lit_biqa.types import Batch, Prediction
 
 
 class PortableScorer(Evaluator):
-    """Scores with the one file that a RALI fit ships; there is nothing to train.
+    """Scores with the file that a RALI fit exports; it cannot be trained.
 
     Args:
-        path: of ``scorer.safetensors``.
+        path: path of ``scorer.safetensors``.
     """
 
     def __init__(self, path: Path) -> None:
@@ -25,7 +25,7 @@ class PortableScorer(Evaluator):
         self.scorer = load_scorer(path)
 
     def setup(self, stage: str) -> None:
-        """Hand over the scorer's transform; nothing is trained, so nothing is augmented."""
+        """Set the scorer's transform; without training nothing is augmented."""
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         data.use_transforms(self._untouched, self.scorer.transform)
 

@@ -1,4 +1,4 @@
-"""Supervised fine-tuning: label-smoothed answers, in one stage or two."""
+"""Supervised fine-tuning on target answers, in one stage or two."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ from lit_biqa.types import Batch, Chat, InputError, Prediction, Sample
 
 log = logging.getLogger(__name__)
 
-_LONGEST = 32  # texts that are measured before training
+_LONGEST = 32  # number of texts whose length is checked before training
 
 
 class SFT(ChatMethod):
     """Supervised fine-tuning (*Building Reasonable Inference*, equation 2).
 
-    The loss is the label-smoothed likelihood of answers, a mean over the answer tokens of the
-    whole batch on all ranks. Two-stage tuning is two runs: ``Describe``, whose ``weights/`` are
-    the ``pretrained`` of the second run, ``Conclude``.
+    The loss is the label-smoothed likelihood of answers, a mean over the answer tokens of the whole
+    batch on all ranks. Two-stage tuning is two runs: ``Describe``, and ``Conclude``, whose
+    ``pretrained`` is the ``weights/`` of the first run.
 
     Args:
-        backbone: that is tuned.
-        task: what is learned of each row.
-        optimizer: of what is trained.
-        readouts: how scores are read in a test; the first also in validation.
+        backbone: the vision-language model.
+        task: chat and target answer of each row.
+        optimizer: factory of the optimizer.
+        readouts: readouts of a test; the first also in validation.
         smoothing: ε on [0, 1]; the paper gives none.
-        soft_levels: DeQA-Score's soft labels in the place of one level word; for tasks that name
-            a level.
+        soft_levels: DeQA-Score's soft labels instead of one level word; for tasks whose answer
+            names a level.
         warmup: share of the steps over which the learning rate rises.
-        decay: how it falls afterwards.
+        decay: shape of its decay afterwards.
         on_nonfinite: ``stop`` the fit at a step that is not finite, or ``skip`` it.
     """
 
@@ -62,10 +62,10 @@ class SFT(ChatMethod):
         self.sees_image = task.sees_image
 
     def setup(self, stage: str) -> None:
-        """Keep the samples that suit the task; check the rest before weights are loaded.
+        """Keep the samples that suit the task, and check everything that needs no weights.
 
         Raises:
-            InputError: if nothing suits the task.
+            InputError: if no sample suits the task.
         """
         super().setup(stage)
         if self.soft_levels is not None:
@@ -74,44 +74,44 @@ class SFT(ChatMethod):
             return
         for part in ("train", "val"):
             samples = self.data.samples[part]
-            kept = [sample for sample in samples if self.task.suits(sample)]
-            left = len(samples) - len(kept)
+            suited = [sample for sample in samples if self.task.suits(sample)]
+            left = len(samples) - len(suited)
             if left:
                 name = type(self.task).__name__
                 log.warning("%d of %d %s samples do not suit %s", left, len(samples), part, name)
-            if samples and not kept:
+            if samples and not suited:
                 raise InputError(
                     f"none of {len(samples)} {part} samples suits {type(self.task).__name__}: it "
                     "needs texts (data.texts.files, data.sets.conversations), a known quality, "
                     "or both"
                 )
-            self.data.samples[part] = kept
-            self._check_lengths(kept)
+            self.data.samples[part] = suited
+            self._check_lengths(suited)
 
     @property
     def leaves_unused(self) -> bool:
-        """Where rows without an image are learned: they use neither the tower nor its experts."""
+        """True if some rows have no image: they use neither the tower nor its visual experts."""
         return not all(map(self.task.shows, self.data.samples["train"]))
 
     def question(self, batch: Batch, row: int) -> Chat:
-        """See `ChatMethod`; that of tasks which learn to describe."""
+        """See `ChatMethod`; the question of tasks that learn to describe."""
         if not isinstance(self.task, Describe):
             raise InputError(
-                f"{type(self.task).__name__} learns no description of images: name a run of "
-                "Describe or DescribeAndConclude, or of GRPO"
+                f"{type(self.task).__name__} does not learn to describe images: name a run of "
+                "Describe, DescribeAndConclude or GRPO"
             )
         return asked(batch, row, self.task.question)
 
     def _check_lengths(self, samples: Sequence[Sample]) -> None:
-        """Say now, and not in the midst of a run, that a text does not fit the context."""
+        """Refuse texts that do not fit the context, before training."""
         texts = sorted(((len(t), t, s.name) for s in samples for t in s.texts), reverse=True)
-        # Characters tell which texts are long, not how long they are in tokens.
+        # The number of characters orders the texts; only tokens give their length.
         for _, text, name in texts[:_LONGEST]:
             if (tokens := len(self.backbone.tokenize(text))) >= self.backbone.context:
                 raise InputError(
-                    f"the text about {name} has {tokens} tokens, the context has "
-                    f"{self.backbone.context} for it, its question and its image: shorten the "
-                    "text or leave it out, or set the backbone's context higher"
+                    f"the text about {name} has {tokens} tokens, and the context has "
+                    f"{self.backbone.context} for text, question and image: shorten the "
+                    "text or leave it out, or raise the backbone's context"
                 )
 
     def compute_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
@@ -124,7 +124,7 @@ class SFT(ChatMethod):
         return total * share(inputs), {}
 
     def encode(self, examples: Sequence[Example]) -> Inputs:
-        """Examples as rows, on the device."""
+        """Examples as encoded rows, on the device."""
         chats, answers = [e.chat for e in examples], [e.answer for e in examples]
         return self.backbone.encode(chats, answers).to(self.device)
 
@@ -149,6 +149,6 @@ def likelihood(model: VisionLanguageModel, inputs: Inputs, smoothing: float) -> 
 
 
 def share(inputs: Inputs) -> Tensor:
-    """See `lit_biqa.distributed.share`, of answer tokens."""
+    """See `lit_biqa.distributed.share`; counts answer tokens."""
     assert inputs.labels is not None
     return distributed.share((inputs.labels[:, 1:] >= 0).sum())

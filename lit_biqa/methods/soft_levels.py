@@ -1,4 +1,4 @@
-"""DeQA-Score's objective: soft labels over level words, and the order of pairs of images."""
+"""DeQA-Score's objective: soft labels over level words, and fidelity of image pairs."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from lit_biqa.types import Batch, InputError
 
 
 class SoftLevels:
-    """Fidelity between pairs, and for each image soft labels beside the other words' likelihood.
+    """Fidelity of image pairs, plus soft labels for the level and likelihood of the other words.
 
     ``rank * fidelity + level * (cross-entropy of all words but the level + divergence)``. Each
-    image is paired with the next of its data set in the batch, which is that of all ranks.
+    image is paired with the next image of its data set in the batch of all ranks.
 
     Args:
-        rank: weight of the fidelity between pairs; 0 leaves it out.
-        level: weight of the likelihood and the divergence.
-        density: how the soft labels are made of MOS and deviation; images whose deviation is not
-            known have labels of two points.
+        rank: weight of the fidelity; 0 leaves it out.
+        level: weight of likelihood and divergence.
+        density: form of the soft labels from MOS and deviation; images without a deviation get
+            two-point labels.
 
     Source: DeQA-Score (You et al., 2025), equations 6 to 10.
     """
@@ -49,7 +49,7 @@ class SoftLevels:
         examples: Sequence[Example],
         batch: Batch,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss of a batch and its parts.
+        """Loss of a batch and its parts.
 
         Raises:
             InputError: if an example names no level.
@@ -69,17 +69,17 @@ class SoftLevels:
 
     def labels(self, mos: Tensor, std: Tensor) -> Tensor:
         """Soft labels ``[B, 5]``."""
-        known = std.isfinite()
+        rated = std.isfinite()
         labels = two_point_labels(mos)
-        if known.any():
-            labels[known] = soft_labels(mos[known], std[known], self.density)
+        if rated.any():
+            labels[rated] = soft_labels(mos[rated], std[rated], self.density)
         return labels
 
     def _fidelity(self, scores: Tensor, mos: Tensor, std: Tensor, names: list[str]) -> Tensor:
         first, second = pairs(names)
         if not self.rank or not first:
             return 0 * scores.sum()
-        # Where no deviation is known the ratings of an image are taken to be all alike.
+        # Without a deviation, all ratings of an image count as equal.
         std = std.nan_to_num(0.0)
         return pairwise_fidelity(
             (scores[first], scores[second]), (mos[first], mos[second]), (std[first], std[second])
@@ -98,19 +98,19 @@ def pairs(names: Sequence[str]) -> tuple[list[int], list[int]]:
 
 
 def in_order(rows: Tensor) -> Tensor:
-    """Rows ``[B]`` of all ranks, as they stand in the batch: ranks take them in turn."""
+    """Rows ``[B]`` of all ranks in the order of the batch, which ranks take in turn."""
     return all_gather(rows).view(world()[1], -1).T.flatten()
 
 
 def names_of(batch: Batch) -> list[str]:
     """Data sets of the rows of all ranks, in the same order."""
     rank, ranks = world()
-    own = [(place * ranks + rank, name) for place, name in enumerate(batch["dataset"])]
-    return [name for _, name in gather_rows(own, lambda pair: pair[0])]
+    rows = [(place * ranks + rank, name) for place, name in enumerate(batch["dataset"])]
+    return [name for _, name in gather_rows(rows, lambda pair: pair[0])]
 
 
 def _parts(model: VisionLanguageModel, inputs: Inputs, tokens: list[int]) -> tuple[Tensor, Tensor]:
-    """Likelihood of all answer tokens but the levels, and logits at the levels ``[B, V]``.
+    """Likelihood of all answer tokens except the levels, and logits at the levels ``[B, V]``.
 
     The likelihood is this rank's share of the mean over the tokens of all ranks.
     """
@@ -118,7 +118,7 @@ def _parts(model: VisionLanguageModel, inputs: Inputs, tokens: list[int]) -> tup
     hidden: Any = model.hidden(inputs).last_hidden_state[:, :-1]
     labels = inputs.labels[:, 1:]
     named = torch.isin(labels, torch.tensor(tokens, device=labels.device))
-    # The last of them: an opening may hold the same word.
+    # The last occurrence: an opening may hold the same word.
     places = named.long() * torch.arange(1, labels.shape[1] + 1, device=labels.device)
     at = places.argmax(1)
     rows = torch.arange(len(at), device=at.device)

@@ -1,4 +1,4 @@
-"""Ways to ask a model about an image and to reward its answers."""
+"""Paradigms: prompts about an image, in one or two passes, and rewards of the answers."""
 
 from lit_biqa.paradigms.base import GroupRewards, Paradigm, Pass, Rollout, Sampler
 from lit_biqa.paradigms.one_pass import MultiTask, Score, VisualQuality, WithoutReasoning

@@ -31,9 +31,9 @@ class Pass:
     """Prompts and completions of one pass.
 
     Attributes:
-        chats: prompts in the order of the images, as many for each; ``None`` where the first pass
-            gave no caption.
-        completions: of each chat; none for a ``None``.
+        chats: prompts in the order of the images, the same number for each; ``None`` if the first
+            pass gave no caption.
+        completions: completions of each chat; none for a ``None``.
     """
 
     chats: Sequence[Chat | None]
@@ -62,7 +62,7 @@ class GroupRewards:
 
     Attributes:
         total: rewards ``[P, G]``.
-        parts: of each slot ``[P, G]``, without weights.
+        parts: rewards of each slot ``[P, G]``, without weights.
         advantages: for each pass ``[R, n, 2]``: of each completion's reasoning, and of its rating.
     """
 
@@ -77,8 +77,8 @@ class GroupRewards:
             self.total[chosen],
             {name: part[chosen] for name, part in self.parts.items()},
             tuple(
-                each.reshape(len(self.total), -1, *each.shape[1:])[chosen].flatten(0, 1)
-                for each in self.advantages
+                tensor.reshape(len(self.total), -1, *tensor.shape[1:])[chosen].flatten(0, 1)
+                for tensor in self.advantages
             ),
         )
 
@@ -86,26 +86,26 @@ class GroupRewards:
 class Paradigm(ABC):
     """Prompts of one or two passes over an image, and rewards of their completions.
 
-    The first pass sees the image. A second pass sees only a text that the first has written. A
-    subclass gives the first prompt (:meth:`first`), the text between the passes
-    (:meth:`extract_caption`) and the reward slots; slots of the second pass hold a `SecondPass`.
+    The first pass sees the image. A second pass sees only a text from the first. A subclass gives
+    the first prompt (:meth:`first`), the text between the passes (:meth:`extract_caption`) and the
+    reward slots; slots of the second pass hold a `SecondPass`.
 
-    The G completions of one image are a group. The M completions of one caption are a group of
-    their own where M is at least 2, rewarded by the slots of the second pass; where M is 1, the
-    completion has the advantage of the first-pass completion that its caption comes from.
+    The G completions of one image are a group. If M is at least 2, the M completions of one caption
+    are a group too, rewarded by the slots of the second pass; if M is 1, the completion has the
+    advantage of the first-pass completion that its caption comes from.
 
     Args:
         slots: rewards by name.
         group: G, completions of each image.
         second: M, completions of each caption; 0 for no second pass.
-        update_pass1: whether the first pass contributes to the loss.
-        update_pass2: whether the second pass contributes to the loss.
-        reward_credit: ``shared`` gives all tokens of a completion one advantage; ``masked`` gives
-            those from ``<answer>`` on that of the slots which credit the rating, and those before
-            it that of the slots which credit the reasoning. It concerns the first pass.
+        update_pass1: true if the first pass contributes to the loss.
+        update_pass2: true if the second pass contributes to the loss.
+        reward_credit: for the first pass: ``shared`` gives all tokens of a completion one
+            advantage; ``masked`` gives the tokens from ``<answer>`` on the advantage of the slots
+            that credit the rating, and earlier tokens that of the slots that credit the reasoning.
 
     Raises:
-        InputError: for a group of one, or if nothing is learned from.
+        InputError: for a group of one, or if no pass contributes to the loss.
     """
 
     def __init__(
@@ -132,12 +132,12 @@ class Paradigm(ABC):
         if self.second < 0 or not any(self.updates) or (self.updates[1] and not self.second):
             raise InputError(
                 f"{name}: second={self.second}, update_pass1={self.updates[0]}, "
-                f"update_pass2={self.updates[1]}: name a pass that exists to be learned from"
+                f"update_pass2={self.updates[1]}: train at least one pass that exists"
             )
         if self.updates[1] and self.second > 1 and not self.slots_of_second:
             raise InputError(
-                f"{name}: no slot rewards the second pass, and it is to be learned from in groups "
-                f"of {self.second}: make one a SecondPass"
+                f"{name}: no slot rewards the second pass, which is to be trained in groups of "
+                f"{self.second}: make one a SecondPass"
             )
 
     @property
@@ -151,27 +151,27 @@ class Paradigm(ABC):
 
     @property
     def forms(self) -> tuple[Form | None, ...]:
-        """Form of the ratings in each pass; ``None`` where ratings are not read."""
+        """Form of the ratings in each pass; ``None`` if no slot reads ratings."""
         first = {n: s for n, s in self.slots.items() if n not in self.slots_of_second}
         both = (first, self.slots_of_second) if self.second else (first,)
         return tuple(_form(slots) for slots in both)
 
     @abstractmethod
     def first(self, batch: Batch, row: int, masked: bool = False) -> Chat:
-        """The prompt about the image of a row.
+        """Prompt about the image of a row.
 
         Args:
-            batch: the images and what is known of them.
-            row: of the batch.
-            masked: whether the prompt masks the MOS, where it holds it.
+            batch: the images and their labels.
+            row: row of the batch.
+            masked: true to mask the MOS in a prompt that holds it.
         """
 
     def extract_caption(self, text: str) -> str | None:
-        """The part of a completion that the second pass sees; ``None`` where there is none."""
+        """Part of a completion that the second pass sees; ``None`` if there is none."""
         return None
 
     def second_prompt(self, text: str) -> Chat:
-        """The prompt of the second pass: a text, without the image.
+        """Prompt of the second pass: a text, without the image.
 
         Source: *Understanding Pure Textual Reasoning*; all its paradigms share this prompt.
         """
@@ -181,70 +181,70 @@ class Paradigm(ABC):
         """Samples that the paradigm can train on, with the references of their rewards.
 
         Args:
-            samples: to choose from.
-            beside: samples of other parts, which a file may name too.
+            samples: samples to choose from.
+            beside: samples of other parts, which a file may also name.
         """
         return [sample for sample in samples if sample.mos == sample.mos]
 
     def question(self, batch: Batch, row: int) -> Chat:
-        """What is asked where a score is wanted: the MOS masked, and none of it in the chat.
+        """Prompt for a score: with the MOS masked, and checked not to hold it.
 
         Raises:
-            InputError: if it is there nevertheless.
+            InputError: if the prompt holds the MOS.
         """
         chat, mos = self.first(batch, row, masked=True), float(batch["mos"][row])
         words = " ".join(message.text for message in chat.messages) + chat.opening
         if any(abs(float(number) - mos) < _NEAR for number in _DECIMAL.findall(words)):
             raise InputError(
                 f"{type(self).__name__}: the question about {batch['name'][row]} of "
-                f"{batch['dataset'][row]} tells its MOS, {mos:g}: mask it where `masked` is true"
+                f"{batch['dataset'][row]} holds its MOS, {mos:g}: mask it when `masked` is true"
             )
         return chat
 
     def second_question(self, text: str) -> Chat:
-        """:meth:`second_prompt`, held to what a second pass is.
+        """:meth:`second_prompt`, checked to hold the text and no image.
 
         Raises:
             InputError: if the text is not in the question, or an image is.
         """
         chat, name = self.second_prompt(text), type(self).__name__
         if chat.pixels is not None:
-            raise InputError(f"{name}: the second pass sees text alone; leave the image out")
+            raise InputError(f"{name}: the second pass sees text only; leave the image out")
         told = text.replace(IMAGE, "").strip()
         if not any(told in message.text for message in chat.messages):
-            raise InputError(f"{name}: the second pass is not told what the first has written")
+            raise InputError(f"{name}: the prompt of the second pass lacks the text of the first")
         return chat
 
     def run(self, batch: Batch, sample: Sampler) -> Rollout:
         """Sample the completions of all passes.
 
         Args:
-            batch: of P images.
-            sample: n completions of each prompt.
+            batch: P images.
+            sample: function that samples n completions of each prompt.
 
         Raises:
             InputError: see :meth:`second_question`.
         """
         rows = range(len(batch["index"]))
         chats: list[Chat | None] = [self.first(batch, row) for row in rows]
-        said = sample(chats, self.group)
-        groups = [_group(batch["samples"][row], said[row]) for row in rows]
+        completions = sample(chats, self.group)
+        groups = [_group(batch["samples"][row], completions[row]) for row in rows]
         if not self.second:
-            return Rollout((Pass(chats, said),), groups, [])
-        handed = [self.extract_caption(one.text) for answers in said for one in answers]
+            return Rollout((Pass(chats, completions),), groups, [])
+        handed = [self.extract_caption(one.text) for answers in completions for one in answers]
         asked = [None if text is None else self.second_question(text) for text in handed]
         answered = sample(asked, self.second)
         for row, group in enumerate(groups):
-            own = answered[row * self.group : (row + 1) * self.group]
-            groups[row] = replace(group, second=tuple(map(tuple, own)))
-        return Rollout((Pass(chats, said), Pass(asked, answered)), groups, handed)
+            second = answered[row * self.group : (row + 1) * self.group]
+            groups[row] = replace(group, second=tuple(map(tuple, second)))
+        return Rollout((Pass(chats, completions), Pass(asked, answered)), groups, handed)
 
     def reward(self, groups: Sequence[Group], scale: Scale = "group") -> GroupRewards:
         """Rewards and advantages of the groups of a step, of all ranks.
 
         Args:
             groups: completions to reward.
-            scale: of advantages, see `lit_biqa.objectives.policy.advantages`.
+            scale: scale of advantages, see `lit_biqa.objectives.policy.advantages`.
         """
         rewards, parts = total(self.slots, groups)
         first = torch.stack([self._credited(part, parts, scale) for part in PARTS], 2)
@@ -267,14 +267,16 @@ class Paradigm(ABC):
         return advantages(torch.stack([none, *weighted]).sum(0), scale)
 
     def _of_second(self, groups: Sequence[Group], scale: Scale) -> Tensor:
-        """Advantages ``[P * G, M]``; 0 where nothing was handed on."""
-        each = [replace(g, completions=said, second=()) for g in groups for said in g.second]
-        asked = [i for i, group in enumerate(each) if group.completions]
-        found = torch.zeros(len(each), self.second)
+        """Advantages ``[P * G, M]``; 0 without a caption."""
+        captions = [
+            replace(g, completions=answers, second=()) for g in groups for answers in g.second
+        ]
+        asked = [i for i, group in enumerate(captions) if group.completions]
+        credited = torch.zeros(len(captions), self.second)
         if asked and self.slots_of_second:
-            earned, _ = total(self.slots_of_second, [each[i] for i in asked])
-            found[asked] = advantages(earned, scale)
-        return found
+            rewards, _ = total(self.slots_of_second, [captions[i] for i in asked])
+            credited[asked] = advantages(rewards, scale)
+        return credited
 
 
 PARTS = ("reasoning", "rating")

@@ -1,4 +1,4 @@
-"""Logged figures of a rollout, and a table of its completions."""
+"""Logged metrics of a rollout, and a table of its completions."""
 
 from __future__ import annotations
 
@@ -14,40 +14,40 @@ from lit_biqa.types import Completion
 
 
 def figures(paradigm: Paradigm, rollout: Rollout, rewards: GroupRewards) -> dict[str, float]:
-    """Means over a rollout.
+    """Means over a rollout, for logging.
 
     Returns:
         ``reward`` and ``reward/SLOT``, without weights (that of a format is the format rate);
-        ``zero_variance``, the share of groups that all earn the same; for each pass ``passN/``
-        ``length`` in tokens, ``truncated``, the share cut off by the budget, and, where ratings are
-        looked for, ``unparsed``, the share without one; of what was handed on ``nothing_handed``,
-        the share that was nothing, and ``leaks``, the share of the rest that names a rating.
+        ``zero_variance``, the share of groups with equal rewards; for each pass ``passN/length`` in
+        tokens, ``passN/truncated``, the share cut off by the budget, and, for passes with ratings,
+        ``passN/unparsed``, the share without one; ``nothing_handed``, the share of completions
+        without a caption, and ``leaks``, the share of captions that name a rating.
     """
-    found = {"reward": _mean(rewards.total)}
-    found |= {f"reward/{name}": _mean(part) for name, part in rewards.parts.items()}
+    metrics = {"reward": _mean(rewards.total)}
+    metrics |= {f"reward/{name}": _mean(part) for name, part in rewards.parts.items()}
     same = (rewards.total == rewards.total[:, :1]).all(1)
-    found["zero_variance"] = _mean(same)
-    for number, (each, form) in enumerate(zip(rollout.passes, paradigm.forms, strict=True), 1):
-        said = [one for answers in each.completions for one in answers]
+    metrics["zero_variance"] = _mean(same)
+    for number, (one_pass, form) in enumerate(zip(rollout.passes, paradigm.forms, strict=True), 1):
+        completions = [one for answers in one_pass.completions for one in answers]
         rated = _rated(rollout, number)
-        told: dict[str, list[int]] = {
-            "length": [len(one.ids) for one in said],
-            "truncated": [not one.finished for one in said],
+        values: dict[str, list[int]] = {
+            "length": [len(one.ids) for one in completions],
+            "truncated": [not one.finished for one in completions],
         }
         if form is not None:
-            told["unparsed"] = [read(one.text, form).status != "ok" for one in rated]
-        found |= {f"pass{number}/{name}": _mean(values) for name, values in told.items()}
+            values["unparsed"] = [read(one.text, form).status != "ok" for one in rated]
+        metrics |= {f"pass{number}/{name}": _mean(value) for name, value in values.items()}
     if rollout.handed:
         texts = [text for text in rollout.handed if text is not None]
-        found["nothing_handed"] = 1 - len(texts) / len(rollout.handed)
-        found["leaks"] = _mean([leaks(text) for text in texts])
-    return found
+        metrics["nothing_handed"] = 1 - len(texts) / len(rollout.handed)
+        metrics["leaks"] = _mean([leaks(text) for text in texts])
+    return metrics
 
 
 def unread(paradigm: Paradigm, rollout: Rollout) -> tuple[int, int]:
-    """Answers without a rating where one was asked for, and all answers where one was.
+    """Number of answers without a rating among those that should have one, and of the latter.
 
-    With eight answers to one image, two of them without a rating: ``(2, 8)``.
+    Example: eight answers to one image, two of them without a rating, give ``(2, 8)``.
     """
     answers = [
         read(one.text, form).status != "ok"
@@ -59,7 +59,7 @@ def unread(paradigm: Paradigm, rollout: Rollout) -> tuple[int, int]:
 
 
 def _rated(rollout: Rollout, number: int) -> list[Completion]:
-    """What was said in a pass about images whose rating, not degradation, was asked for."""
+    """Completions of a pass about images whose task is a rating, not a degradation."""
     groups = [group for group in rollout.groups if group.degradation is None]
     if number == 1:
         return [one for group in groups for one in group.completions]
@@ -75,9 +75,9 @@ def table(paradigm: Paradigm, rollout: Rollout, rewards: GroupRewards) -> Iterat
     """One row for each completion of the first pass: image, MOS, rewards and texts.
 
     Args:
-        paradigm: that was followed.
-        rollout: what was said.
-        rewards: what it earned.
+        paradigm: the paradigm.
+        rollout: its completions.
+        rewards: their rewards.
     """
     for place, group in enumerate(rollout.groups):
         for number, said in enumerate(group.completions):

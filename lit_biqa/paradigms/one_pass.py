@@ -1,4 +1,4 @@
-"""Paradigms that ask once."""
+"""Paradigms of one pass."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from lit_biqa.types import Batch, Chat, Sample, ask
 
 
 class Score(Paradigm):
-    """The image is rated, with reasoning or without (Q-Insight's score task).
+    """Rating of the image, after reasoning (Q-Insight's score task).
 
     Args:
-        score: the reward of the rating.
-        format: the reward of its form.
-        system: instruction that stands before; empty for none.
-        question: asked of the image.
-        group: G.
+        score: reward of the rating.
+        format: reward of its format.
+        system: system prompt; empty for none.
+        question: question about the image.
+        group: G, completions of each image.
         reward_credit: see `Paradigm`.
 
     Source: Q-Insight (Li et al., 2025); Reasoning as Representation, table A.4.
@@ -47,11 +47,11 @@ class WithoutReasoning(Score):
     """`Score` without reasoning: the rating alone.
 
     Args:
-        score: the reward of the rating.
-        format: the reward of its form.
-        system: instruction that stands before.
-        question: asked of the image.
-        group: G.
+        score: reward of the rating.
+        format: reward of its format.
+        system: system prompt.
+        question: question about the image.
+        group: G, completions of each image.
 
     Source: Reasoning as Representation, table A.1.
     """
@@ -68,14 +68,14 @@ class WithoutReasoning(Score):
 
 
 class VisualQuality(Score):
-    """`Score` as VisualQuality-R1: ratings ranked against those of other images, without JSON.
+    """`Score` in the form of VisualQuality-R1: ratings ranked over images, without JSON.
 
     Args:
-        score: the reward of the rating.
-        format: the reward of its form.
-        system: instruction that stands before; empty for none.
-        question: asked of the image.
-        group: G.
+        score: reward of the rating.
+        format: reward of its format.
+        system: system prompt; empty for none.
+        question: question about the image.
+        group: G, completions of each image.
         reward_credit: see `Paradigm`.
 
     Source: VisualQuality-R1 (Wu et al., 2025).
@@ -94,18 +94,18 @@ class VisualQuality(Score):
 
 
 class MultiTask(Score):
-    """`Score`, and naming the distortion and its severity where that is what the data tell.
+    """`Score`, or the distortion class and severity for images whose data give these.
 
-    Each image has one task. Where a score is wanted every image is asked for one.
+    Each image has one task in training. For a score, every image gets the rating question.
 
     Args:
-        score: the reward of the rating.
-        degradation: the reward of class and severity.
-        format: the reward of either's form.
-        system: instruction that stands before.
-        question: asked for a rating.
-        degradation_question: asked for class and severity.
-        group: G.
+        score: reward of the rating.
+        degradation: reward of class and severity.
+        format: reward of the format of either answer.
+        system: system prompt.
+        question: question for a rating.
+        degradation_question: question for class and severity.
+        group: G, completions of each image.
 
     Source: Q-Insight (Li et al., 2025).
     """
@@ -125,7 +125,7 @@ class MultiTask(Score):
         self.degradation_question = degradation_question
 
     def suited(self, samples: Sequence[Sample], beside: Sequence[Sample] = ()) -> list[Sample]:
-        """Those with a MOS, and those with a degradation, whose task it is then."""
+        """Samples with a MOS, and samples with a degradation, which is then their task."""
         degraded = [sample for sample in samples if sample.degradation is not None]
         rated = [sample for sample in samples if sample.degradation is None]
         return [*super().suited(rated, beside), *degraded]

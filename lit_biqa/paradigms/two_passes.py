@@ -1,4 +1,4 @@
-"""Paradigms whose second pass rates what the first has written, without seeing the image."""
+"""Paradigms whose second pass rates the text of the first without the image."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ DESCRIBED = ("caption", "think", "answer")
 
 
 class ChainOfThought(Paradigm):
-    """The first pass describes the image; the second rates the description, M times.
+    """Description of the image in the first pass, and M ratings of it in the second.
 
-    A caption earns the mean of its M ratings (equations 1 to 3). Each rating is compared with the
-    others of its caption.
+    A caption earns the mean reward of its M ratings (equations 1 to 3). Each rating is compared
+    with the other ratings of its caption.
 
     Args:
-        score: the reward of the ratings.
-        format: the reward of their form.
-        system: instruction before the first question.
-        question: asked of the image.
+        score: reward of the ratings.
+        format: reward of their format.
+        system: system prompt of the first pass.
+        question: question about the image.
         group: G, captions of each image.
-        second: M.
+        second: M, ratings of each caption.
         update_pass1: α of table II.
         update_pass2: β of table II.
 
     Source: *Understanding Pure Textual Reasoning*. Its released code handed no caption on and took
-    no gradient, so its table tells nothing of this paradigm.
+    no gradient, so its table says nothing about this paradigm.
     """
 
     def __init__(
@@ -56,27 +56,27 @@ class ChainOfThought(Paradigm):
         return ask(self.asked, pixels_of(batch, row), self.system)
 
     def extract_caption(self, text: str) -> str | None:
-        """All that was written; not an answer, which would hold the rating itself."""
+        """Completion without an answer, which would hold the rating."""
         return without_answer(text) or None
 
 
 class Autoencoder(Paradigm):
-    """The first pass is told the MOS and says why; the second finds the MOS in that (equation 5).
+    """Explanation of a given MOS in the first pass, and its recovery in the second (equation 5).
 
-    Where a score is wanted the MOS is masked as "some score".
+    For a score, the MOS is masked as "some score".
 
     Args:
-        score: the reward of the rating.
-        format: the reward of its form.
-        system: instruction before the first question; empty for none.
+        score: reward of the rating.
+        format: reward of its format.
+        system: system prompt of the first pass; empty for none.
         group: G, explanations of each image.
-        second: M, ratings of each.
-        update_pass1: whether the explanation is learned from; see the note on table II.
-        update_pass2: whether the rating is.
+        second: M, ratings of each explanation.
+        update_pass1: true if the explanation contributes to the loss; see the note on table II.
+        update_pass2: true if the rating does.
 
     Source: *Understanding Pure Textual Reasoning*. Table II swaps the labels of this paradigm's
-    rows against equation 5: its row "α = 0, β = 1" is ``update_pass1`` alone, its row "α = 1,
-    β = 0" is ``update_pass2`` alone.
+    rows relative to equation 5: its row "α = 0, β = 1" is ``update_pass1`` alone, its row "α = 1, β
+    = 0" is ``update_pass2`` alone.
     """
 
     def __init__(
@@ -99,26 +99,26 @@ class Autoencoder(Paradigm):
         return ask(prompts.explain(mos), pixels_of(batch, row), self.system)
 
     def extract_caption(self, text: str) -> str | None:
-        """All that was written, without an answer."""
+        """Completion without an answer."""
         return without_answer(text) or None
 
 
 class SelfConsistency(Paradigm):
-    """One answer describes, thinks and rates; the second pass rates the description (equation 4).
+    """Description, reasoning and rating in one answer; the second pass rates the description.
 
     Args:
-        score: the reward of the rating that saw the image.
-        format: the reward of the first answer's form.
-        consistency: the reward of the rating that saw the description.
-        system: instruction before the first question.
-        question: asked of the image.
+        score: reward of the rating that saw the image.
+        format: reward of the first answer's format.
+        consistency: reward of the rating that saw the description.
+        system: system prompt of the first pass.
+        question: question about the image.
         group: G, answers to each image.
         second: M, ratings of each description.
         update_pass1: α of table II.
         update_pass2: β of table II.
         reward_credit: see `Paradigm`.
 
-    Source: *Understanding Pure Textual Reasoning*.
+    Source: *Understanding Pure Textual Reasoning*, equation 4.
     """
 
     def __init__(
@@ -143,28 +143,28 @@ class SelfConsistency(Paradigm):
         return ask(self.asked, pixels_of(batch, row), self.system)
 
     def extract_caption(self, text: str) -> str | None:
-        """What stands before ``<think>``; nothing where that is missing or nothing stands there."""
+        """Text before ``<think>``; ``None`` if it is empty or the tag is missing."""
         return (before_think(text) or "").strip() or None
 
 
 class HumanAligned(SelfConsistency):
-    """`SelfConsistency` with a reward for saying what people say of the image.
+    """`SelfConsistency` with a reward for agreement with human-written texts about the image.
 
-    Their words are the texts of the data, or those of a file of annotations.
+    References are the texts of the data, or those of a file of annotations.
 
     Args:
-        score: the reward of the rating that saw the image.
-        format: the reward of the first answer's form.
-        consistency: the reward of the rating that saw the description.
-        human: the reward of description and reasoning.
-        annotations: JSON of what people wrote, see `lit_biqa.data.annotations`; the images it
-            names are those that are learned from.
-        system: instruction before the first question.
-        question: asked of the image.
+        score: reward of the rating that saw the image.
+        format: reward of the first answer's format.
+        consistency: reward of the rating that saw the description.
+        human: reward of description and reasoning.
+        annotations: JSON of human-written texts, see `lit_biqa.data.annotations`; only images that
+            it names are trained on.
+        system: system prompt of the first pass.
+        question: question about the image.
         group: G, answers to each image.
         second: M, ratings of each description.
-        update_pass1: whether the first answer is learned from.
-        update_pass2: whether the rating of the description is.
+        update_pass1: true if the first answer contributes to the loss.
+        update_pass2: true if the rating of the description does.
         reward_credit: see `Paradigm`.
 
     Source: *Guiding Perception-Reasoning Closer to Human*, whose abstract names the four rewards;
@@ -202,7 +202,7 @@ class HumanAligned(SelfConsistency):
         self.slots["human"] = human
 
     def suited(self, samples: Sequence[Sample], beside: Sequence[Sample] = ()) -> list[Sample]:
-        """Those that people wrote about.
+        """Samples with human-written texts.
 
         Raises:
             InputError: if the file is absent, broken, or names an image that does not exist.

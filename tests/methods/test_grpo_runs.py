@@ -185,7 +185,7 @@ def test_a_fit_that_learns_nothing_says_so(folder: Path, tmp_path: Path) -> None
     ("change", "message"),
     [
         ([MATCHED % "[]"], "Rated in model.readouts reads nothing: its answers hold no rating"),
-        (["--data.test={images}"], "nothing reads a score: name readouts in model.readouts"),
+        (["--data.test={images}"], "no readout gives a score: name one in model.readouts"),
         (["--model.init_args.backbone.init_args.context=200"], "positions, the context has 200"),
         (["--model.init_args.sampling.budget=3000"], "budget of 3000 tokens"),
         (

@@ -53,8 +53,8 @@ def test_a_fit_without_an_optimizer_goes_on() -> None:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda p: Adam(p, lr=0.2, weight_decay=0.01), r"has lr=0.2, and x goes on with 0.1\."),
-        (lambda p: Adam(p, lr=0.1), r"has weight_decay=0, and x goes on with 0.01\."),
+        (lambda p: Adam(p, lr=0.2, weight_decay=0.01), r"has lr=0.2, but x was trained with 0.1\."),
+        (lambda p: Adam(p, lr=0.1), r"has weight_decay=0, but x was trained with 0.01\."),
         (lambda p: Adam(p, lr=0.1, betas=(0.8, 0.999), weight_decay=0.01), r"betas=\(0.8, 0.999\)"),
         (lambda p: SGD(p, lr=0.1, momentum=0.9), "another optimizer than SGD"),
         (lambda p: RMSprop(p, lr=0.1), "another optimizer than RMSprop"),

@@ -354,7 +354,7 @@ def test_a_text_longer_than_the_context_is_said_before_weights_load(tmp_path: Pa
     file = runs.write_settings(tmp_path / "bad.yaml", made)
     run = runs.start(["fit", "--config", file, "--run", tmp_path / "run"], tmp_path / "log")
     assert run.wait() == 2
-    assert "tokens, the context has 8 for it" in run.printed
+    assert "tokens, and the context has 8 for text" in run.printed
 
 
 def test_a_word_set_that_is_not_single_tokens_is_said_before_weights_load(tmp_path: Path) -> None:
@@ -370,7 +370,7 @@ def test_a_word_set_that_is_not_single_tokens_is_said_before_weights_load(tmp_pa
 def test_conditions_must_differ() -> None:
     from lit_biqa.readouts.levels import LevelLogits
 
-    with pytest.raises(InputError, match="conditions that differ"):
+    with pytest.raises(InputError, match="need different conditions"):
         SFT(TinyQwenVL(), NameLevel(), lambda _: None, [LevelLogits(), LevelLogits()])  # type: ignore[arg-type, return-value]
 
 
@@ -382,5 +382,5 @@ def test_a_checkpoint_of_another_tuning_is_refused() -> None:
     method.on_save_checkpoint(checkpoint)
     method.on_load_checkpoint(checkpoint)
     checkpoint["state_dict"].popitem()
-    with pytest.raises(InputError, match="holds other weights than LoRA's updates"):
+    with pytest.raises(InputError, match="holds other weights than the LoRA updates"):
         method.on_load_checkpoint(checkpoint)

@@ -1,9 +1,9 @@
-"""Whether reinforcement learns at all: a group whose completions earn the same teaches nothing."""
+"""Learning signal of reinforcement: a group with equal rewards has none."""
 
 from __future__ import annotations
 
 A_WHILE = 20
-"""Steps in a row without anything to learn from, after which a run says so."""
+"""Number of consecutive steps without a learning signal after which a run warns."""
 
 _REMEDY = (
     "Look at the table of rollouts in TensorBoard, then warm the model up by SFT on answers of "
@@ -12,14 +12,14 @@ _REMEDY = (
 
 
 class Taught:
-    """Counts the steps in which completions of some group earned differently, on any rank.
+    """Counts the steps in which some group, on any rank, has different rewards.
 
     Attributes:
-        steps: in which something was said.
-        taught: those of them from which something was learned.
-        idle: steps in a row, up to the last, from which nothing was.
-        answers: completions in which a rating was looked for.
-        unread: those of them in which there was none.
+        steps: steps with a rollout.
+        taught: those of them with a learning signal.
+        idle: consecutive steps without one, up to the last step.
+        answers: completions that should hold a rating.
+        unread: those of them without one.
     """
 
     def __init__(self) -> None:
@@ -29,14 +29,14 @@ class Taught:
         """Count a step.
 
         Args:
-            differ: whether completions of some group earned differently.
-            reward: mean of the step.
+            differ: true if some group has different rewards.
+            reward: mean reward of the step.
             unread: answers of the step without a rating.
-            answers: all answers of the step in which a rating was looked for.
+            answers: answers of the step that should hold a rating.
 
         Returns:
-            A warning, where nothing was learned for a while, or no answer of the first step could
-            be read; else nothing.
+            A warning if there was no learning signal for a while, or if no answer of the first step
+            could be parsed; else an empty string.
         """
         self.steps += 1
         self.taught += differ
@@ -56,7 +56,7 @@ class Taught:
         )
 
     def verdict(self) -> str:
-        """What to say at the end of a fit that has learned nothing; else nothing."""
+        """Message at the end of a fit that has learned nothing; else an empty string."""
         if not self.steps or self.taught:
             return ""
         return (
@@ -70,9 +70,9 @@ class Taught:
         return f", and {self.unread:,} of {self.answers:,} answers held no rating"
 
     def state(self) -> dict[str, int]:
-        """For a checkpoint."""
+        """State for a checkpoint."""
         return dict(vars(self))
 
     def restore(self, state: dict[str, int]) -> None:
-        """Go on counting."""
+        """Restore the counts."""
         vars(self).update(state)
