@@ -23,6 +23,7 @@ COMMANDS = {
     "analyse": ("lit_biqa.cli.analyse", "study a model: instability, accuracy, layers, attention"),
     "compare": ("lit_biqa.cli.compare", "lay tested runs side by side"),
     "compare-rewards": ("lit_biqa.cli.compare_rewards", "rewards before and after reinforcement"),
+    "weights": ("lit_biqa.cli.weights", "pretrained weights that packages carry: found, checked"),
     "prepare": ("lit_biqa.cli.prepare", "check unpacked data sets and say where each is obtained"),
 }
 

@@ -7,7 +7,6 @@ import pickle
 import re
 import shutil
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,13 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from lit_biqa.backbones.tuning import Tuning
-from lit_biqa.io.digests import digest_of_file
+from lit_biqa.io.digests import DIGESTS, digests_of_files
 from lit_biqa.io.files import draft
 from lit_biqa.runs.recipes import how_made
 from lit_biqa.types import InputError
 
 _BASE = ".base_layer"
-DIGESTS = "digests.json"  # digests of the weight files in a folder
 _LISTED = 5  # faulty weights named in an error; the others are counted
 # Names that the hub would resolve; anything else is a path.
 _HUB_NAME = re.compile(r"(?!runs/)[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
@@ -124,22 +122,13 @@ def check_digests(folder: Path) -> None:
         pairs = {str(name): str(digest) for name, digest in recorded.items()}
     except (OSError, ValueError, AttributeError):
         return  # a folder from elsewhere, or from before digests
-    current = _digests(folder)
+    current = digests_of_files(folder.glob("*.safetensors"))
     damaged = [name for name in current if pairs.get(name, current[name]) != current[name]]
     if damaged:
         raise InputError(
             f"{folder}: its weights cannot be read: {', '.join(damaged[:_LISTED])} differs from "
             f"the digest in {DIGESTS} beside it. Copy the folder from its run "
             f"again, or remove {DIGESTS} if the weights were changed on purpose."
-        )
-
-
-def _digests(folder: Path) -> dict[str, str]:
-    """Digest of each weight file in a folder, several at a time, since they have gigabytes."""
-    files = sorted(folder.glob("*.safetensors"))
-    with ThreadPoolExecutor(4) as pool:
-        return dict(
-            zip((file.name for file in files), pool.map(digest_of_file, files), strict=True)
         )
 
 
@@ -198,7 +187,8 @@ def save_weights(
     try:
         with draft(folder) as part:
             save_torch_state_dict(weights, part, metadata={"format": "pt"})
-            (part / DIGESTS).write_text(json.dumps(_digests(part)), encoding="utf-8")
+            digests = digests_of_files(part.glob("*.safetensors"))
+            (part / DIGESTS).write_text(json.dumps(digests), encoding="utf-8")
             for item in (_plain(model, tuning), *settings):
                 item.save_pretrained(part)
             shutil.rmtree(folder, ignore_errors=True)

@@ -25,8 +25,8 @@ from lit_biqa.cli.config_files import merge_arguments, with_own_settings
 from lit_biqa.cli.ending import Ending, closing, files_in
 from lit_biqa.cli.loggers import below, with_folders
 from lit_biqa.cli.setting_values import check_ranges, check_values
+from lit_biqa.cli.starting_weights import family, starting_weights
 from lit_biqa.cli.trainer import arguments_of, check
-from lit_biqa.cli.weights import family, starting_weights
 from lit_biqa.compat import lightning as inside
 from lit_biqa.compat.jsonargparse import allow_subclasses
 from lit_biqa.data.datamodule import BIQADataModule

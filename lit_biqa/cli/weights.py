@@ -1,50 +1,134 @@
-"""The checkpoint that a command starts from."""
+"""Show pretrained weights that packages carry: installed, checked, where, or how to get them.
+
+    lit_biqa weights
+    lit_biqa weights --convert lite0 smollm2
+
+Settings name them as package:lite0, package:minilm and package:smollm2, see docs/weights.md. The
+exit status is 1 if installed files or a converted copy are damaged.
+"""
 
 from __future__ import annotations
 
+import argparse
+import sys
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass
 
-from lit_biqa.compat.jsonargparse import Namespace
-from lit_biqa.methods.base import Method
-from lit_biqa.runs.folder import RunFolder, check_checkpoint, check_ends, find_weights
+from rich.console import Console
+from rich.table import Column, Table
+from rich.text import Text
+
+from lit_biqa.backbones.pretrained.folders import (
+    check_copy,
+    check_needs,
+    convert_anew,
+    copy_of,
+)
+from lit_biqa.backbones.pretrained.packages import (
+    PACKAGES,
+    WeightsPackage,
+    installed_version,
+    locate,
+    package_named,
+    verify,
+)
 from lit_biqa.types import InputError
 
+WIDTH = 150  # of the table where the output is no terminal
 
-def starting_weights(
-    command: str,
-    settings: Namespace,
-    run: RunFolder | None,
-    wanted: str | None,
-    files: Sequence[Path],
-) -> Path | None:
-    """The checkpoint to start from, looked at before anything heavy is built.
 
-    Args:
-        command: the subcommand; a fit starts anew where nothing is wanted.
-        settings: parsed.
-        run: the run folder that was named, if any.
-        wanted: what ``--ckpt_path`` names.
-        files: configuration files, as given.
+@dataclass(frozen=True)
+class Finding:
+    """State of one package of weights.
 
-    Raises:
-        InputError: if it cannot be read or used, or a fit has nothing to train.
+    Attributes:
+        package: the row of the table of packages.
+        version: the installed release; empty where none is installed.
+        digest: result of comparing the installed files with their sha256.
+        place: where the folder that models read lies, or what is to be done for one.
+        damaged: installed files or the converted copy are not as they should be.
     """
-    fitting, model = command == "fit", settings.model.class_path
-    trains = model.rpartition(".")[2] in (cls.__name__ for cls in family(Method))
-    if fitting and not trains:
-        raise InputError(f"{model} has nothing to train: it is for validate, test and predict.")
-    if wanted is None and (fitting or not trains):
-        return None
-    weights = find_weights(run, wanted, files)
-    if weights is not None:
-        content = check_checkpoint(weights, resume=fitting)
-        if fitting:
-            check_ends(weights, content, settings.trainer)
-    return weights
+
+    package: WeightsPackage
+    version: str
+    digest: str
+    place: str
+    damaged: bool = False
 
 
-def family(base: type) -> list[type]:
-    """``base`` and the classes derived from it, at any remove, that have been imported."""
-    children: list[type] = base.__subclasses__()
-    return [base, *(cls for child in children for cls in family(child))]
+def examine(package: WeightsPackage) -> Finding:
+    """Look at the installed files of a package and at its converted copy; all of them are read."""
+    copied = package.converted and copy_of(package).exists()
+    version = installed_version(package) if locate(package) else ""
+    try:
+        if copied:
+            check_copy(package)
+        if not version:
+            used = f"a copy lies in {copy_of(package)}; again: " if copied else ""
+            return Finding(package, version, "-", f"{used}{package.install}")
+        folder = verify(package)
+    except InputError as error:
+        return Finding(package, version, "damaged", str(error), damaged=True)
+    if not package.converted or copied:
+        return Finding(package, version, "verified", str(copy_of(package) if copied else folder))
+    try:
+        check_needs(package)
+    except InputError as error:
+        return Finding(package, version, "verified", str(error))
+    advice = f"converted at first use, or by `lit_biqa weights --convert {package.name}`"
+    return Finding(package, version, "verified", advice)
+
+
+def table(findings: Sequence[Finding]) -> Table:
+    """All findings in one table, without their places: paths are for copying."""
+    drawn = Table(
+        Column("name", no_wrap=True),
+        "weights",
+        Column("MB", justify="right"),
+        "licence",
+        "package",
+        "installed",
+        "sha256",
+    )
+    for finding in findings:
+        package = finding.package
+        cells = (
+            package.name,
+            package.summary,
+            f"{package.size / 1e6:.1f}",
+            package.licence,
+            package.distribution,
+            finding.version or "missing",
+            finding.digest,
+        )
+        drawn.add_row(*map(Text, cells))
+    return drawn
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the table, or convert weights; the exit status is 1 for damage, 2 for bad input."""
+    parser = argparse.ArgumentParser(
+        prog="lit_biqa weights",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    names = ", ".join(package.name for package in PACKAGES if package.converted)
+    parser.add_argument(
+        "--convert", nargs="+", default=[], metavar="NAME", help=f"make copies anew: {names}"
+    )
+    given = parser.parse_args(arguments)
+    try:
+        for package in map(package_named, given.convert):
+            folder = convert_anew(package) if package.converted else verify(package)
+            print(f"{package.name}: {folder}")
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if given.convert:
+        return 0
+    findings = [examine(package) for package in PACKAGES]
+    console = Console()
+    (console if console.is_terminal else Console(width=WIDTH)).print(table(findings))
+    for finding in findings:
+        print(f"package:{finding.package.name:<8} {finding.place}")
+    return int(any(finding.damaged for finding in findings))

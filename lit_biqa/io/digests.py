@@ -1,15 +1,19 @@
-"""SHA-256 digests of values, independent of device, order and storage."""
+"""SHA-256 digests of values, independent of device, order and storage; and of files."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:  # Digests of files are taken without torch.
+    from torch import Tensor
+
+#: File in a folder of weights that holds the digests of its files, as a JSON object by name.
+DIGESTS = "digests.json"
 
 
 def digest_of(tensors: Mapping[str, Tensor]) -> str:
@@ -21,6 +25,8 @@ def digest_of(tensors: Mapping[str, Tensor]) -> str:
     Returns:
         SHA-256 in hexadecimal.
     """
+    import torch
+
     digest = hashlib.sha256()
     for name in sorted(tensors):
         value = tensors[name].detach().cpu().contiguous()
@@ -37,6 +43,14 @@ def digest_of_file(path: Path) -> str:
         while piece := file.read(2**22):
             digest.update(piece)
     return digest.hexdigest()
+
+
+def digests_of_files(files: Iterable[Path]) -> dict[str, str]:
+    """Digests of files by file name; several are read at a time, since they have gigabytes."""
+    paths = sorted(files)
+    with ThreadPoolExecutor(4) as pool:
+        digests = pool.map(digest_of_file, paths)
+        return dict(zip((path.name for path in paths), digests, strict=True))
 
 
 def digest_of_plain(value: Any) -> str:

@@ -21,7 +21,8 @@ from lit_biqa.backbones.qwen_vl import QwenVL
 from lit_biqa.backbones.tiny_chat import TinyMplugOwl2, TinyQwenVL
 from lit_biqa.backbones.tuning import Tuning
 from lit_biqa.backbones.vision_language import VisionLanguageModel
-from lit_biqa.backbones.weights import DIGESTS, check_there, state_of
+from lit_biqa.backbones.weights import check_there, state_of
+from lit_biqa.io.digests import DIGESTS
 from lit_biqa.types import InputError
 
 both = pytest.mark.parametrize("family", FAMILIES)

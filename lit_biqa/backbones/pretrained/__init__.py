@@ -1,0 +1,1 @@
+"""Pretrained weights that ordinary packages carry: found, checked and converted, never imported."""
