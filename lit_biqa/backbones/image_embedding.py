@@ -1,4 +1,4 @@
-"""Image features in their places among the embeddings of tokens."""
+"""Image features, placed among token embeddings."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from lit_biqa.types import InputError
 
 
 class ImageEmbedding(Sharded, ABC):
-    """Embeds rows of tokens and images; a subclass brings the image tower.
+    """Embeds rows of tokens and images; a subclass provides the image tower.
 
     Args:
-        tuning: what is trained, and how.
+        tuning: trained parts, and how they are trained.
     """
 
     def __init__(self, tuning: Tuning) -> None:
@@ -32,11 +32,11 @@ class ImageEmbedding(Sharded, ABC):
     @property
     @abstractmethod
     def image_transform(self) -> Evaluate:
-        """From an image to the pixels of a chat, for workers."""
+        """Transform from an image to the pixels of a chat, for workers."""
 
     @abstractmethod
     def image_features(self, pixels: Sequence[Tensor]) -> Tensor:
-        """What the decoder is shown of images: ``[positions of all images, D]``."""
+        """Image features for the decoder: ``[positions of all images, D]``."""
 
     @property
     @abstractmethod
@@ -45,18 +45,19 @@ class ImageEmbedding(Sharded, ABC):
 
     @property
     def token_embedding(self) -> nn.Embedding:
-        """Of tokens, ``[V, D]``."""
+        """Token embedding, ``[V, D]``."""
         words: nn.Embedding = self.model.get_input_embeddings()
         return words
 
     def embed(self, inputs: Inputs) -> tuple[Tensor, Tensor | None]:
-        """Tokens and images in their places; no image costs nothing.
+        """Embed tokens, and images at their positions; without images the tower does not run.
 
         Returns:
-            ``[B, L, D]``, and ``[B, L]``, true at image positions: ``None`` where no rank has any.
+            ``[B, L, D]``, and ``[B, L]``, true at image positions; ``None`` if no rank has an
+            image.
 
         Raises:
-            InputError: if gradients are asked for and only what sees images is trained.
+            InputError: with gradients, if only parts that see images are trained.
         """
         embeds: Tensor = self.token_embedding(inputs.ids)
         seen = [pixels for pixels in inputs.pixels if pixels is not None]
@@ -68,7 +69,7 @@ class ImageEmbedding(Sharded, ABC):
                 )
             return embeds, None
         if not seen:
-            # The others wait for this rank's share of the tower, forward and backward.
+            # The other ranks wait for this rank's share of the tower, forward and backward.
             blank = self.image_transform(Image.new("RGB", (56, 56)))
             return embeds + 0 * self.image_features([blank.to(embeds.device)]).sum(), inputs.image
         if self._feature_cache is None:

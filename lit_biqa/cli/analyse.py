@@ -1,13 +1,13 @@
-"""Study a model that names quality levels: how steady, how right, by which layers, looking where.
+"""Study a model that names quality levels: stability, accuracy, logit lens, attention.
 
     lit_biqa analyse instability --run runs/conclude --data.test '[agiqa3k/random-0]'
     lit_biqa analyse accuracy    --run runs/one_stage --condition word --samples 720
     lit_biqa analyse logit-lens  --run runs/conclude --level poor
     lit_biqa analyse attention   --config my.yaml --ckpt_path none --out analysis
 
-Each study writes CSV files and figures (docs/studies.md) into RUN/analysis/CONDITION, or where
---out says. Whatever else is named is a setting of the model or the data that shall differ from the
-run's, as on the command line of `lit_biqa`.
+Each study writes CSV files and figures (docs/studies.md) into RUN/analysis/CONDITION, or into the
+folder of --out. All other arguments are settings of the model or the data that differ from the
+run's, as on the command line of `lit_biqa fit`.
 """
 
 from __future__ import annotations
@@ -32,26 +32,28 @@ Study = Callable[[argparse.Namespace, Studied, Path], dict[str, str]]
 
 
 def study_instability(given: argparse.Namespace, studied: Studied, out: Path) -> dict[str, str]:
-    """How often the model contradicts itself."""
+    """Measure how often the model contradicts itself about one image."""
     asked = _asked(given, studied, "Instability")
-    found = instability(asked)
-    write_instability(out, asked, found, given.temperature)
+    results = instability(asked)
+    write_instability(out, asked, results, given.temperature)
     write_answers(out / "instability_answers.csv", asked)
     settings = given.sessions, given.predictions, given.temperature
-    figure = figures.instability_figure(found, *settings, given.name)
+    figure = figures.instability_figure(results, *settings, given.name)
     figures.save(figure, out / "instability.png")
     kinds = {"unstable predictions": "unstable", "samples in disagreement": "disagreement"}
     kinds |= {"no level named": "no_level"}
-    return {f"{f.dataset}: {k}": str(getattr(f, name)) for f in found for k, name in kinds.items()}
+    return {
+        f"{f.dataset}: {k}": str(getattr(f, name)) for f in results for k, name in kinds.items()
+    }
 
 
 def study_accuracy(given: argparse.Namespace, studied: Studied, out: Path) -> dict[str, str]:
-    """How often the word is that of the MOS."""
+    """Measure how often the level word is that of the MOS."""
     asked = _asked(given, studied, "Accuracy")
     five, three = accuracy(asked, FIVE), accuracy(asked, THREE)
     write_accuracy(out, asked, [*five, *three])
     write_answers(out / "accuracy_answers.csv", asked)
-    # The last is the one data set, or all of them.
+    # The last result covers the only data set, or all of them.
     figure = figures.confusion_figure([five[-1], three[-1]], given.name)
     figures.save(figure, out / "accuracy.png")
     return {
@@ -61,30 +63,34 @@ def study_accuracy(given: argparse.Namespace, studied: Studied, out: Path) -> di
 
 
 def study_lens(given: argparse.Namespace, studied: Studied, out: Path) -> dict[str, str]:
-    """What deep layers would say."""
+    """Show the likeliest tokens at deep layers."""
     batches = _batches(studied, "Logit lens")
     norm = not given.no_norm
-    found = lens(studied.model, studied.readout, batches, given.level, given.first_layer, norm)
-    write_lens(out, found)
-    figures.save(figures.lens_figure(found, norm, given.name), out / "logit_lens.png")
-    lines = {f"samples predicted {found.level!r}": str(len(found.samples))}
-    for place, layer in enumerate(found.layers):
-        best = found.probability[place].topk(3)
+    lens_result = lens(
+        studied.model, studied.readout, batches, given.level, given.first_layer, norm
+    )
+    write_lens(out, lens_result)
+    figures.save(figures.lens_figure(lens_result, norm, given.name), out / "logit_lens.png")
+    lines = {f"samples predicted {lens_result.level!r}": str(len(lens_result.samples))}
+    for place, layer in enumerate(lens_result.layers):
+        best = lens_result.probability[place].topk(3)
         pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-        named = (f"{found.names.get(token, f'#{token}')} {100 * p:.1f}%" for token, p in pairs)
+        named = (
+            f"{lens_result.names.get(token, f'#{token}')} {100 * p:.1f}%" for token, p in pairs
+        )
         lines[f"layer {layer}"] = ", ".join(named)
     return lines
 
 
 def study_attention(given: argparse.Namespace, studied: Studied, out: Path) -> dict[str, str]:
-    """Where the model looks."""
-    found = attention(studied.model, studied.readout, _batches(studied, "Attention"))
-    write_attention(out, found)
-    figures.save(figures.attention_figure(found, given.name), out / "attention.png")
-    if found.image_samples:
-        tokens = figures.image_tokens_figure(found, given.name)
+    """Measure attention to image, description and the rest."""
+    result = attention(studied.model, studied.readout, _batches(studied, "Attention"))
+    write_attention(out, result)
+    figures.save(figures.attention_figure(result, given.name), out / "attention.png")
+    if result.image_samples:
+        tokens = figures.image_tokens_figure(result, given.name)
         figures.save(tokens, out / "attention_image_tokens.png")
-    rows = {"mean of all layers": found.mean[-1], "last layer": found.mean[-2]}
+    rows = {"mean of all layers": result.mean[-1], "last layer": result.mean[-2]}
     return {
         name: ", ".join(f"{s} {100 * v:.1f}%" for s, v in zip(SEGMENTS, row.tolist(), strict=True))
         for name, row in rows.items()
@@ -130,10 +136,10 @@ def _parser() -> argparse.ArgumentParser:
         add = sub.add_argument
         add("--run", type=Path, help="folder of a fit")
         add("--ckpt_path", metavar="WEIGHTS", help="best or last of the run, a file, or none")
-        add("--condition", help="readout of the run that is studied; the first by default")
+        add("--condition", help="readout of the run to study; default: the first")
         add("--samples", type=_positive, default=300, help="test samples drawn (default: 300)")
-        add("--seed", type=int, default=0, help="of the draw and of what is sampled")
-        add("--at-once", type=_positive, help="chats that the model is given together")
+        add("--seed", type=int, default=0, help="seed of the draw and of sampling")
+        add("--at-once", type=_positive, help="chats that the model runs together")
         add("--out", type=Path, help="folder to write to")
         if name in ("instability", "accuracy"):
             predictions = 5 if name == "instability" else 1
@@ -141,7 +147,7 @@ def _parser() -> argparse.ArgumentParser:
             add("--predictions", type=_positive, default=predictions, help="per sample and session")
             add("--temperature", type=float, default=0.2, help="0.2 as in Q-Instruct's demo")
         if name == "logit-lens":
-            add("--level", default="poor", help="look at samples that are predicted at it")
+            add("--level", default="poor", help="study samples predicted at this level")
             add("--first-layer", type=_positive, help="default: 30, or the last tenth")
             add("--no-norm", action="store_true", help="no final norm before the head")
     return parser
@@ -156,7 +162,7 @@ def _positive(text: str) -> int:
 
 def _study(given: argparse.Namespace, settings: Sequence[str]) -> None:
     if given.run is None and given.out is None:
-        raise InputError("where to? Name the folder of a run with --run, or a folder with --out")
+        raise InputError("no output folder: name a run with --run, or a folder with --out")
     rated = given.study == "accuracy"
     where = (given.condition, given.at_once, given.samples, given.seed, rated)
     studied = prepare(given.run, given.ckpt_path, settings, *where)

@@ -1,6 +1,6 @@
-"""Classes of a room by the class that they derive from, read from source without importing it.
+"""Index of the classes of a room by base class, read from source without importing it.
 
-Importing every method and backbone takes seconds; a list of names takes none of them.
+Importing every method and backbone takes seconds; reading their source does not.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ class ClassLine:
     """A class and the first line of its docstring.
 
     Attributes:
-        module: dotted, such as ``lit_biqa.readouts.ratings``.
-        name: of the class.
-        bases: names of the classes that it derives from.
+        module: dotted module name, such as ``lit_biqa.readouts.ratings``.
+        name: name of the class.
+        bases: names of its base classes.
         summary: first line of its docstring.
-        methods: that it defines.
-        abstract: those of them that it leaves to its subclasses.
+        methods: names of the methods that it defines.
+        abstract: names of those that are abstract.
     """
 
     module: str
@@ -34,11 +34,11 @@ class ClassLine:
 
 
 def classes_of(room: str, root: str) -> list[ClassLine]:
-    """Public classes of a room that derive from ``root`` and leave no method abstract.
+    """Public classes of a room that derive from ``root`` and have no abstract method left.
 
     Args:
         room: folder of the package.
-        root: name of a class, wherever in the package it stands.
+        root: name of a class anywhere in the package.
 
     Returns:
         The classes, sorted by module and name.
@@ -61,7 +61,7 @@ def _ancestors(name: str, everything: dict[str, ClassLine]) -> set[str]:
 
 
 def _left_abstract(name: str, everything: dict[str, ClassLine]) -> set[str]:
-    """Methods that neither a class nor one above it defines."""
+    """Abstract methods that neither a class nor its bases implement."""
     if name not in everything:
         return set()
     line = everything[name]
@@ -78,13 +78,13 @@ def _classes(path: Path) -> list[ClassLine]:
 
 def _line(module: str, node: ast.ClassDef) -> ClassLine:
     bases = tuple(ast.unparse(base).partition("[")[0].rpartition(".")[2] for base in node.bases)
-    methods = [each for each in node.body if isinstance(each, ast.FunctionDef)]
-    marked = [each for each in methods if "abstractmethod" in map(ast.unparse, each.decorator_list)]
+    methods = [item for item in node.body if isinstance(item, ast.FunctionDef)]
+    marked = [item for item in methods if "abstractmethod" in map(ast.unparse, item.decorator_list)]
     return ClassLine(
         module,
         node.name,
         bases,
         (ast.get_docstring(node) or "").partition("\n")[0],
-        frozenset(each.name for each in methods),
-        frozenset(each.name for each in marked),
+        frozenset(item.name for item in methods),
+        frozenset(item.name for item in marked),
     )

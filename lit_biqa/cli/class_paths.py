@@ -1,8 +1,8 @@
-"""What a configuration may call: classes of the kinds that settings take, and nothing else.
+"""Checks of class paths: a configuration may name only classes of the kinds that settings take.
 
-The parser compares a class with the setting it stands under, but it would also call functions, and
-anything at all where a constructor of a library says `Callable` or `Any`. So every class path of
-the parsed settings must name a class of a known kind, before any of them is called.
+The parser compares a class with the setting that it stands under, but it would also call functions,
+and anything at all if a library's constructor declares `Callable` or `Any`. Therefore every class
+path of the parsed settings must name a class of a known kind, before any of them is called.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from torch.optim import Optimizer
 from lit_biqa.compat.jsonargparse import Namespace
 from lit_biqa.types import InputError
 
-#: What settings take. Of this package's own classes, all and whatever is derived from them.
+#: Kinds that settings take, besides this package's own classes and those derived from them.
 KINDS = (
     Accelerator,
     Callback,
@@ -39,7 +39,7 @@ KINDS = (
 )
 _PACKAGE = __name__.partition(".")[0]
 
-#: Classes that have moved: a ``config.yaml`` saved before names the old place.
+#: Moved classes: a ``config.yaml`` saved earlier names the old path.
 MOVED = {
     "lit_biqa.methods.external.Predictions": "lit_biqa.methods.predictions_file.Predictions",
     "lit_biqa.methods.portable.PortableScorer": "lit_biqa.methods.scorer_method.PortableScorer",
@@ -47,14 +47,14 @@ MOVED = {
 
 
 def refuse_standard_library(settings: object, name: str = "") -> None:
-    """Refuse class paths into Python's own library while nothing has been imported for them.
+    """Refuse class paths into Python's own library, before anything is imported for them.
 
     Args:
-        settings: as they come out of YAML.
-        name: of ``settings`` itself.
+        settings: settings as read from YAML.
+        name: name of ``settings`` itself.
 
     Raises:
-        InputError: naming the setting.
+        InputError: names the setting.
     """
     for key, value in walk(settings, name):
         if _last(key) == "class_path":
@@ -62,7 +62,7 @@ def refuse_standard_library(settings: object, name: str = "") -> None:
 
 
 def with_new_places(settings: Any) -> Any:
-    """Settings as they come out of YAML, with classes that have moved under their new path."""
+    """Settings as read from YAML, with moved classes under their new path."""
     if isinstance(settings, dict):
         return {
             key: MOVED.get(value, value)
@@ -70,38 +70,38 @@ def with_new_places(settings: Any) -> Any:
             else with_new_places(value)
             for key, value in settings.items()
         }
-    return [with_new_places(each) for each in settings] if isinstance(settings, list) else settings
+    return [with_new_places(item) for item in settings] if isinstance(settings, list) else settings
 
 
 def check_module(path: object, key: str) -> None:
-    """Refuse one class path that leads into Python's own library.
+    """Refuse a class path into Python's own library.
 
     Raises:
-        InputError: naming the setting.
+        InputError: names the setting.
     """
-    # None of its classes is of any kind, and to import some of its modules already does something.
+    # None of its classes is of a known kind, and importing some of its modules has side effects.
     if isinstance(path, str) and path.partition(".")[0] in sys.stdlib_module_names:
-        raise InputError(f"{key}: {path} is of Python's own library, of which no setting is made")
+        raise InputError(f"{key}: {path} is in Python's own library, which settings may not name")
 
 
 def check_parsed(config: object) -> None:
-    """Refuse parsed settings that would call something else than a class of a known kind.
+    """Refuse parsed settings that would call anything but a class of a known kind.
 
-    Modules that class paths name have been imported by then; nothing of them has been called.
+    The modules of class paths have been imported by then; nothing in them has been called.
 
     Args:
-        config: what the parser returned.
+        config: result of the parser.
 
     Raises:
-        InputError: naming the setting.
+        InputError: names the setting.
     """
     for key, value in walk(config):
         if _last(key) == "class_path" and isinstance(value, str):
             _check_class(value, key)
         elif callable(value):
-            said = getattr(value, "__qualname__", type(value).__qualname__)
+            name = getattr(value, "__qualname__", type(value).__qualname__)
             raise InputError(
-                f"{key}: {said} would be called: settings take classes, by class_path, and no "
+                f"{key}: {name} would be called: settings take classes, by class_path, and no "
                 "functions"
             )
 
@@ -111,16 +111,16 @@ def _check_class(path: str, key: str) -> None:
     if not _is_of_a_kind(imported(path, key)):
         kinds = ", ".join(sorted(kind.__name__ for kind in KINDS))
         raise InputError(
-            f"{key}: {path} is not called, since no setting takes it: take a class of "
+            f"{key}: {path} is not called, because no setting takes it: take a class of "
             f"{_PACKAGE}, or one derived from them or from {kinds}"
         )
 
 
 def imported(path: str, key: str) -> Any:
-    """What a class path names.
+    """Import the object that a class path names.
 
     Raises:
-        InputError: if it names nothing; ``key`` is the setting.
+        InputError: if there is none; ``key`` is the setting.
     """
     module, _, name = path.rpartition(".")
     try:
@@ -141,11 +141,11 @@ def _last(key: str) -> str:
 
 
 def walk(settings: object, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value that holds no others, with its dotted name.
+    """All leaf values, each with its dotted name.
 
     Args:
-        settings: mappings, namespaces and lists, of each other and of values.
-        name: of ``settings`` itself.
+        settings: nested mappings, namespaces and lists of values.
+        name: name of ``settings`` itself.
     """
     items: Iterator[tuple[object, object]]
     if isinstance(settings, Mapping):

@@ -1,11 +1,11 @@
-"""Lay tested runs side by side: scores, and differences over the same images.
+"""Compare tested runs: scores, and differences on the same images.
 
     lit_biqa compare runs/quickstart runs/quickstart_no_pca
     lit_biqa compare runs/* --settings --csv compared.csv
 
-Scores come from each run's ``test/results.csv``, differences from ``test/predictions.csv`` of the
-images that both runs rated, settings from ``config.yaml``. A run that was tested with several
-weights has a line for each.
+Scores come from each run's ``test/results.csv``, differences from ``test/predictions.csv`` on the
+images that both runs scored, settings from ``config.yaml``. A run that was tested with several
+weights has one line for each.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ from lit_biqa.types import InputError
 if TYPE_CHECKING:
     from rich.table import Table
 
-WIDTH = 150  # of a table where the output is no terminal
+WIDTH = 150  # of a table if the output is no terminal
 
 
 def labelled(runs: Sequence[Run]) -> dict[Test, str]:
-    """What to call each test: its data set, and split and condition where they tell it apart."""
+    """Label of each test: its data set, with split and condition if needed to be unique."""
     tests = shared_tests(runs)
     results = {key: result for run in runs for key, result in run.results.items()}
-    # Whose weights a score is of stands beside the run, not in the name of the test.
+    # The weights of a score are named beside the run, not in the label of the test.
     unnamed = [replace(results[test], weights=UNKNOWN) for test in tests]
     return dict(zip(tests, labels(unnamed), strict=True))
 
 
 def score_table(runs: Sequence[Run], resamples: int) -> Table:
-    """A row for each test and run; differences are from the first run."""
+    """One row per test and run; differences are relative to the first run."""
     from rich import box
     from rich.table import Table
 
@@ -80,7 +80,7 @@ def _change(difference: Difference | None) -> tuple[str]:
 
 
 def settings_table(runs: Sequence[Run]) -> Table:
-    """A row for each setting in which the runs differ."""
+    """One row for each setting that differs between the runs."""
     from rich import box
     from rich.table import Table
 
@@ -94,7 +94,7 @@ def settings_table(runs: Sequence[Run]) -> Table:
 
 
 def shortened(names: Sequence[str]) -> list[str]:
-    """Each dotted name from its end, as short as keeps it apart from the others."""
+    """Shortest unique end of each dotted name."""
     short = []
     for name in names:
         parts = name.split(".")
@@ -110,10 +110,10 @@ def _shown(setting: Setting) -> str:
 
 
 def save(path: Path, runs: Sequence[Run]) -> None:
-    """Write a line for each run as CSV: differing settings by their full names, then scores.
+    """Write one CSV line per run: differing settings by their full names, then scores.
 
     Raises:
-        InputError: if it cannot be written.
+        InputError: if the file cannot be written.
     """
     names, tests = differing(runs), labelled(runs)
     scores = [(test, metric) for test in tests for metric in ("plcc", "srcc")]
@@ -130,10 +130,10 @@ def save(path: Path, runs: Sequence[Run]) -> None:
 
 
 def tested(folders: Sequence[Path]) -> list[Run]:
-    """Runs of the folders that hold results; each other is named on stderr.
+    """Runs in the folders that hold results; other folders are named on stderr.
 
     Raises:
-        InputError: if none holds any.
+        InputError: if no folder holds results.
     """
     runs = []
     for folder in folders:
@@ -147,7 +147,7 @@ def tested(folders: Sequence[Path]) -> list[Run]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the tables; the exit status is 2 where there is nothing to compare."""
+    """Print the tables; the exit status is 2 if there is nothing to compare."""
     from rich.console import Console
 
     parser = argparse.ArgumentParser(
@@ -160,9 +160,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="RUN",
         help="run to subtract; by default the first",
     )
-    parser.add_argument("--settings", action="store_true", help="also the settings that differ")
+    parser.add_argument("--settings", action="store_true", help="also print settings that differ")
     parser.add_argument("--csv", type=Path, metavar="OUT", help="also write settings and scores")
-    parser.add_argument("--resamples", type=int, default=1000, help="of the bootstrap")
+    parser.add_argument("--resamples", type=int, default=1000, help="resamples of the bootstrap")
     given = parser.parse_args(arguments)
     first = [given.baseline] if given.baseline else []
     try:

@@ -1,11 +1,11 @@
-"""What reinforcement has done to the score reward: before against after, and its curve.
+"""Compare the score reward before and after reinforcement learning, and draw its curve.
 
     lit_biqa compare-rewards runs/tiny_warmup runs/tiny_score --figure rewards.png
 
-Both runs were tested on the same images. The reward of a test image is that of Q-Insight: 1 for a
-rating nearer to the MOS than the tolerance, else 0, and 0 where no rating could be read. The
-interval of the difference resamples images, each with both of its rewards. The curve is what the
-second run logged while it trained.
+Both runs were tested on the same images. The reward of a test image is Q-Insight's: 1 for a rating
+nearer to the MOS than the tolerance, else 0, and 0 without a rating. The interval of the
+difference resamples images, each with both of its rewards. The curve is what the second run logged
+during training.
 """
 
 from __future__ import annotations
@@ -27,28 +27,28 @@ Key = tuple[str, str, str, str]
 Array = NDArray[np.float64]
 TRAIN, HELD_OUT = "train/reward/score", "val/reward/score"
 GRADIENT = "train/grad_norm"
-_SMOOTH = 15  # steps that the drawn mean of training looks back
+_SMOOTH = 15  # number of steps in the drawn mean
 
 
 def rewards(run: Path, condition: str, tolerance: float, weights: str = "") -> dict[Key, float]:
-    """The score reward of each test image of a run.
+    """Score reward of each test image of a run.
 
     Args:
-        run: its folder.
-        condition: that scores were read under.
+        run: run folder.
+        condition: condition of the scores.
         tolerance: on the scale of MOS.
-        weights: how the digest of the weights begins that were tested.
+        weights: beginning of the digest of the tested weights.
 
     Raises:
-        InputError: if the run has no test under the condition, or with several such weights.
+        InputError: if the run has no test under the condition, or tests of several such weights.
     """
     file = run / "test" / "predictions.csv"
     if not file.is_file():
-        raise InputError(f"no predictions at {file}: test the run first")
+        raise InputError(f"no predictions at {file}: run `lit_biqa test` on the run first")
     rows = [row for row in read_predictions(file) if row["condition"] == condition]
     rows = [row for row in rows if row["weights"].startswith(weights)]
     if not rows:
-        raise InputError(f"{file}: no row under the condition {condition!r} of such weights")
+        raise InputError(f"{file}: no row with condition {condition!r} and such weights")
     if len(held := sorted({row["weights"] for row in rows})) > 1:
         raise InputError(f"{file}: tested with several weights; choose --weights of {held}")
     return {
@@ -69,29 +69,29 @@ def difference(before: Array, after: Array, resamples: int, seed: int) -> tuple[
 
 
 def curve(run: Path, tag: str) -> tuple[list[int], list[float]]:
-    """Steps and values of what a run logged to TensorBoard, of all its parts if it was resumed."""
+    """Steps and values of a tag in a run's TensorBoard events, with all parts of a resumed run."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    found: dict[int, float] = {}
+    points: dict[int, float] = {}
     for events in sorted(run.glob("events.out.tfevents.*")):
         log = EventAccumulator(str(events), size_guidance={"scalars": 0})
         log.Reload()
         if tag in log.Tags()["scalars"]:
-            found |= {event.step: event.value for event in log.Scalars(tag)}
-    return sorted(found), [found[step] for step in sorted(found)]
+            points |= {event.step: event.value for event in log.Scalars(tag)}
+    return sorted(points), [points[step] for step in sorted(points)]
 
 
 def draw(run: Path, path: Path) -> None:
-    """Draw the score reward over steps, of training and of held-out images, and the gradient.
+    """Draw the score reward over steps, for training and held-out images, and the gradient norm.
 
     Raises:
-        InputError: if the run logged none.
+        InputError: if the run logged no score reward.
     """
     from matplotlib.figure import Figure
 
     steps, values = curve(run, TRAIN)
     if not steps:
-        raise InputError(f"{run}: no {TRAIN} among its TensorBoard events; name a run of GRPO")
+        raise InputError(f"{run}: no {TRAIN} in its TensorBoard events; name a run of GRPO")
     figure = Figure(figsize=(6.4, 4.0), dpi=150, layout="constrained")
     axes = figure.subplots()
     axes.plot(steps, values, color="tab:blue", alpha=0.25, label="training, each step")
@@ -119,19 +119,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="lit_biqa compare-rewards", description=(__doc__ or "").partition("\n")[0]
     )
-    parser.add_argument("before", type=Path, help="folder of the run that was gone on from")
+    parser.add_argument("before", type=Path, help="folder of the run before reinforcement learning")
     parser.add_argument("after", type=Path, help="folder of the run of GRPO")
-    parser.add_argument("--condition", default="image", help="that is compared")
+    parser.add_argument("--condition", default="image", help="condition to compare")
     parser.add_argument(
         "--weights",
         nargs=2,
         default=("", ""),
         metavar=("BEFORE", "AFTER"),
-        help="how their digests begin, where a run was tested with several",
+        help="beginning of the digests, for runs that were tested with several weights",
     )
     parser.add_argument("--tolerance", type=float, default=0.35, help="on the scale of MOS")
-    parser.add_argument("--resamples", type=int, default=5000, help="of the interval")
-    parser.add_argument("--seed", type=int, default=0, help="of the resampling")
+    parser.add_argument("--resamples", type=int, default=5000, help="resamples of the interval")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the resampling")
     parser.add_argument("--figure", type=Path, help="PNG to draw the curve into")
     given = parser.parse_args(arguments)
     try:
@@ -140,7 +140,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for run, weights in zip((given.before, given.after), given.weights, strict=True)
         ]
         if found[0].keys() != found[1].keys():
-            raise InputError("the runs were tested on other images: test both on the same")
+            raise InputError(
+                "the runs were tested on different images: test both on the same images"
+            )
         first, second = (np.array([each[key] for key in sorted(each)]) for each in found)
         low, high = difference(first, second, given.resamples, given.seed)
         if given.figure:

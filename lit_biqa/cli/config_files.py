@@ -1,8 +1,8 @@
-"""Configuration files merged the way a reader expects, before the parser sees them.
+"""Configuration files, merged before the parser sees them.
 
-jsonargparse merges files by itself, but where a later file names another class it keeps the
-settings, even the defaults, of the class before wherever their names agree, and says nothing.
-Here a changed ``class_path`` starts afresh. Settings on the command line win over every file.
+jsonargparse merges files by itself, but if a later file names another class it silently keeps those
+settings of the earlier class, even defaults, whose names agree. Here a changed ``class_path``
+starts afresh. Settings on the command line win over every file.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ def _load_measured(text: str) -> Any:
     return loaded
 
 
-# What the parser reads by itself: values of the command line, and files that they name.
+# Loader of everything that the parser reads by itself: command-line values, and files they name.
 set_loader("yaml", _load_measured, (yaml.YAMLError,))
 
 
 def split_arguments(args: Sequence[str]) -> tuple[list[Path], list[str]]:
-    """Separate the configuration files, named by path or by recipe, from the other arguments.
+    """Separate configuration files, named by path or by recipe, from the other arguments.
 
     Returns:
-        The files in order, and the rest, where ``--key value`` has become ``--key=value``.
+        The files in order, and the other arguments, with ``--key value`` as ``--key=value``.
     """
     files: list[Path] = []
     rest: list[str] = []
@@ -60,10 +60,10 @@ def split_arguments(args: Sequence[str]) -> tuple[list[Path], list[str]]:
 
 
 def merge_arguments(args: Sequence[str]) -> tuple[list[Path], list[str]]:
-    """The configuration files, and arguments that hold their merged settings in one piece.
+    """Configuration files, and arguments with their merged settings in one piece.
 
     Raises:
-        InputError: if a file is absent, no regular file or no YAML mapping, or if anything is above
+        InputError: if a file is absent, no regular file or no YAML mapping, or if anything exceeds
             a limit or names a class that no setting takes.
     """
     files, rest = split_arguments(args)
@@ -74,37 +74,37 @@ def merge_arguments(args: Sequence[str]) -> tuple[list[Path], list[str]]:
 
 
 def with_own_settings(args: Sequence[str]) -> list[str]:
-    """Arguments that name a run folder and no settings get those that lie in the folder.
+    """Add the ``config.yaml`` of a run folder to arguments that name the folder and no settings.
 
-    A fit takes them only where it goes on with a checkpoint.
+    A fit uses it only to resume from a checkpoint.
 
     Raises:
         InputError: if there is no such folder.
     """
-    given = list(args)
-    files, rest = split_arguments(given)
-    named = dict(each.removeprefix("--").split("=", 1) for each in rest if "=" in each)
-    own = Path(named.get("run", "")).expanduser() / "config.yaml"
+    arguments = list(args)
+    files, rest = split_arguments(arguments)
+    named = dict(item.removeprefix("--").split("=", 1) for item in rest if "=" in item)
+    config = Path(named.get("run", "")).expanduser() / "config.yaml"
     begins = rest[:1] == ["fit"] and "ckpt_path" not in named
     modelled = any(name.split(".")[0] == "model" for name in named)
     if files or "run" not in named or modelled or begins or {"--help", "-h"} & set(rest):
-        return given
-    if not own.parent.exists():
+        return arguments
+    if not config.parent.exists():
         raise InputError(
-            f"the run folder {named['run']} does not exist: name that of a fit with --run, or a "
-            "configuration file with --config."
+            f"the run folder {named['run']} does not exist: name the folder of a fit with --run, "
+            "or a configuration file with --config."
         )
-    if not own.is_file():
-        return given
-    return [*given[:1], "--config", str(own), *given[1:]]
+    if not config.is_file():
+        return arguments
+    return [*arguments[:1], "--config", str(config), *arguments[1:]]
 
 
 def merge_files(files: Sequence[Path], arguments: Sequence[str]) -> Settings:
-    """Settings of the files, without those of classes that the arguments replace.
+    """Merged settings of the files, without those of classes that the arguments replace.
 
     Args:
-        files: the later ones win.
-        arguments: as ``--key=value``.
+        files: configuration files; later ones win.
+        arguments: arguments as ``--key=value``.
 
     Raises:
         InputError: as `merge_arguments`.
@@ -125,32 +125,32 @@ def merge_files(files: Sequence[Path], arguments: Sequence[str]) -> Settings:
 
 
 def _method(settings: Settings, arguments: Sequence[str]) -> str:
-    """Class path or name of the method: the last one named, empty where none is."""
+    """Class path or name of the method: the last one named; empty if none is."""
     named = [
         argument.partition("=")[2]
         for argument in arguments
         if argument.startswith(("--model=", "--model.class_path="))
     ]
-    found = named[-1] if named else _child(settings.get("model"), "class_path")
-    return found if isinstance(found, str) else ""
+    method = named[-1] if named else _child(settings.get("model"), "class_path")
+    return method if isinstance(method, str) else ""
 
 
 def refuse_beside_init_args(settings: Settings, file: Path, name: str = "") -> None:
-    """Refuse settings of a class that stand beside ``class_path`` and not in ``init_args``.
+    """Refuse settings of a class that are beside ``class_path`` and not in ``init_args``.
 
     Args:
-        settings: merged so far.
-        file: the last that was merged.
-        name: of ``settings`` themselves, dotted.
+        settings: settings merged so far.
+        file: the file merged last.
+        name: dotted name of ``settings``.
 
     Raises:
-        InputError: naming the setting and where it belongs.
+        InputError: names the setting and its place.
     """
     beside = settings.keys() - {"class_path", "init_args", "dict_kwargs"}
     if "class_path" in settings and beside:
         key = min(beside)
         raise InputError(
-            f"{file}: {name}.{key} stands beside class_path: write it as {name}.init_args.{key}"
+            f"{file}: {name}.{key} is beside class_path: write it as {name}.init_args.{key}"
         )
     for key, value in settings.items():
         if isinstance(value, dict):
@@ -164,11 +164,11 @@ def read(file: Path, upon: tuple[Path, ...] = ()) -> Settings:
     the file itself win.
 
     Args:
-        file: to be read.
-        upon: files that led here by their ``base``.
+        file: file to read.
+        upon: files whose ``base`` led here.
 
     Raises:
-        InputError: as `merge_arguments`, and where files are based on each other.
+        InputError: as `merge_arguments`, and if files are based on each other.
     """
     refuse_special(file)
     if not file.is_file():
@@ -178,7 +178,7 @@ def read(file: Path, upon: tuple[Path, ...] = ()) -> Settings:
     if base is None:
         return settings
     if not isinstance(base, str):
-        raise InputError(f"{file}: base is no name of a recipe, such as grpo/score, and no path.")
+        raise InputError(f"{file}: base must be a recipe, such as grpo/score, or a path.")
     below = recipes.find(base)
     if below in (*upon, file):
         raise InputError(f"{file}: base {base} is based on this file.")
@@ -186,7 +186,7 @@ def read(file: Path, upon: tuple[Path, ...] = ()) -> Settings:
 
 
 def _nearest(file: Path) -> str:
-    """Files beside a missing one, or recipes, with names like its own."""
+    """Hint with files beside a missing one, or recipes, of similar names."""
     beside = [str(path) for path in sorted(file.parent.glob("*.yaml"))]
     by_stem = {name.rpartition("/")[2]: name for name in recipes.names()}
     wanted = file.with_suffix("").as_posix()
@@ -199,7 +199,7 @@ def _nearest(file: Path) -> str:
 
 
 def _mapping(file: Path) -> Settings:
-    """The settings that stand in one file."""
+    """Settings of one file."""
     settings = yaml_text.parse(_text(file), str(file))
     if settings is None:
         return {}
@@ -215,15 +215,15 @@ def _text(file: Path) -> str:
     with file.open("rb") as opened:
         content = opened.read(limits.YAML_BYTES + 1)
     if len(content) > limits.YAML_BYTES:
-        raise InputError(f"{file} is larger than the {limits.YAML_BYTES:,} bytes that are read.")
+        raise InputError(f"{file} exceeds the limit of {limits.YAML_BYTES:,} bytes.")
     try:
         return content.decode()
     except UnicodeDecodeError as error:
-        raise InputError(f"{file} is not YAML: it is no text in UTF-8.") from error
+        raise InputError(f"{file} is not YAML: it is no UTF-8 text.") from error
 
 
 def merge(old: Settings, new: Settings) -> Settings:
-    """Settings of ``old`` and ``new``, the new ones winning; another class starts afresh."""
+    """Merge settings, with the new ones winning; a changed class starts afresh."""
     if "class_path" in old and _is_other(old["class_path"], new.get("class_path")):
         return new
     merged = dict(old)
@@ -235,7 +235,7 @@ def merge(old: Settings, new: Settings) -> Settings:
 
 
 def forget_other_class(settings: Settings, key: str, value: str | None = None) -> None:
-    """Drop the settings of a class where the command line, by ``--key value``, names another."""
+    """Drop the settings of a class if the command line (``--key value``) names another."""
     *parents, last = key.removesuffix(".class_path").split(".")
     node: Any = settings
     for name in parents:
@@ -244,7 +244,7 @@ def forget_other_class(settings: Settings, key: str, value: str | None = None) -
         node = node.get("init_args")
     before = _child(node, last)
     if isinstance(before, dict) and _is_other(before.get("class_path"), value):
-        # The name alone: it may be none of a class, as `auto` and `ddp` in place of a strategy.
+        # Only the name: it may be no class, such as `auto` or `ddp` for a strategy.
         node[last] = value
 
 
@@ -257,7 +257,7 @@ def _child(node: Any, name: str) -> Any:
 def _is_other(old: str | None, new: str | None) -> bool:
     if old is None:
         return False
-    # A class may go by its bare name or by its path; `x.yaml` and mappings name no class.
+    # A class may be named with or without its module; `x.yaml` and mappings name no class.
     if new is None or not new.replace(".", "").replace("_", "").isalnum() or new.endswith("yaml"):
         return False
     return old.rsplit(".", 1)[-1] != new.rsplit(".", 1)[-1]

@@ -1,14 +1,14 @@
-"""Have a trained model write about images: the texts that RALI aligns with.
+"""Have a trained model write texts about images, which RALI can align with.
 
     lit_biqa describe --run runs/score --data.test '[koniq10k/official:train]' \
         --answers 4 --out data/texts/koniq.jsonl
 
-Each image gets a record ``{"image", "dataset", "texts"}`` with what the model said, tags and all,
-and a digest by which readers know a damaged record. `data.texts.files` reads the file, with
-`data.texts.fields: ["texts:think"]` for the reasoning alone. What stands in an answer is never read
-as a text. Under torchrun, or with --shard 2/8 by hand, processes share the images. A run that was
-cut off goes on where it was; the file is there once it is whole.
-Whatever else is named is a setting of the model or the data that shall differ from the run's.
+Each image gets a record ``{"image", "dataset", "texts"}`` with the model's texts, tags included,
+and a digest by which readers detect damage. `data.texts.files` reads the file, with
+`data.texts.fields: ["texts:think"]` for the reasoning alone; answers are never read as texts.
+Under torchrun, or with --shard 2/8, processes share the images. An interrupted run resumes; the
+file appears once it is complete. All other arguments are settings of the model or the data that
+differ from the run's.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ Key = tuple[str, int]
 
 @dataclass(frozen=True)
 class Share:
-    """What one process writes.
+    """Share of one process in the output file.
 
     Attributes:
-        out: the file that all of them make.
-        rank: of this process.
-        ranks: their number.
+        out: the output file.
+        rank: rank of this process.
+        ranks: number of processes.
     """
 
     out: Path
@@ -54,34 +54,34 @@ class Share:
 
     @property
     def parts(self) -> list[Path]:
-        """Files that grow while processes write, one each."""
+        """Partial files, one per process."""
         names = [f".{self.out.name}.{rank}-of-{self.ranks}" for rank in range(self.ranks)]
         return [self.out.with_name(name) for name in names]
 
     def written(self, part: Path) -> dict[Key, str]:
-        """Whole lines of a part by their image; a line that was cut off is not among them."""
+        """Complete lines of a partial file by their image; an incomplete last line is left out."""
         lines = part.read_text(encoding="utf-8").split("\n")[:-1] if part.exists() else []
-        found = {}
+        texts = {}
         for number, line in enumerate(lines, start=1):
             place = f"{part}, line {number}"
             record = parse_json(line, place)
             try:
-                found[record["dataset"], record["index"]] = f"{line}\n"
+                texts[record["dataset"], record["index"]] = f"{line}\n"
             except (KeyError, TypeError) as error:
                 raise InputError(f"{place}: no text about an image; remove the file") from error
-        return found
+        return texts
 
     def resume(self) -> set[Key]:
-        """Images that this process has written about, their file rid of a line cut off."""
-        own = self.parts[self.rank]
-        done = self.written(own)
-        if own.exists():
-            with replacing(own) as part:
+        """Images that this process has already written; removes an incomplete last line."""
+        part_of_this = self.parts[self.rank]
+        done = self.written(part_of_this)
+        if part_of_this.exists():
+            with replacing(part_of_this) as part:
                 part.write_text("".join(done.values()), encoding="utf-8")
         return set(done)
 
     def finish(self, samples: Sequence[Sample]) -> bool:
-        """Bring all parts together in the order of the samples, if they are all there."""
+        """Merge all partial files in the order of the samples, if they are complete."""
         lines = {key: line for part in self.parts for key, line in self.written(part).items()}
         if any((s.dataset, s.index) not in lines for s in samples):
             return False
@@ -93,17 +93,17 @@ class Share:
 
 
 def describe(given: argparse.Namespace, settings: Sequence[str]) -> None:
-    """Write the share of this process; the last to end brings all together.
+    """Write the share of this process; the last process to finish merges all.
 
     Raises:
-        InputError: if the run, its data or the output are not as they should be.
+        InputError: if the run, its data or the output is wrong.
     """
     folder = RunFolder(given.run.expanduser())
     if not folder.config.is_file():
-        raise InputError(f"{folder.path} is no folder of a run: it holds no config.yaml")
+        raise InputError(f"{folder.path} is no run folder: it holds no config.yaml")
     share = _share(given)
     if share.out.exists():
-        raise InputError(f"{share.out} is there already: name another with --out")
+        raise InputError(f"{share.out} exists already: name another file with --out")
     method, data, _ = instantiate([f"--config={folder.config}", *settings])
     weights = find_weights(folder, given.ckpt_path)
     if weights is not None:
@@ -143,17 +143,17 @@ def _write(method: ChatMethod, loader: Any, given: argparse.Namespace, share: Sh
 def records(
     method: ChatMethod, batch: Batch, answers: int, sampling: Sampling, seed: int
 ) -> list[dict[str, Any]]:
-    """A record for each image of a batch; what is said follows from seed and image alone."""
+    """One record for each image of a batch; texts depend only on seed and image."""
     keys = list(zip(batch["dataset"], batch["index"].tolist(), strict=True))
     chats = [method.question(batch, row) for row in range(len(keys))]
     seeds = [zlib.crc32(f"describe/{seed}/{name}/{index}".encode()) for name, index in keys]
-    said = generate(method.backbone, chats, answers, sampling, seeds)
+    completions = generate(method.backbone, chats, answers, sampling, seeds)
     return [
         {
             "image": batch["name"][row],
             "dataset": name,
             "index": index,
-            "texts": [each.text for each in said[row]],
+            "texts": [completion.text for completion in completions[row]],
         }
         for row, (name, index) in enumerate(keys)
     ]
@@ -163,7 +163,7 @@ def _share(given: argparse.Namespace) -> Share:
     environment = f"{os.environ.get('RANK', '0')}/{os.environ.get('WORLD_SIZE', '1')}"
     rank, _, ranks = (given.shard or environment).partition("/")
     if not (rank.isdecimal() and ranks.isdecimal() and int(rank) < int(ranks)):
-        raise InputError(f"--shard {given.shard}: give it as 2/8, counted from 0")
+        raise InputError(f"--shard {given.shard}: give a number and a count, such as 2/8, from 0")
     return Share(given.out.expanduser().absolute(), int(rank), int(ranks))
 
 
@@ -176,11 +176,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--ckpt_path", help="best or last of the run, a file, or none")
     parser.add_argument("--out", type=Path, required=True, help="JSON Lines file to write")
     parser.add_argument("--answers", type=int, default=1, help="texts for each image")
-    parser.add_argument("--seed", type=int, default=0, help="of what is said")
-    parser.add_argument("--temperature", type=float, default=1.0, help="0 says the likeliest")
+    parser.add_argument("--seed", type=int, default=0, help="seed of sampling")
+    parser.add_argument(
+        "--temperature", type=float, default=1.0, help="0 takes the likeliest token"
+    )
     parser.add_argument("--top-k", type=int, default=50, help="0 for all tokens")
     parser.add_argument("--top-p", type=float, default=0.95)
-    parser.add_argument("--budget", type=int, default=512, help="tokens of a text at most")
-    parser.add_argument("--shard", help="which of how many processes this is, such as 0/2")
+    parser.add_argument("--budget", type=int, default=512, help="most tokens per text")
+    parser.add_argument(
+        "--shard", help="number of this process and count of processes, such as 0/2"
+    )
     given, settings = parser.parse_known_args(arguments)
     return guard(lambda: describe(given, settings))

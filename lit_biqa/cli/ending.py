@@ -1,4 +1,4 @@
-"""Last lines of a command: what it wrote, how long it took, and what to type next."""
+"""Last lines of a command: files written, time taken, and next command."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TESTED = {
     "test/predictions.csv": "score of each tested image",
     "test/*.png": "scatter of each data set",
 }
-#: What each subcommand may write, in the order in which it is told.
+#: Files that each subcommand may write, in the order of printing.
 WRITTEN = {
     "fit": {
         "scorer.safetensors": "the scorer: one file that scores images",
@@ -34,14 +34,14 @@ WRITTEN = {
 
 @dataclass(frozen=True)
 class Ending:
-    """What a command came to.
+    """Outcome of a command.
 
     Attributes:
         command: ``fit``, ``validate``, ``test`` or ``predict``.
-        run: its folder.
+        run: run folder.
         seconds: wall time of the whole command.
-        files: what lies in the folder, as paths below it.
-        verdict: why nothing was learned; empty where something was.
+        files: files in the folder, as paths below it.
+        verdict: reason why nothing was learned; empty otherwise.
     """
 
     command: str
@@ -52,7 +52,7 @@ class Ending:
 
     @property
     def written(self) -> dict[str, str]:
-        """What the command wrote: files, or patterns of them, and what they hold."""
+        """Files of the command, or patterns of them, with their content in words."""
         told = WRITTEN[self.command].items()
         return {name: what for name, what in told if matching(self.files, name)}
 
@@ -76,7 +76,7 @@ def closing(ending: Ending) -> list[str]:
 
 
 def shown(run: Path) -> str:
-    """A folder as one types it: from where commands are given, if it lies below."""
+    """Folder as one types it: relative to the working directory if it is below."""
     here = Path.cwd()
     return shlex.quote(str(run.relative_to(here) if run.is_relative_to(here) else run))
 
@@ -101,5 +101,5 @@ def _next(ending: Ending) -> Iterator[str]:
 
 
 def files_in(run: Path) -> list[str]:
-    """What lies in a run folder and right below its folders, as paths below it."""
+    """Files in a run folder and in its sub-folders, one level deep, as paths below it."""
     return [os.path.relpath(path, run) for level in ("*", "*/*") for path in run.glob(level)]

@@ -1,4 +1,4 @@
-"""What goes wrong becomes one clear line on stderr; only a fault of the program is a traceback."""
+"""Errors in one line on stderr; only a fault of the program prints a traceback."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from lit_biqa.runs.folder import is_first_process
 from lit_biqa.runs.stops import Stopped
 from lit_biqa.types import InputError, TrainingError
 
-#: Set to 1 to see the traceback of any error.
+#: Environment variable; 1 prints the traceback of any error.
 TRACEBACK = "LIT_BIQA_TRACEBACK"
 
 
 def guard(command: Callable[[], object]) -> int:
-    """Run a command and say in one line what went wrong.
+    """Run a command, and print an error in one line.
 
     Returns:
-        0, or 2 for bad input, 1 for a failing machine, 128 and its number where a signal ended it:
-        143 for SIGTERM, 130 for SIGINT, 138 for SIGUSR1.
+        0, or 2 for bad input, 1 for a failing machine, or 128 plus its number for a signal: 143 for
+        SIGTERM, 130 for SIGINT, 138 for SIGUSR1.
 
     Raises:
-        BaseException: whatever is a fault of the program, or anything with LIT_BIQA_TRACEBACK=1.
+        BaseException: any fault of the program; with LIT_BIQA_TRACEBACK=1 every error.
     """
     try:
         with stops.heard():
@@ -45,14 +45,14 @@ def guard(command: Callable[[], object]) -> int:
         if is_first_process():
             print(f"{stop}: {stop.advice or 'the same command begins again'}", file=sys.stderr)
         return stop.status
-    except KeyboardInterrupt:  # raised by a library, or where no signal could be listened to
+    except KeyboardInterrupt:  # raised by a library, or where no signal handler can be set
         return _say("interrupted", 130)
     except Exception as error:
         message = explain(error)
         if message is None or os.environ.get(TRACEBACK) == "1":
             raise
         if not is_first_process():
-            # Where every process meets the same error, the first speaks and ends the others.
+            # If every process meets the same error, the first one prints it and ends the others.
             time.sleep(5)
         return _say(message, 2 if isinstance(error, (ValueError, MisconfigurationException)) else 1)
     return 0
@@ -64,10 +64,10 @@ def _say(message: str, status: int) -> int:
 
 
 def explain(error: Exception) -> str | None:
-    """What was wrong and what to do, for errors that a person can mend; else ``None``."""
+    """Message of an error that a user can resolve; ``None`` for any other error."""
     text = str(error)
     if isinstance(error, InputError):
-        # A loader's worker sends its traceback along.
+        # A loader's worker adds its traceback.
         return text.rsplit("InputError: ", 1)[-1].strip() if "DataLoader worker" in text else text
     if isinstance(error, TrainingError):
         return text
@@ -90,23 +90,23 @@ def explain(error: Exception) -> str | None:
     if isinstance(error, MisconfigurationException):
         return text
     if isinstance(error, ValueError) and "`val_check_interval`" in text:
-        # What Lightning finds wrong once it knows how long an epoch is.
+        # Lightning finds this error once it knows the length of an epoch.
         return f"trainer.val_check_interval: {text.strip()}"
     return None
 
 
-# What gloo and NCCL say on a rank that has lost another.
+# Messages of gloo and NCCL on a rank that has lost another.
 _PEER = re.compile(r"Connection (?:closed|reset) by peer|[Tt]imed out waiting|NCCL.*remote process")
 _QUOTED = re.compile(r"'([\w./-]+)'|--([\w.-]+)")
 
 
 def explain_setting(text: str, names: Collection[str], files: Sequence[Path]) -> str:
-    """Put jsonargparse's complaint about a setting into one line, with the nearest names.
+    """Put jsonargparse's message about a setting into one line, with the nearest names.
 
     Args:
         text: its message.
-        names: every setting and class that there is.
-        files: configuration files among which the setting may stand.
+        names: names of all settings and classes.
+        files: configuration files in which the setting may be.
     """
     classes = classes_in(text)
     known = {*names, *classes, *_settings_of(classes)}
@@ -132,7 +132,7 @@ def explain_setting(text: str, names: Collection[str], files: Sequence[Path]) ->
 
 
 def _settings_of(class_paths: list[str]) -> Iterator[str]:
-    """Arguments of classes and fields of those that are dataclasses: ``head``, ``head.pca``."""
+    """Arguments of classes, and fields of those that are dataclasses: ``head``, ``head.pca``."""
     for path in class_paths:
         module, _, name = path.rpartition(".")
         with suppress(ImportError, AttributeError, ValueError):

@@ -1,4 +1,4 @@
-"""The jobs of the command line for Python programs: the same code, in the same process."""
+"""Jobs of the command line as Python functions: the same code, in the same process."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PathLike: TypeAlias = str | Path
 Settings: TypeAlias = Mapping[str, object]
 """Settings by their dotted names, as on the command line: ``{"data.loader.batch_size": 32}``."""
 
-# What a command tells the processes that it starts.
+# Environment variables by which a command passes settings to processes that it starts.
 _TOLD = ("LIT_BIQA_RUN", "PL_GLOBAL_SEED", "PL_SEED_WORKERS")
 
 
@@ -36,8 +36,8 @@ class Run:
     """A finished fit.
 
     Attributes:
-        path: folder of the run.
-        results: of the test that follows a fit; without rows where there were no test sets.
+        path: run folder.
+        results: results of the test after the fit; without rows if there were no test sets.
     """
 
     path: Path
@@ -45,12 +45,12 @@ class Run:
 
     @property
     def scorer(self) -> Path | None:
-        """The portable scorer, for `lit_biqa.load_scorer`; only RALI writes one."""
+        """Scorer file, for `lit_biqa.load_scorer`; only RALI writes one."""
         return self._written("scorer.safetensors")
 
     @property
     def weights(self) -> Path | None:
-        """The trained model as a folder, for a backbone's ``pretrained``; SFT and GRPO write it."""
+        """Folder of the trained model, for a backbone's ``pretrained``; SFT and GRPO write it."""
         return self._written("weights")
 
     def _written(self, name: str) -> Path | None:
@@ -66,13 +66,13 @@ def fit(recipes: Sequence[PathLike], run: PathLike | None, settings: Settings) -
 
 def test(run: PathLike, data: Sequence[PathLike] | None, settings: Settings) -> Results:
     """See `lit_biqa.test`."""
-    sets = {} if data is None else {"data.test": [str(each) for each in data]}
+    sets = {} if data is None else {"data.test": [str(item) for item in data]}
     return _results(_command("test", (), {**settings, **sets, "run": run}))
 
 
 def _results(cli: CLI) -> Results:
     callbacks = cli.trainer.callbacks  # type: ignore[attr-defined]
-    (report,) = (each for each in callbacks if isinstance(each, CorrelationReport))
+    (report,) = (item for item in callbacks if isinstance(item, CorrelationReport))
     return Results(tuple(report.results), cli.run_folder.path / "test" / RESULTS)
 
 
@@ -80,9 +80,9 @@ def _command(name: str, recipes: Sequence[PathLike], settings: Settings) -> CLI:
     """Run a command.
 
     Raises:
-        InputError: for what the command line ends with status 2.
-        KeyboardInterrupt: where SIGINT ended it.
-        SystemExit: with the status of the signal where another one did.
+        InputError: for errors that end the command line with status 2.
+        KeyboardInterrupt: if SIGINT ended the command.
+        SystemExit: with the status of the signal, if another signal did.
     """
     quieten()
     arguments = [name, *(f"--config={recipe}" for recipe in recipes)]
@@ -105,7 +105,7 @@ def _command(name: str, recipes: Sequence[PathLike], settings: Settings) -> CLI:
 
 
 def as_text(value: object) -> str:
-    """A setting as the command line takes it: ``[1, 2]``, ``true``, ``null``, ``0.5``."""
+    """Setting as the command line takes it: ``[1, 2]``, ``true``, ``null``, ``0.5``."""
     return str(value) if isinstance(value, str | Path) else json.dumps(value, default=str)
 
 

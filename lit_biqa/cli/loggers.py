@@ -1,4 +1,4 @@
-"""Loggers that a user names: they are added to the run's own, and write into the run folder."""
+"""Loggers that a user names: added to the run's own, and writing into the run folder."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from lit_biqa.callbacks.tensorboard import RunLogger
 from lit_biqa.compat.jsonargparse import Namespace
 
 _KEY = "--trainer.logger"
-# Lightning's that must be given a folder.
+# Loggers of Lightning that need a folder.
 _NEED_FOLDER = ("CSVLogger", "TensorBoardLogger")
 
 
 def with_folders(arguments: Sequence[str]) -> list[str]:
-    """Arguments in which a logger without a ``save_dir`` has the run folder, written ``.``.
+    """Set ``save_dir=.``, the run folder, for loggers without one.
 
     Example:
         ``["fit", "--trainer.logger=CSVLogger"]`` becomes
         ``["fit", "--trainer.logger=CSVLogger", "--trainer.logger.save_dir=."]``.
     """
-    given: list[str] = []
+    arguments_with_folders: list[str] = []
     for argument in arguments:
         key, _, value = argument.partition("=")
         if key == "--config":
@@ -32,19 +32,19 @@ def with_folders(arguments: Sequence[str]) -> list[str]:
             trainer = settings.get("trainer")
             if isinstance(trainer, dict) and trainer.get("logger"):
                 trainer["logger"] = _filled(trainer["logger"])
-            given.append(f"{key}={yaml.safe_dump(settings, sort_keys=False)}")
+            arguments_with_folders.append(f"{key}={yaml.safe_dump(settings, sort_keys=False)}")
         elif key.removesuffix("+") == _KEY and value[:1] in ("{", "["):
-            given.append(f"{key}={yaml.safe_dump(_filled(yaml.safe_load(value)))}")
+            arguments_with_folders.append(f"{key}={yaml.safe_dump(_filled(yaml.safe_load(value)))}")
         elif key.removesuffix("+") == _KEY and _needs_folder(value):
-            given += [argument, f"{_KEY}.save_dir=."]
+            arguments_with_folders += [argument, f"{_KEY}.save_dir=."]
         else:
-            given.append(argument)
-    return given
+            arguments_with_folders.append(argument)
+    return arguments_with_folders
 
 
 def _filled(logger: Any) -> Any:
     if isinstance(logger, list):
-        return [_filled(each) for each in logger]
+        return [_filled(item) for item in logger]
     named = {"class_path": logger} if isinstance(logger, str) else logger
     if not isinstance(named, dict) or not _needs_folder(named.get("class_path")):
         return logger
@@ -56,7 +56,7 @@ def _needs_folder(class_path: object) -> bool:
 
 
 def below(run: Path, logger: Any) -> Any:
-    """Parsed settings of loggers in which each ``save_dir`` that is relative lies in the run."""
+    """Parsed settings of loggers with each relative ``save_dir`` inside the run folder."""
     if isinstance(logger, list):
         return [below(run, each) for each in logger]
     if isinstance(logger, Namespace) and "init_args" in logger:
@@ -69,18 +69,18 @@ def below(run: Path, logger: Any) -> Any:
 
 
 def loggers(setting: Any, run: Path, command: str) -> list[Logger] | bool:
-    """The loggers of a command.
+    """Loggers of a command.
 
     Args:
         setting: ``trainer.logger``, instantiated.
-        run: folder of the run.
-        command: fit and test write events into it; the others have no scalars to keep.
+        run: run folder.
+        command: name of the command; only fit and test write events.
 
     Returns:
-        The run's own, then those of the setting; ``False`` where none is wanted.
+        The run's own logger, then those of the setting; ``False`` for none.
     """
     if setting is False:
         return False
     named = [] if setting in (None, True) else setting if isinstance(setting, list) else [setting]
-    own = [RunLogger(run)] if command in ("fit", "test") else []
-    return [*own, *named] or False
+    events = [RunLogger(run)] if command in ("fit", "test") else []
+    return [*events, *named] or False

@@ -55,10 +55,10 @@ from lit_biqa.runs.lock import RunLock
 from lit_biqa.runs.stops import Stopped
 from lit_biqa.types import InputError
 
-# Rewards are dataclasses, of which the parser would let settings choose no other.
+# Rewards are dataclasses, whose subclasses the parser refuses by default.
 allow_subclasses(Reward)
 
-# The classes whose settings stand under a name of their own.
+# Classes whose settings have a group of their own.
 GROUPS = {
     "trainer": Trainer,
     "data": BIQADataModule,
@@ -72,12 +72,12 @@ class CLI(LightningCLI):
 
     Args:
         args: subcommand and settings.
-        began: when the command began, on the monotonic clock; ``None`` takes now.
+        began: start of the command on the monotonic clock; ``None`` takes now.
 
     Attributes:
-        run_folder: where all is written.
-        weights: the checkpoint that the subcommand starts from.
-        lock: of the run folder, on the first process of a fit.
+        run_folder: folder that the command writes to.
+        weights: checkpoint that the subcommand starts from.
+        lock: lock of the run folder, on the first process of a fit.
     """
 
     model: Evaluator
@@ -117,19 +117,19 @@ class CLI(LightningCLI):
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         """Subcommands, each without arguments of its own, so that one file serves them all."""
-        given = {"model", "datamodule", "ckpt_path", "weights_only"}
+        common = {"model", "datamodule", "ckpt_path", "weights_only"}
         return {
-            "fit": given | {"train_dataloaders", "val_dataloaders"},
-            "validate": given | {"dataloaders", "verbose"},
-            "test": given | {"dataloaders", "verbose"},
-            "predict": given | {"dataloaders", "return_predictions"},
+            "fit": common | {"train_dataloaders", "val_dataloaders"},
+            "validate": common | {"dataloaders", "verbose"},
+            "test": common | {"dataloaders", "verbose"},
+            "predict": common | {"dataloaders", "return_predictions"},
         }
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add the run folder, the weights to start from, and the callbacks of every run."""
+        """Add the run folder, the starting weights, and the callbacks of every run."""
         self.settings_parser = parser
         parser.add_argument(
-            "--run", type=str | None, help="Folder for all that the run writes; else under runs/."
+            "--run", type=str | None, help="Folder that the run writes to; by default under runs/."
         )
         parser.add_argument(
             "--ckpt_path",
@@ -142,10 +142,10 @@ class CLI(LightningCLI):
         parser.add_lightning_class_args(Watchdog, "watchdog")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Parse, and settle at once where to write and which weights to load.
+        """Parse the settings, and choose the run folder and the weights at once.
 
-        Both are taken out of the settings, so that a saved ``config.yaml`` makes a new run, and so
-        that Lightning does not take settings from a checkpoint, which may come from outside.
+        Both are removed from the settings, so that a saved ``config.yaml`` makes a new run, and so
+        that Lightning does not read settings from a checkpoint, which may come from outside.
         """
         files, arguments = merge_arguments(with_own_settings(self.arguments))
         try:
@@ -170,12 +170,12 @@ class CLI(LightningCLI):
         if fitting and is_global_zero():
             self.lock = RunLock(folder.path)
             if self.weights is None or self.weights.parent != folder.checkpoints:
-                # It begins anew, or from the weights of another run.
+                # The fit begins anew, or from the weights of another run.
                 folder.refuse_if_used(self._parser("fit").dump(settings, skip_unset=False))
         self.run_folder = folder
 
     def _names(self) -> set[str]:
-        """Every setting, and the models by name, for errors to tell the nearest."""
+        """Names of all settings and models, for hints in errors."""
         settings = self.settings_parser.get_defaults().keys()
         return {*self.subcommands(), *settings, *(cls.__name__ for cls in family(Evaluator))}
 
@@ -193,12 +193,12 @@ class CLI(LightningCLI):
         except InputError:
             raise
         except (ValueError, TypeError) as error:
-            # The parser wraps what constructors say, an InputError too.
+            # The parser wraps the errors of constructors, InputError included.
             raise InputError(errors.explain_setting(str(error), self._names(), ())) from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Make the Trainer write into the run folder, and write checkpoints whole."""
-        # What a run saves makes another run, in another folder.
+        """Make a Trainer that writes into the run folder, and writes checkpoints whole."""
+        # The saved settings make another run, in another folder.
         self.config = self._as_given
         settings = self.config_init[self.subcommand].trainer
         own = arguments_of(settings, self.run_folder.path, str(self.subcommand))
@@ -207,10 +207,10 @@ class CLI(LightningCLI):
         return trainer
 
     def fit(self, model: Method, datamodule: BIQADataModule) -> None:
-        """Train, from the start or from where a run was cut off.
+        """Train, from the start or from a checkpoint of an interrupted run.
 
         Raises:
-            InputError: if the optimizer is not that of the run that was cut off.
+            InputError: if the optimizer differs from that of the interrupted run.
         """
         if self.weights is not None:
             content = check_checkpoint(self.weights, resume=True)
@@ -219,12 +219,12 @@ class CLI(LightningCLI):
             self.trainer.fit(model, None, None, datamodule, self.weights, weights_only=True)
 
     def after_fit(self) -> None:
-        """Ship what was trained, and test it where there are test sets."""
+        """Export what was trained, and test it if there are test sets."""
         if self.trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         run = self.run_folder
         if not run.best.exists() and not run.last.exists():
-            # A fit of no epochs, which only refits a head, has met no occasion to save.
+            # A fit of no epochs, which only refits a head, has saved nothing so far.
             self.trainer.save_checkpoint(run.last, weights_only=True)
         self.weights = find_weights(run, None)
         assert self.weights is not None
@@ -232,7 +232,7 @@ class CLI(LightningCLI):
             assert isinstance(self.model, Method)
             self.model.ship(run.path, read_state(self.weights))
         self.trainer.strategy.barrier()
-        # Who limits the test of a fit to no batch wants none.
+        # A limit of no test batches means that no test is wanted.
         if self.datamodule.samples["test"] and self.trainer.limit_test_batches:
             self.test(self.model, self.datamodule)
 
@@ -252,7 +252,7 @@ class CLI(LightningCLI):
             self.trainer.predict(model, None, datamodule, False, self.weights, weights_only=True)
 
     def _close(self, seconds: float) -> None:
-        """Say what was written where and what to type next, once for all processes."""
+        """Print files written and next commands, once for all processes."""
         if not self.trainer.is_global_zero:
             return
         run = self.run_folder.path
@@ -261,7 +261,7 @@ class CLI(LightningCLI):
         print("\n".join(closing(ending)), flush=True)
 
     def _advice(self) -> str:
-        """What to do after a signal."""
+        """Advice after a signal."""
         run: RunFolder | None = getattr(self, "run_folder", None)
         fitting = self.config.subcommand == "fit" if "config" in vars(self) else False
         if run is not None and fitting and run.last.exists():
@@ -269,7 +269,7 @@ class CLI(LightningCLI):
         return "the same command begins again"
 
     def _clean_up(self) -> None:
-        """After an error, leave neither a folder without a run nor processes that wait for this."""
+        """After an error, remove a folder without a run, and end processes that wait for us."""
         trainer: Trainer | None = getattr(self, "trainer", None)
         for process in inside.processes_of(trainer) if trainer else ():
             process.send_signal(getattr(signal, "SIGKILL", signal.SIGTERM))
@@ -284,10 +284,10 @@ def main(args: Sequence[str] | None = None, began: float | None = None) -> int:
 
     Args:
         args: subcommand and settings; ``None`` takes those of the process.
-        began: when the command began, on the monotonic clock; ``None`` takes now.
+        began: start of the command on the monotonic clock; ``None`` takes now.
 
     Returns:
-        The status for the process to end with.
+        Exit status of the process.
     """
     inside.quieten()
     try:

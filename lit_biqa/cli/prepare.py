@@ -1,10 +1,10 @@
-"""Check unpacked data sets: what is right, what is missing, and where each is obtained.
+"""Check unpacked data sets: labels, images, and where to obtain what is missing.
 
     lit_biqa prepare --root data koniq10k agiqa3k
     lit_biqa prepare --root data --decode livew
 
-Without names every public data set of the catalogue is looked for. With names the exit status is
-1 if one of them is incomplete. Nothing is downloaded and nothing is written.
+Without names it looks for every public data set of the catalogue. With names the exit status is 1
+if one of them is incomplete. It downloads and writes nothing.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from lit_biqa.progress import track
 from lit_biqa.types import InputError
 
 COLUMNS = ("data set", "labels", "label digest", "default split", "images", "unreadable")
-WIDTH = 150  # of the table where the output is no terminal
+WIDTH = 150  # of the table if the output is no terminal
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class Finding:
     """One row of the table.
 
     Attributes:
-        name: the data set.
-        cells: what was found, one text per column after the first.
-        faults: what is not as it should be; none means the data set is ready.
+        name: name of the data set.
+        cells: one text per column after the first.
+        faults: faults of the data set; it is ready if there are none.
         source: where to obtain it.
     """
 
@@ -54,7 +54,7 @@ def check(name: str, root: Path, decode: bool) -> Finding:
     Args:
         name: catalogue name, or the path of a CSV.
         root: folder under which data sets lie.
-        decode: open every image too.
+        decode: true to open every image too.
 
     Raises:
         InputError: if there is no such data set.
@@ -68,18 +68,18 @@ def check(name: str, root: Path, decode: bool) -> Finding:
         return Finding(name, ("",) * 5, [str(error)], entry.source)
     rows = entry.counted(labels)
     faults = entry.faults(labels)
-    known = "differs" if faults else "ok"
+    verdict = "differs" if faults else "ok"
     if not entry.digest or entry.unmeasured(labels):
-        known = "not compared"
-    found = locate(entry, folder, labels)
-    absent = [labels[row].name for row in rows if found[row] is None]
+        verdict = "not compared"
+    paths = locate(entry, folder, labels)
+    absent = [labels[row].name for row in rows if paths[row] is None]
     more = " ..." if len(absent) > 3 else ""
     faults += [f"{len(absent)} images missing: {', '.join(absent[:3])}{more}"] if absent else []
-    broken = _broken([path for row in rows if (path := found[row])], entry.name) if decode else []
+    broken = _broken([path for row in rows if (path := paths[row])], entry.name) if decode else []
     faults += broken[:3] + ([f"{len(broken) - 3} more unreadable"] if len(broken) > 3 else [])
     cells = (
         f"{len(rows)}" + (f" of {entry.count}" if entry.count else ""),
-        f"{digest(scores.items())} {known}",
+        f"{digest(scores.items())} {verdict}",
         _split_digest(entry, labels, scores, root),
         f"{len(rows) - len(absent)} of {len(rows)}",
         str(len(broken)) if decode else "-",
@@ -88,7 +88,7 @@ def check(name: str, root: Path, decode: bool) -> Finding:
 
 
 def _split_digest(entry: Entry, labels: list[Label], scores: dict[str, float], root: Path) -> str:
-    """The default split's test part (of PIPAL, which has none, the validation part)."""
+    """Test part of the default split (of PIPAL, which has none, the validation part)."""
     part = (
         "val" if entry.split in entry.parts and "test" not in entry.parts[entry.split] else "test"
     )
@@ -115,7 +115,7 @@ def _broken(paths: list[Path], name: str) -> list[str]:
 
 def table(findings: Sequence[Finding]) -> Table:
     """All findings in one table."""
-    drawn = Table(*COLUMNS, Column("verdict, and where it is obtained", overflow="fold"))
+    drawn = Table(*COLUMNS, Column("verdict, and where to obtain it", overflow="fold"))
     for finding in findings:
         verdict = [*(finding.faults or ["complete"]), finding.source]
         cells = (finding.name, *finding.cells, "\n".join(verdict))

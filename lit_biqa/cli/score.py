@@ -25,14 +25,14 @@ from lit_biqa.scoring.scorer_file import newest_scorer, scorer_file
 from lit_biqa.types import InputError
 
 RUNS = Path("runs")
-_MOST_CROPS = 32  # 1,024 crops of one picture
+_MOST_CROPS = 32  # per side: 1,024 crops of one picture
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print scores.
 
     Returns:
-        0, or 2 for bad input and where no file could be scored, 130 where Ctrl-C ended it.
+        0, or 2 for bad input or if no file could be scored, 130 if Ctrl-C ended it.
     """
     given = _parser().parse_args(arguments)
     try:
@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--csv", type=Path, metavar="OUT", help="also write path, score and status to a new file"
     )
-    parser.add_argument("--sort", action="store_true", help="worst first, when all are scored")
+    parser.add_argument("--sort", action="store_true", help="print worst first, after scoring all")
     parser.add_argument(
         "--crops",
         type=int,
@@ -72,12 +72,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="mean and spread over N x N crops at full resolution, for large pictures",
     )
-    parser.add_argument("--device", help="such as cpu or cuda:1; default: CUDA if there is any")
+    parser.add_argument("--device", help="such as cpu or cuda:1; default: CUDA if there is a GPU")
     return parser
 
 
 def _score(given: argparse.Namespace) -> int:
-    """What the arguments ask for; all of it is checked before the first picture is opened."""
+    """Score the files of the arguments; all arguments are checked before a picture is opened."""
     if given.crops and not 2 <= given.crops <= _MOST_CROPS:
         raise InputError(f"--crops {given.crops}: give 2 to {_MOST_CROPS}, or 0 for none.")
     if given.csv is not None and given.csv.exists():
@@ -105,7 +105,7 @@ def _score(given: argparse.Namespace) -> int:
 def _shown(
     ratings: Iterable[Rating], photos: Sequence[Photo], sort: bool, crops: int
 ) -> Iterator[Rating]:
-    """Print ratings, as they come or worst first, and pass them on in the order of printing."""
+    """Print ratings, in order or worst first, and yield them in the order of printing."""
     if sort:
         ratings = sorted(_counted(ratings, len(photos)), key=_worst_first)
     for rating in ratings:
@@ -118,7 +118,7 @@ def _worst_first(rating: Rating) -> tuple[bool, float]:
 
 
 def _counted(ratings: Iterable[Rating], total: int) -> Iterator[Rating]:
-    """Show on a terminal how many are done, as long as nothing else is shown."""
+    """Show the number of scored files on a terminal, as long as nothing else is printed."""
     for done, rating in enumerate(ratings, 1):
         if sys.stderr.isatty():
             end = "\r" if done < total else "\r\033[K"

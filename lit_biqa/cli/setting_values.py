@@ -1,6 +1,6 @@
-"""Values that the parser lets through though no setting can have them.
+"""Checks of values that the parser accepts although no setting can have them.
 
-Null, NaN and infinity anywhere, and numbers out of range where Lightning does not look itself.
+These are null, NaN and infinity, and numbers out of range that Lightning does not check.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from lit_biqa.cli.class_paths import imported, walk
 from lit_biqa.compat.jsonargparse import Namespace
 from lit_biqa.types import InputError, check_range
 
-#: The least that settings of the Trainer may be.
+#: Smallest values of the Trainer's settings.
 _LEAST = {
     "accumulate_grad_batches": 1,
     "check_val_every_n_epoch": 1,
@@ -30,18 +30,18 @@ _LEAST = {
     "num_sanity_val_steps": -1,
     "reload_dataloaders_every_n_epochs": 0,
 }
-_LARGEST_SEED = 2**32 - 1  # that NumPy takes
+_LARGEST_SEED = 2**32 - 1  # NumPy's limit
 
 
 def check_values(settings: Namespace, groups: Mapping[str, type]) -> None:
-    """Refuse null where a setting is no option, and numbers that are not finite.
+    """Refuse null for settings that are not optional, and numbers that are not finite.
 
     Args:
-        settings: parsed, and checked by `lit_biqa.cli.class_paths.check_parsed`.
-        groups: the classes whose settings stand under a name of their own, as ``trainer``.
+        settings: settings parsed, and checked by `lit_biqa.cli.class_paths.check_parsed`.
+        groups: classes whose settings have a group of their own, such as ``trainer``.
 
     Raises:
-        InputError: naming the setting.
+        InputError: names the setting.
     """
     for key, value in walk(settings):
         if isinstance(value, float) and not math.isfinite(value):
@@ -50,20 +50,20 @@ def check_values(settings: Namespace, groups: Mapping[str, type]) -> None:
         if settings.get(name) is None:
             raise InputError(f"{name} is null: give settings of it, or leave it out")
         _check_arguments(settings[name], group, name)
-    # Its own keys() are those of the leaves.
+    # The keys() of a Namespace are those of its leaves.
     for name, value in vars(settings).items():
         if name not in groups:
             _check_nested(value, None, name)
 
 
 def check_ranges(settings: Namespace) -> None:
-    """Refuse numbers that Lightning divides or counts by, or hands on, without a look at them.
+    """Refuse numbers that Lightning would use or pass on unchecked.
 
     Args:
-        settings: parsed.
+        settings: parsed settings.
 
     Raises:
-        InputError: naming the setting.
+        InputError: names the setting.
     """
     for name, least in _LEAST.items():
         check_range(f"trainer.{name}", settings.trainer.get(name), least)
@@ -78,9 +78,9 @@ def check_ranges(settings: Namespace) -> None:
 
 
 def _check_arguments(given: Namespace, kind: type, key: str) -> None:
-    known = dict(parameters_of(kind))
+    arguments = dict(parameters_of(kind))
     for name, value in vars(given).items():
-        hint, default = known.get(name, (Any, None))
+        hint, default = arguments.get(name, (Any, None))
         if value is None and default is not None and not _admits_none(hint):
             raise InputError(f"{key}.{name} is null, which is no value of it: {_said(default)}")
         _check_nested(value, hint, f"{key}.{name}")
@@ -95,10 +95,10 @@ def _said(default: object) -> str:
 
 
 def _check_nested(value: object, hint: object, key: str) -> None:
-    """Look into classes, lists of them, and settings that are a dataclass."""
+    """Check classes, lists of classes, and settings that are dataclasses."""
     if isinstance(value, list):
-        for i, each in enumerate(value):
-            _check_nested(each, None, f"{key}.{i}")
+        for i, item in enumerate(value):
+            _check_nested(item, None, f"{key}.{i}")
     elif isinstance(value, Namespace) and isinstance(value.get("class_path"), str):
         arguments = value.get("init_args")
         if isinstance(arguments, Namespace):
@@ -109,13 +109,13 @@ def _check_nested(value: object, hint: object, key: str) -> None:
 
 
 def dataclasses_in(hint: object) -> list[type]:
-    """The dataclasses of a type hint: ``[Tuning]`` of ``Tuning | None``."""
+    """Dataclasses in a type hint: ``[Tuning]`` of ``Tuning | None``."""
     kinds = (hint, *get_args(hint))
     return [kind for kind in kinds if isinstance(kind, type) and dataclasses.is_dataclass(kind)]
 
 
 def parameters_of(kind: type) -> Iterator[tuple[str, tuple[object, object]]]:
-    """Type and default of what a class and those it is derived from are made of, nearest last."""
+    """Type and default of the constructor arguments of a class and its bases, nearest last."""
     for base in reversed(kind.__mro__):
         if "__init__" not in vars(base) or base is object:
             continue
@@ -123,12 +123,12 @@ def parameters_of(kind: type) -> Iterator[tuple[str, tuple[object, object]]]:
             hints = get_type_hints(base.__init__)  # type: ignore[misc]
             parameters = inspect.signature(base.__init__).parameters  # type: ignore[misc]
         except (NameError, TypeError, ValueError):
-            continue  # of a library whose annotations cannot be resolved
+            continue  # a library's annotations that cannot be resolved
         for name, parameter in parameters.items():
             yield name, (hints.get(name, Any), parameter.default)
 
 
 def _admits_none(hint: object) -> bool:
     if get_origin(hint) in (Union, types.UnionType):
-        return any(_admits_none(each) for each in get_args(hint))
+        return any(_admits_none(item) for item in get_args(hint))
     return hint in (None, type(None), Any, object)

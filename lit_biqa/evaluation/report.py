@@ -61,12 +61,12 @@ def identity(row: Prediction) -> tuple[str, str, str, int]:
 
 
 def failed(row: Prediction) -> bool:
-    """Whether a row has no score that counts."""
+    """True if a row has no score that counts."""
     return row.status != "ok" or not math.isfinite(row.score)
 
 
 def checked(outputs: object, step: str) -> list[Prediction]:
-    """What a method's step returned, if it is what it must be.
+    """Return value of a method's step, checked.
 
     Raises:
         TypeError: if it is not a list of predictions.
@@ -77,7 +77,7 @@ def checked(outputs: object, step: str) -> list[Prediction]:
 
 
 def grouped(rows: Sequence[Prediction]) -> dict[tuple[str, str, str], list[Prediction]]:
-    """Rows of each ``(dataset, split, condition)``, sorted."""
+    """Rows by ``(dataset, split, condition)``, sorted."""
     ordered = sorted(rows, key=identity)
     return {key: list(group) for key, group in groupby(ordered, lambda row: identity(row)[:3])}
 
@@ -85,7 +85,7 @@ def grouped(rows: Sequence[Prediction]) -> dict[tuple[str, str, str], list[Predi
 def evaluate(
     rows: Sequence[Prediction], bootstrap: int = 1000, seed: int = 0, weights: str = UNKNOWN
 ) -> list[Result]:
-    """Correlate the rows of each data set and condition, and derive what follows from these.
+    """Correlate the rows of each data set and condition, and derive gaps and means.
 
     A row whose status is not ``ok`` or whose score is not finite is a failure; `Correlations` says
     how failures count. Rows read from texts are judged once more by whether their text leaks.
@@ -110,7 +110,7 @@ def evaluate(
 
 
 def with_derived(measured: Sequence[Result]) -> list[Result]:
-    """Lines of one kind of weights, sorted, then what follows from them.
+    """Lines of one set of weights, sorted, followed by the lines derived from them.
 
     Where a set was read from images and from texts, the gap has a line of its own, ``image -
     <condition>``. Means come last, one for each condition that several sets were tested under; one
@@ -123,7 +123,7 @@ def with_derived(measured: Sequence[Result]) -> list[Result]:
 
 
 def means(lines: Sequence[Result]) -> list[Result]:
-    """The mean of each condition over its data sets, each of which counts the same.
+    """Mean of each condition over its data sets, each of which counts the same.
 
     That is the mean that papers print; ``n`` is the number of all images together.
     """

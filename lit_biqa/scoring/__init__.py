@@ -1,1 +1,1 @@
-"""RALI's head and the portable scorer."""
+"""RALI's head, and the scorer file."""

@@ -1,4 +1,4 @@
-"""Two scored pictures compared, beside the error that the scorer had in its test."""
+"""Comparison of two scored pictures, with the scorer's error in its test."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from lit_biqa.types import InputError
 def errors_in_test(run: Path) -> dict[str, float]:
     """Root mean square error, in MOS units, on each data set that a run was tested on.
 
-    Of several splits or weights the largest counts.
+    If a data set has several splits or weights, the largest error counts.
 
     Args:
-        run: folder of the run, which holds ``test/results.csv``.
+        run: run folder with ``test/results.csv``.
 
     Returns:
-        Errors by name of the data set; nothing where the run has no results that can be read.
+        Errors by data set name; empty if the run has no readable results.
     """
     try:
         results = read_results(run / "test" / "results.csv")
@@ -47,7 +47,7 @@ def compare(one: Rating, other: Rating, errors: dict[str, float]) -> str:
         return f"{one.path} and {other.path} score alike, {one.score:.2f}."
     line = f"{better.path} is better by {difference:.2f}"
     if not errors:
-        return f"{line}; the scorer's error is unknown: no test results lie beside it."
+        return f"{line}; the scorer's error is unknown: it has no test results."
     size = "about as much as"
     if difference < min(errors.values()):
         size = "less than"

@@ -1,4 +1,4 @@
-"""Settings of RALI's head, and what they may be."""
+"""Settings of RALI's head, with their ranges."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ _RULES = {
 
 @dataclass(frozen=True)
 class HeadSettings:
-    """How embeddings become scores. The defaults are the paper's.
+    """Settings of the map from embeddings to scores; the defaults are the paper's.
 
     Attributes:
-        pca: dimensions M kept by PCA; 0 keeps the embedding as it is (table 4, "no PCA").
+        pca: dimensions M kept by PCA; 0 keeps the embedding unchanged (table 4, "no PCA").
         prototypes: number of prototypes K.
         buckets: number N of equal score buckets on [1, 5]; 1 is plain k-means (table 4).
         standardize: divide each dimension by its standard deviation before PCA.
-        temperature: of the softmax over cosines. At 1, equation 3 as printed, the largest ratio
-            of two weights is e² and scores collapse to the mean.
+        temperature: temperature of the softmax over cosines. At 1, equation 3 as printed, the
+            largest ratio of two weights is e² and scores collapse to the mean.
         finetune: fit prototypes and their scores to the training MOS (table 4, "scoring fit").
         lr: learning rate of that fit.
-        steps: full-batch steps of that fit at most.
-        patience: steps without a better held-out error after which it stops.
+        steps: most full-batch steps of that fit.
+        patience: steps without a lower held-out error after which it stops.
         holdout: share of the training samples held out to stop it.
-        seed: of k-means and of the hold-out.
+        seed: seed of k-means and of the hold-out.
     """
 
     pca: int = 512
@@ -49,10 +49,10 @@ class HeadSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse what no head can have.
+        """Refuse values out of range.
 
         Raises:
-            InputError: naming the setting.
+            InputError: names the setting.
         """
         rules = {
             "pca": self.pca >= 0,
@@ -72,7 +72,7 @@ class HeadSettings:
                 )
 
     def check(self, samples: int, dim: int) -> None:
-        """Refuse what cannot be fitted to ``samples`` embeddings of ``dim`` dimensions.
+        """Refuse settings that do not suit ``samples`` embeddings of ``dim`` dimensions.
 
         Raises:
             InputError: if there are fewer samples than prototypes or PCA dimensions, or more

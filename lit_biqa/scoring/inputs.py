@@ -1,4 +1,4 @@
-"""The forms in which pictures come to a scorer: paths, PIL images, arrays, tensors, lists."""
+"""Input forms of a scorer: paths, PIL images, arrays, tensors and lists of these."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _FORMS = "give a path, a PIL image, a numpy array [H, W, 3], a tensor [3, H, W] 
 
 
 def as_list(pictures: Picture | Iterable[Picture]) -> list[Picture]:
-    """One picture or many as a list; a tensor ``[N, C, H, W]`` becomes N pictures.
+    """One or more pictures as a list; a tensor ``[N, C, H, W]`` becomes N pictures.
 
     Example:
         >>> as_list("one.jpg")
         ['one.jpg']
 
     Raises:
-        InputError: if it is no picture and no list; names the type.
+        InputError: if the input is neither picture nor list; names its type.
     """
     if isinstance(pictures, str | Path | Image.Image | np.ndarray):
         return [pictures]
@@ -42,25 +42,25 @@ def as_list(pictures: Picture | Iterable[Picture]) -> list[Picture]:
 
 
 def name_of(picture: object, place: int) -> str:
-    """The name of a picture in messages: its path, or else ``picture 3``, counted from 1."""
+    """Name of a picture in messages: its path, or ``picture 3``, counted from 1."""
     if isinstance(picture, str | Path):
         return str(picture)
     return str(getattr(picture, "filename", "") or f"picture {place + 1}")
 
 
 def open_picture(picture: Picture, place: int = 0) -> Image.Image:
-    """A picture in any form as 8-bit RGB, large enough to be rated.
+    """Open a picture in any form as 8-bit RGB, large enough to be rated.
 
     Args:
         picture: a path; a PIL image; an array ``[H, W]``, ``[H, W, 1]``, ``[H, W, 3]`` or
             ``[H, W, 4]``; a tensor ``[H, W]``, ``[1, H, W]``, ``[3, H, W]`` or ``[4, H, W]``.
-            Colours in the order red, green, blue, alpha; uint8 on 0 to 255, or floats on 0 to 1,
-            which are rounded to 8 bits.
-        place: among those given, for messages.
+            The order of colours is red, green, blue, alpha; values are uint8 on 0 to 255, or
+            floats on 0 to 1, which are rounded to 8 bits.
+        place: number of the picture in its list, from 0, for messages.
 
     Raises:
         UnreadableImage: if it cannot be decoded or is too small; names it.
-        InputError: if its type, shape or range is another; names it, and prints none of its data.
+        InputError: if its type, shape or range is wrong; names it, and prints none of its data.
     """
     name = name_of(picture, place)
     if isinstance(picture, np.ndarray | Tensor):
@@ -71,16 +71,16 @@ def open_picture(picture: Picture, place: int = 0) -> Image.Image:
 
 
 def _from_values(values: Array | Tensor, name: str) -> Image.Image:
-    """An image of an array, whose channels come last, or of a tensor, whose channels come first."""
+    """Image from an array (channels last) or a tensor (channels first)."""
     if isinstance(values, Tensor):
-        tensor, wanted = values.detach().cpu(), "a tensor [H, W] or [C, H, W]"
+        tensor, expected = values.detach().cpu(), "a tensor [H, W] or [C, H, W]"
         tensor = tensor.permute(1, 2, 0) if tensor.ndim == 3 else tensor
     else:
-        tensor, wanted = _as_tensor(values, name), "an array [H, W] or [H, W, C]"
+        tensor, expected = _as_tensor(values, name), "an array [H, W] or [H, W, C]"
     tensor = tensor[..., None] if tensor.ndim == 2 else tensor
     if tensor.ndim != 3 or tensor.shape[2] not in (1, 3, 4) or not tensor.numel():
         shape = list(values.shape)
-        raise InputError(f"{name} has the shape {shape}: give {wanted} of 1, 3 or 4 channels.")
+        raise InputError(f"{name} has the shape {shape}: give {expected} of 1, 3 or 4 channels.")
     pixels = _as_bytes(tensor, name).contiguous().numpy()
     return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
 
@@ -88,7 +88,7 @@ def _from_values(values: Array | Tensor, name: str) -> Image.Image:
 def _as_tensor(values: Array, name: str) -> Tensor:
     if values.dtype.kind not in "uif":
         raise InputError(f"{name} has values of {values.dtype}: give uint8, or floats on 0 to 1.")
-    # A copy: torch takes neither read-only arrays nor reversed ones, such as array[..., ::-1].
+    # A copy, because torch takes neither read-only nor reversed arrays, such as array[..., ::-1].
     return torch.from_numpy(values.copy())
 
 

@@ -1,4 +1,4 @@
-"""Photographs named on a command line: files, folders and patterns, and which of them are read."""
+"""Photographs on a command line: files, folders and patterns, and the reason for files not read."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Photo:
     """A file to score.
 
     Attributes:
-        path: as it was named, or found in a folder that was.
-        reason: why it is not even opened; empty where it is.
+        path: path of the file, as named or inside a named folder.
+        reason: reason why it is not opened; empty if it is.
     """
 
     path: Path
@@ -25,9 +25,9 @@ class Photo:
 
 
 def find_photos(items: Sequence[str]) -> list[Photo]:
-    """All files of what was named, each once, in the order in which they were named.
+    """All files of the arguments, each once, in the order of the arguments.
 
-    Folders are searched to any depth, and hidden files in them are passed over.
+    Folders are searched at any depth; hidden files in them are skipped.
 
     Example:
         >>> find_photos(["a.jpg", "photos"])
@@ -37,7 +37,7 @@ def find_photos(items: Sequence[str]) -> list[Photo]:
         items: files, folders, or patterns such as ``photos/**/*.jpg``.
 
     Raises:
-        InputError: if there is no such file or folder, or nothing that a pattern or folder holds.
+        InputError: if a file or folder does not exist, or a pattern or folder has no files.
     """
     paths = dict.fromkeys(path for item in items for path in _files(item))
     return [Photo(path, _reason(path)) for path in paths]
@@ -48,7 +48,7 @@ def _files(item: str) -> Iterator[Path]:
     if path.is_dir():
         files = list_files(path)
         if not files:
-            raise InputError(f"{item}: no file in this folder; name one that holds images.")
+            raise InputError(f"{item}: this folder has no file; name one that holds images.")
         yield from files
     elif path.exists() or path.is_symlink():
         yield path

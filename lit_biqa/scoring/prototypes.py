@@ -1,7 +1,7 @@
 """RALI's head: standardise, PCA, bucketed k-means, softmax over cosines to scored prototypes.
 
-Source: *Reasoning as Representation*, section 4 (equations 1 to 3); the temperature and the
-standardisation are in the authors' published inference code, not in the equations.
+Source: *Reasoning as Representation*, section 4 (equations 1 to 3). The temperature and the
+standardisation come from the authors' published inference code; the equations lack them.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from lit_biqa.types import InputError
 
 
 def bucket_counts(sizes: np.ndarray, total: int) -> np.ndarray:
-    """Number of centroids k_n of each bucket: one where it has members, the rest by need.
+    """Number of centroids k_n of each bucket: at least one in a filled bucket, the rest by load.
 
     The paper gives N and K but not k_n. Each further centroid goes to the bucket with the most
-    members per centroid, never to one that has as many centroids as members.
+    members per centroid, never to a bucket with as many centroids as members.
 
     Args:
-        sizes: members of each bucket ``[N]``.
-        total: K, centroids over all buckets.
+        sizes: number of members of each bucket ``[N]``.
+        total: K, number of centroids over all buckets.
 
     Returns:
         Integers ``[N]`` that sum to ``total``.
 
     Raises:
-        InputError: if K is less than the number of filled buckets or more than the members.
+        InputError: if K is below the number of filled buckets or above the number of members.
     """
     filled = int((sizes > 0).sum())
     if not filled <= total <= sizes.sum():
@@ -56,9 +56,9 @@ def bucketed_kmeans(
     Args:
         embeddings: ``[L, M]``.
         mos: ``[L]`` on [1, 5].
-        prototypes: K, centroids in all.
+        prototypes: K, number of centroids.
         buckets: N equal buckets on [1, 5]; 1 is plain k-means.
-        seed: of k-means.
+        seed: seed of k-means.
 
     Returns:
         Centroids ``[K, M]`` and scores ``[K]``, in order of buckets (equations 1 and 2).
@@ -85,7 +85,7 @@ def _kmeans(
     from sklearn.exceptions import ConvergenceWarning
 
     with warnings.catch_warnings():
-        # Equal images give fewer distinct centroids than asked for; the spare ones stay.
+        # Equal images give fewer distinct centroids than asked for; the surplus ones stay.
         warnings.simplefilter("ignore", ConvergenceWarning)
         fit = KMeans(clusters, n_init=1, random_state=seed).fit(embeddings)
     members = np.bincount(fit.labels_, minlength=clusters)
@@ -95,7 +95,7 @@ def _kmeans(
 
 
 def principal_axes(embeddings: np.ndarray, dims: int) -> np.ndarray:
-    """The first ``dims`` principal axes of centred embeddings ``[L, D]``, as ``[D, M]``.
+    """First ``dims`` principal axes of centred embeddings ``[L, D]``, as ``[D, M]``.
 
     0 gives the identity, so that the head has one form with and without PCA.
     """
@@ -103,21 +103,21 @@ def principal_axes(embeddings: np.ndarray, dims: int) -> np.ndarray:
         return np.eye(embeddings.shape[1])
     from sklearn.decomposition import PCA
 
-    # Of the covariance: as exact here as an SVD and several times faster. "auto" may take the
-    # randomised solver, which a rerun does not reproduce.
+    # PCA of the covariance is as exact here as an SVD and several times faster. "auto" may use the
+    # randomised solver, which does not reproduce.
     return np.asarray(PCA(dims, svd_solver="covariance_eigh").fit(embeddings).components_.T)
 
 
 def weighted_score(
     points: Tensor, prototypes: Tensor, scores: Tensor, temperature: float
 ) -> Tensor:
-    """Equation 3: the mean of prototype scores weighted by a softmax over cosines.
+    """Equation 3: mean of prototype scores, weighted by a softmax over cosines.
 
     Args:
         points: compressed embeddings ``[B, M]``.
         prototypes: ``[K, M]``.
         scores: ``[K]``.
-        temperature: divides the cosines.
+        temperature: divisor of the cosines.
 
     Returns:
         Scores ``[B]``.
@@ -129,12 +129,12 @@ def weighted_score(
 class PrototypeHead(nn.Module):
     """Scores embeddings by their cosine to scored prototypes.
 
-    All state is in buffers, of shapes known before the fit, so that a checkpoint holds the head
-    beside the encoder and an optimizer of the encoder never touches it.
+    All state is in buffers whose shapes are known before the fit, so that a checkpoint holds the
+    head beside the encoder and the encoder's optimizer does not change it.
 
     Args:
         dim: dimensions D of the embedding.
-        settings: of the head.
+        settings: settings of the head.
     """
 
     mean: Tensor
@@ -154,21 +154,21 @@ class PrototypeHead(nn.Module):
         self.register_buffer("fitted", torch.tensor(False))
 
     def compress(self, embeddings: Tensor) -> Tensor:
-        """Standardised embeddings on the principal axes: ``[B, D] -> [B, M]``, in float32."""
+        """Project embeddings on the principal axes: ``[B, D] -> [B, M]``, in float32."""
         return (embeddings.float() - self.mean) @ self.axes
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """Scores ``[B]`` of embeddings ``[B, D]``, within [1, 5].
 
-        The fine-tuning, which fits `weighted_score` itself, moves scores of prototypes beyond; see
+        Fine-tuning fits `weighted_score` itself and can move prototype scores out of [1, 5]; see
         `within_scale`.
 
-        In float32 under autocast too: in bfloat16 scores between 2 and 4 are 1/64 apart.
+        Computed in float32 under autocast too: in bfloat16, scores between 2 and 4 are 1/64 apart.
         """
         with torch.autocast(embeddings.device.type, enabled=False):
             points = self.compress(embeddings)
-            found = weighted_score(points, self.prototypes, self.scores, self.settings.temperature)
-            return within_scale(found)
+            scores = weighted_score(points, self.prototypes, self.scores, self.settings.temperature)
+            return within_scale(scores)
 
     @torch.no_grad()
     def fit(self, embeddings: Tensor, mos: Tensor) -> dict[str, float]:
@@ -179,15 +179,15 @@ class PrototypeHead(nn.Module):
             mos: ``[L]`` on [1, 5].
 
         Returns:
-            What to log: root mean square error on the training set before and after the
-            fine-tuning, and the steps that it took.
+            Values to log: root mean square error on the training set before and after fine-tuning,
+            and the number of its steps.
 
         Raises:
             InputError: if the settings do not suit the number of embeddings.
         """
         self.settings.check(*embeddings.shape)
         values = embeddings.double().cpu().numpy()
-        # A dimension that never varies carries nothing; 1 keeps it at zero after centring.
+        # A dimension that never varies carries no information; 1 keeps it at zero after centring.
         spread = values.std(0) if self.settings.standardize else np.ones(values.shape[1])
         spread[spread < 1e-12] = 1.0
         standard = (values - values.mean(0)) / spread
@@ -199,10 +199,10 @@ class PrototypeHead(nn.Module):
             self.settings.buckets,
             self.settings.seed,
         )
-        # The division by the spread is folded into the axes: one product fewer per image.
-        found = (values.mean(0), axes / spread[:, None], centroids, scores)
+        # Dividing the axes by the spread saves one product per image.
+        values_of = (values.mean(0), axes / spread[:, None], centroids, scores)
         targets = (self.mean, self.axes, self.prototypes, self.scores)
-        for buffer, value in zip(targets, found, strict=True):
+        for buffer, value in zip(targets, values_of, strict=True):
             buffer.copy_(torch.from_numpy(value))
         self.fitted.fill_(True)
         return self._finetune(embeddings.to(self.mean), mos.to(self.mean))
@@ -227,26 +227,26 @@ class PrototypeHead(nn.Module):
 def finetune(
     points: Tensor, mos: Tensor, prototypes: Tensor, scores: Tensor, settings: HeadSettings
 ) -> tuple[Tensor, Tensor, int]:
-    """Fit prototypes and scores to MOS by squared error, stopped on held-out samples.
+    """Fit prototypes and scores to MOS by squared error, with early stopping on held-out samples.
 
-    The paper names the learning rate alone; loss (MSE), optimizer (AdamW without decay), full
-    batches and the stop are ours.
+    The paper gives only the learning rate; loss (MSE), optimizer (AdamW without decay), full
+    batches and early stopping are ours.
 
     Args:
         points: compressed embeddings ``[L, M]``.
         mos: ``[L]``.
-        prototypes: start ``[K, M]``.
-        scores: start ``[K]``.
-        settings: of the head.
+        prototypes: initial prototypes ``[K, M]``.
+        scores: initial scores ``[K]``.
+        settings: settings of the head.
 
     Returns:
-        Prototypes and scores of the step with the least held-out error (the start included),
-        and the number of that step.
+        Prototypes and scores of the step with the lowest held-out error (step 0 included), and the
+        number of that step.
     """
     generator = torch.Generator().manual_seed(settings.seed)
     order = torch.randperm(len(points), generator=generator).to(points.device)
     held_count = max(1, round(settings.holdout * len(points)))
-    held, kept = ((points[rows], mos[rows]) for rows in order.tensor_split([held_count]))
+    held, training = ((points[rows], mos[rows]) for rows in order.tensor_split([held_count]))
     centres, values = (x.clone().requires_grad_() for x in (prototypes, scores))
     optimizer = torch.optim.AdamW([centres, values], lr=settings.lr, weight_decay=0.0)
     best, best_error, best_step = (prototypes, scores), float("inf"), 0
@@ -264,6 +264,6 @@ def finetune(
         if step - best_step >= settings.patience:
             break
         optimizer.zero_grad()
-        error(kept).backward()  # type: ignore[no-untyped-call]
+        error(training).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     return *best, best_step

@@ -1,4 +1,4 @@
-"""Scores of files one by one, whole or by crops; a file that cannot be scored says why."""
+"""Scores of single files, whole or by crops; a file that cannot be scored has a reason."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lit_biqa.scoring.inputs import open_picture
 from lit_biqa.scoring.photos import Photo
 from lit_biqa.scoring.scorer import Scorer
 
-_BATCH = 16  # pictures or crops that the tower sees at a time
+_BATCH = 16  # most pictures or crops in a batch of the tower
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,11 @@ class Rating:
     """The score of one file.
 
     Attributes:
-        path: of the file.
-        score: predicted MOS on [1, 5], the mean where there are crops; ``nan`` where there is none.
+        path: path of the file.
+        score: predicted MOS on [1, 5], or the mean over crops; ``nan`` if there is none.
         spread: standard deviation of the crops' scores; ``nan`` without crops.
         crops: number of crops that were scored; 0 for the whole picture.
-        status: ``ok``, or why there is no score.
+        status: ``ok``, or the reason for the missing score.
     """
 
     path: Path
@@ -39,7 +39,7 @@ class Rating:
 
     @property
     def scored(self) -> bool:
-        """True where there is a score."""
+        """True if there is a score."""
         return self.status == "ok"
 
 
@@ -47,7 +47,7 @@ def rate(scorer: Scorer, photos: Sequence[Photo], crops: int = 0) -> Iterator[Ra
     """Ratings of files, in their order.
 
     Args:
-        scorer: to rate with.
+        scorer: the scorer.
         photos: the files.
         crops: N of a grid of N x N crops at full resolution, at least 2, each as large as the
             scorer's input; a picture with a smaller side is scored whole. 0 scores whole pictures.
@@ -59,20 +59,20 @@ def rate(scorer: Scorer, photos: Sequence[Photo], crops: int = 0) -> Iterator[Ra
 
 def _rate_together(scorer: Scorer, photos: Sequence[Photo], crops: int) -> Iterator[Rating]:
     read = [_read(scorer, photo, crops) for photo in photos]
-    views = [each for each in read if isinstance(each, Tensor)]
+    views = [item for item in read if isinstance(item, Tensor)]
     scores = _scores(scorer, torch.cat(views)) if views else torch.zeros(0)
-    for photo, each in zip(photos, read, strict=True):
-        if isinstance(each, str):
-            yield Rating(photo.path, status=each)
+    for photo, item in zip(photos, read, strict=True):
+        if isinstance(item, str):
+            yield Rating(photo.path, status=item)
             continue
-        values, scores = scores[: len(each)].double(), scores[len(each) :]
+        values, scores = scores[: len(item)].double(), scores[len(item) :]
         count = len(values) if len(values) > 1 else 0
         spread = values.std(correction=0).item() if count else math.nan
         yield Rating(photo.path, values.mean().item(), spread, count)
 
 
 def _read(scorer: Scorer, photo: Photo, crops: int) -> Tensor | str:
-    """The pixels of a file, ``[N * N, 3, H, W]`` of crops or ``[1, 3, H, W]``, or why not."""
+    """Pixels of a file, ``[N * N, 3, H, W]`` of crops or ``[1, 3, H, W]``, or a reason."""
     if photo.reason:
         return photo.reason
     try:
@@ -103,8 +103,8 @@ def grid(image: Image.Image, size: int, n: int) -> list[Image.Image]:
     Args:
         image: at least ``size`` pixels on either side.
         size: side of a crop in pixels; nothing is scaled.
-        n: crops in a row and in a column, at least 2; they overlap where they do not fit side by
-            side.
+        n: number of crops per row and per column, at least 2; they overlap if they do not fit side
+            by side.
     """
     columns, rows = (
         [round((side - size) * step / (n - 1)) for step in range(n)] for side in image.size

@@ -1,4 +1,4 @@
-"""The scale of all scores, [1, 5], and what keeps predictions within it."""
+"""Scale of all scores, [1, 5], and a map that keeps predictions inside it."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ import torch
 from torch import Tensor
 
 LOW, HIGH = 1.0, 5.0
-_MARGIN = 0.1  # of each end, within which scores are pressed together
+_MARGIN = 0.1  # width at each end in which scores are compressed
 
 
 def within_scale(scores: Tensor) -> Tensor:
-    """Scores within [1, 5], in the order that they had.
+    """Map scores into [1, 5] without changing their order.
 
-    Those on [1.1, 4.9] stay as they are. Beyond, ``5 - 0.1 exp(-(score - 4.9) / 0.1)`` goes on
-    with the same slope and never reaches 5, and likewise at 1. A hard cut would make equals of
-    images that were told apart, and change rank correlations; this keeps every rank, down to the
-    resolution of the numbers.
+    Scores on [1.1, 4.9] stay unchanged. Above, ``5 - 0.1 exp(-(score - 4.9) / 0.1)`` continues with
+    the same slope and never reaches 5; the lower end is symmetric. Clipping would make different
+    scores equal and change rank correlations; this map keeps every rank, down to the resolution of
+    the numbers.
 
     Args:
-        scores: of any shape; ``nan`` stays.
+        scores: of any shape; ``nan`` stays ``nan``.
     """
     over = (scores - (HIGH - _MARGIN)).clamp(min=0)
     under = ((LOW + _MARGIN) - scores).clamp(min=0)
     pressed = scores - over + _press(over) + under - _press(under)
-    return pressed.clamp(LOW, HIGH)  # of roundings
+    return pressed.clamp(LOW, HIGH)  # against rounding
 
 
 def _press(excess: Tensor) -> Tensor:
-    """From 0 with slope 1 to the margin."""
+    """Map from 0, with slope 1, to the margin."""
     return -_MARGIN * torch.expm1(-excess / _MARGIN)

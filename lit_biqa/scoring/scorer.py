@@ -1,4 +1,4 @@
-"""The portable scorer: one safetensors file with its settings, from images to scores.
+"""Scorer: one safetensors file with its settings that maps images to scores.
 
 Example:
     >>> score = lit_biqa.load_scorer("runs/first")
@@ -39,9 +39,9 @@ class Scorer(nn.Module):
     Attributes:
         tower: ``[B, 3, H, W] -> [B, D]``.
         head: ``[B, D] -> [B]``.
-        transform: from an image to the pixels of the tower.
+        transform: transform from an image to the tower's pixels.
         encoder: settings that the tower was built from.
-        path: the file that it was read from; ``None`` where it was not.
+        path: file that it was read from; ``None`` for none.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Scorer(nn.Module):
         batch_size: int = 16,
         on_error: Literal["raise", "nan"] = "raise",
     ) -> Tensor:
-        """Score images of any size, of which the shorter side has at least 8 pixels.
+        """Score images of any size whose shorter side has at least 8 pixels.
 
         Example:
             >>> score("one.jpg")
@@ -86,17 +86,17 @@ class Scorer(nn.Module):
                 ``[H, W, 3]`` or grey ``[H, W]``, a tensor ``[3, H, W]`` or ``[1, H, W]``; or one
                 tensor ``[N, 3, H, W]``. Arrays and tensors are RGB (OpenCV reads BGR), uint8 on
                 0 to 255 or floats on 0 to 1, not normalised.
-            batch_size: images that the tower sees at a time.
-            on_error: what a file that cannot be read does: ``raise``, or give ``nan`` with a
-                warning that names it. A wrong type, shape or range raises in either case.
+            batch_size: most images in a batch of the tower.
+            on_error: handling of a file that cannot be read: ``raise``, or ``nan`` with a warning
+                that names it. A wrong type, shape or range raises in either case.
 
         Returns:
             Predicted MOS ``[N]`` on [1, 5], 5 best, in float32 on the CPU; ``[1]`` for one image,
             of which ``.item()`` is the number.
 
         Raises:
-            UnreadableImage: naming the first image that cannot be read.
-            InputError: if something is no image, or has another shape or range; names it.
+            UnreadableImage: names the first image that cannot be read.
+            InputError: if an item is no image, or has a wrong shape or range; names it.
         """
         if on_error not in ("raise", "nan"):
             raise InputError(f"on_error is {on_error!r}: give 'raise' or 'nan'.")
@@ -110,20 +110,20 @@ class Scorer(nn.Module):
         return torch.cat(scores)
 
     def _read(self, picture: Picture, place: int, on_error: str) -> Tensor | None:
-        """Pixels of a picture, ``None`` for one that cannot be read."""
+        """Pixels of a picture; ``None`` if it cannot be read."""
         try:
             return self.transform(open_picture(picture, place))
         except UnreadableImage as error:
             if on_error == "raise":
                 raise
-            warnings.warn(f"not scored: {error}", stacklevel=6)  # where it was called
+            warnings.warn(f"not scored: {error}", stacklevel=6)  # the caller's line
             return None
 
     def _scored(self, read: Sequence[Tensor | None]) -> Tensor:
-        """Scores of a batch ``[B]``, ``nan`` where there are no pixels."""
+        """Scores of a batch ``[B]``; ``nan`` for a picture without pixels."""
         scores = torch.full((len(read),), torch.nan)
-        if pixels := [each for each in read if each is not None]:
-            there = torch.tensor([each is not None for each in read])
+        if pixels := [image for image in read if image is not None]:
+            there = torch.tensor([image is not None for image in read])
             stacked = torch.stack(pixels).to(self.head.scores.device)
             scores[there] = self.score_pixels(stacked).float().cpu()
         return scores
@@ -135,10 +135,10 @@ def write_scorer(
     """Write a scorer to one file, whole or not at all.
 
     Args:
-        path: of the file; a file that is there is replaced.
+        path: file to write; an existing file is replaced.
         tower: weights of the image tower.
         head: fitted head.
-        encoder: what :meth:`ImageTextEncoder.settings` gives.
+        encoder: result of :meth:`ImageTextEncoder.settings`.
 
     Raises:
         InputError: if the file cannot be written.
@@ -158,16 +158,16 @@ def write_scorer(
 
 
 def load_scorer(path: str | Path, device: str | torch.device | None = "cpu") -> Scorer:
-    """Read a scorer that a RALI fit has written.
+    """Load a scorer that a RALI fit has written.
 
     Args:
-        path: of the file, or of the run folder that holds it.
-        device: to score on, such as ``cpu`` or ``cuda:1``; ``None`` takes CUDA where there is any,
-            else the CPU.
+        path: scorer file, or the run folder that holds it.
+        device: device to score on, such as ``cpu`` or ``cuda:1``; ``None`` takes CUDA if there is a
+            GPU, else the CPU.
 
     Raises:
-        InputError: if the file is absent, broken, of another kind, or its weights do not fit
-            the settings beside them; or if there is no such device.
+        InputError: if the file is absent, broken, of another kind, or its weights do not fit its
+            settings; or if there is no such device.
     """
     from safetensors import safe_open
 
@@ -188,14 +188,14 @@ def load_scorer(path: str | Path, device: str | torch.device | None = "cpu") -> 
         scorer.load_state_dict(weights)
     except InputError as error:
         raise InputError(f"{path}: {error}; copy it from its run again") from error
-    except Exception as error:  # what was tampered with fails in every way there is
+    except Exception as error:  # a manipulated file can raise any error
         reason = textwrap.shorten(f"{type(error).__name__}: {error}", 300)
         raise InputError(f"{path}: broken scorer ({reason}); copy it from its run again") from error
     return scorer.eval().requires_grad_(False).to(where)
 
 
 def usable_device(name: str | torch.device | None) -> torch.device:
-    """The device of that name; for ``None`` CUDA where there is any, else the CPU.
+    """Device of that name; for ``None`` CUDA if there is a GPU, else the CPU.
 
     Raises:
         InputError: if there is no such device here.

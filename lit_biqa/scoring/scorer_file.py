@@ -1,4 +1,4 @@
-"""Where scorers lie: in the file that is named, in its run folder, or in the newest run."""
+"""Location of scorer files: a named file, a run folder, or the newest run."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ SCORER = "scorer.safetensors"
 
 
 def scorer_file(path: Path) -> Path:
-    """The file of a scorer: the path itself, or what a run folder holds under `SCORER`.
+    """File of a scorer: the path itself, or `SCORER` in a run folder.
 
     Raises:
-        InputError: if there is none; says what makes one.
+        InputError: if there is none; names the command that makes one.
     """
     if path.is_dir():
         if not (path / SCORER).is_file():
@@ -32,7 +32,7 @@ def scorer_file(path: Path) -> Path:
 
 
 def newest_scorer(runs: Path) -> Path:
-    """The scorer that was written last, of all runs in a folder.
+    """Newest scorer of all runs in a folder.
 
     Raises:
         InputError: if no run has one.

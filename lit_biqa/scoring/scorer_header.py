@@ -1,4 +1,4 @@
-"""What the header of a scorer announces, checked before memory is taken for it."""
+"""Header of a scorer file, checked before memory is taken for its tensors."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def read_header(notes: Mapping[str, str]) -> tuple[dict[str, Any], HeadSettings]
     """Settings of the encoder and of the head.
 
     Raises:
-        InputError: if they name more than any scorer has; says what, and the limit.
-        ValueError: if they are no JSON; other errors if they lack something.
+        InputError: if a size exceeds its limit; names both.
+        ValueError: if the settings are no JSON; other errors if one is missing.
     """
     encoder: dict[str, Any] = json.loads(notes["encoder"])
     _check_sizes("encoder", encoder)
@@ -41,12 +41,12 @@ def read_header(notes: Mapping[str, str]) -> tuple[dict[str, Any], HeadSettings]
 
 def _check_sizes(name: str, value: Any) -> None:
     if isinstance(value, dict):
-        for key, each in value.items():
-            _check_sizes(key, each)
+        for key, item in value.items():
+            _check_sizes(key, item)
     elif isinstance(value, list):
-        # Stages of a tower together have as many layers as one stage may.
-        for each in [sum(value)] if name == "layers" else value:
-            _check_sizes(name, each)
+        # The stages of a tower together may have as many layers as one stage.
+        for item in [sum(value)] if name == "layers" else value:
+            _check_sizes(name, item)
     elif isinstance(value, float) and not math.isfinite(value):
         raise InputError(f"{name} is {value}, which is no number")
     elif isinstance(value, int | float):
@@ -56,10 +56,10 @@ def _check_sizes(name: str, value: Any) -> None:
 
 
 def check_frame(frame: Frame) -> None:
-    """Refuse a frame that makes no pixels, or too many.
+    """Refuse a frame with no pixels, or with too many.
 
     Raises:
-        InputError: naming what is wrong.
+        InputError: names what is wrong.
     """
     if not 1 <= frame.size * (1 + frame.margin) <= limits.TOWER_SIDE or frame.margin < 0:
         raise InputError(
@@ -73,12 +73,12 @@ def check_frame(frame: Frame) -> None:
 
 
 def check_shapes(encoder: dict[str, Any], head: HeadSettings, found: Shapes) -> None:
-    """Compare what the settings would build with the tensors of the file.
+    """Compare the tensors of the file with those that its settings would build.
 
-    Nothing is built for it: what is built afterwards takes as much memory as the file has bytes.
+    Nothing is built for the check; the scorer built afterwards takes as much memory as the file.
 
     Raises:
-        InputError: naming the first tensors that are missing, not expected or of another shape.
+        InputError: names the first tensors that are missing, unexpected or of another shape.
     """
     with torch.device("meta"):
         parts = {

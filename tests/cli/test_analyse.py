@@ -144,7 +144,7 @@ def test_bad_input(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
         return wrong(capsys, *arguments)
 
     assert "holds no config.yaml" in said("accuracy", "--run", tmp_path)
-    assert "where to?" in said("accuracy", "--config", run / "config.yaml")
+    assert "no output folder" in said("accuracy", "--config", run / "config.yaml")
     given = ("--run", run)
     assert "readouts are one-pass, two-pass" in said("attention", *given, "--condition", "word")
     assert "no sample was predicted 'great'" in said("logit-lens", *given, "--level", "great")

@@ -67,4 +67,4 @@ def test_two_runs_and_a_curve(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert figure.stat().st_size > 10_000
     other = run_of(tmp_path / "other", (3.0, 3.0, "ok"))
     assert main([str(before), str(other)]) == 2
-    assert "tested on other images" in capsys.readouterr().err
+    assert "tested on different images" in capsys.readouterr().err

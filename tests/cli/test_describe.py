@@ -76,9 +76,9 @@ def test_shares_and_a_run_cut_off_give_the_same_file(run: Path, tmp_path: Path) 
 def test_bad_input(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "there.jsonl").touch()
     for more, error in (
-        ((run, tmp_path / "there.jsonl"), "is there already"),
+        ((run, tmp_path / "there.jsonl"), "exists already"),
         ((tmp_path, tmp_path / "out.jsonl"), "holds no config.yaml"),
-        ((run, tmp_path / "out.jsonl", "--shard=2/2"), "give it as 2/8"),
+        ((run, tmp_path / "out.jsonl", "--shard=2/2"), "give a number and a count"),
     ):
         assert describe(*more) == 2
         assert error in capsys.readouterr().err

@@ -64,7 +64,7 @@ def test_settings_of_the_base_stand_below_those_of_the_file(tmp_path: Path) -> N
     with pytest.raises(InputError, match="is based on this file"):
         merge_files([top], [])
     top.write_text("base: [quickstart]\n")
-    with pytest.raises(InputError, match="base is no name of a recipe"):
+    with pytest.raises(InputError, match="base must be a recipe"):
         merge_files([top], [])
 
 

@@ -139,7 +139,7 @@ def test_two_pictures_are_compared_beside_the_errors_of_the_test(
     last = capsys.readouterr().out.splitlines()[-1]
     assert last == (
         f"{better} is better by {high - low:.2f}; "
-        "the scorer's error is unknown: no test results lie beside it."
+        "the scorer's error is unknown: it has no test results."
     )
     (here / "runs/first/test").mkdir()
     for error, size in ((9.0, "less than"), (0.001, "more than")):
@@ -177,7 +177,7 @@ def test_crops_of_large_pictures(here: Path, capsys: Capture) -> None:
 WRONG = {
     "absent.jpg": "absent.jpg: no such file or folder",
     "photos/a.jpg absent/*.jpg": r"absent/*.jpg: no file matches this pattern",
-    "empty": "empty: no file in this folder",
+    "empty": "empty: this folder has no file",
     "photos --crops 1": "--crops 1: give 2 to 32",
     "photos --crops 99": "--crops 99: give 2 to 32",
     "photos --device gpu": "device 'gpu' cannot be used here",

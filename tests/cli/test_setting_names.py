@@ -69,7 +69,7 @@ def test_settings_beside_init_args_are_refused_in_a_file(
     file = tmp_path / "beside.yaml"
     file.write_text("model: {head: {pca: 3}}")
     assert main([*PRINT, "--config", str(file)]) == 2
-    where = f"{file}: model.head stands beside class_path: write it as model.init_args.head"
+    where = f"{file}: model.head is beside class_path: write it as model.init_args.head"
     assert where in capsys.readouterr().err
 
 

@@ -1,4 +1,4 @@
-"""The visual abstractor: learned queries that draw a fixed number of vectors from an image."""
+"""Visual abstractor: learned queries that extract a fixed number of vectors from an image."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class AbstractorMLP(nn.Module):
 
 
 class AbstractorOutput(nn.Module):
-    """What follows the attention: projection, residual, and the feed-forward part."""
+    """Output part of the attention: projection, residual, and feed-forward part."""
 
     def __init__(self, settings: AbstractorSettings) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What shape an mPLUG-Owl2 has, read from and written as the official ``config.json``."""
+"""Configuration of mPLUG-Owl2, read from and written as the official ``config.json``."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class MplugOwl2Config(PreTrainedConfig):  # type: ignore[misc]
 
     @property
     def positions_per_image(self) -> int:
-        """How many positions of the decoder one image takes: its queries and the end vector."""
+        """Number of decoder positions of one image: its queries and the end vector."""
         return self.abstractor.num_learnable_queries + 1
 
     def _check_decoder(self) -> None:

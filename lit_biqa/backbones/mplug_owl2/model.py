@@ -1,4 +1,4 @@
-"""mPLUG-Owl2 in the transformers manner: the decoder with its eyes, without a head."""
+"""mPLUG-Owl2 as a transformers model: decoder, vision tower and abstractor, without a head."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Spliced(NamedTuple):
 
 @dataclass
 class MplugOwl2ModelOutput(BaseModelOutputWithPast):  # type: ignore[misc]
-    """What the decoder made of a batch, with the labels and image positions as it saw them.
+    """Decoder output of a batch, with labels and image positions as the decoder saw them.
 
     Attributes:
         labels: the given labels, widened to the decoder's positions ``[B, L]``.
@@ -71,7 +71,7 @@ class MplugOwl2ModelOutput(BaseModelOutputWithPast):  # type: ignore[misc]
 
 
 class MplugOwl2PreTrainedModel(PreTrainedModel):  # type: ignore[misc]
-    """What the two models tell transformers of themselves."""
+    """Attributes for transformers that the two models share."""
 
     config_class = MplugOwl2Config
     base_model_prefix = "model"
@@ -100,7 +100,7 @@ class MplugOwl2PreTrainedModel(PreTrainedModel):  # type: ignore[misc]
 
 
 class MplugOwl2Model(MplugOwl2PreTrainedModel):
-    """Vision tower, abstractor and decoder; gives the decoder's last hidden states.
+    """Vision tower, abstractor and decoder; returns the decoder's last hidden states.
 
     The structure is mPLUG-Owl2's (Ye et al., arXiv 2311.04257); the module names are those of the
     official weights.
@@ -119,7 +119,7 @@ class MplugOwl2Model(MplugOwl2PreTrainedModel):
         self.post_init()
 
     def encode_images(self, images: Tensor) -> Tensor:
-        """What the decoder sees of images: ``[N, 3, S, S] -> [N, positions_per_image, H]``.
+        """Image features for the decoder: ``[N, 3, S, S] -> [N, positions_per_image, H]``.
 
         Raises:
             InputError: for images of another size than the configured one.

@@ -1,4 +1,4 @@
-"""Prompts and images to what the model takes, exactly as the original prepares them."""
+"""Prompts and images to the inputs of the model, exactly as the original prepares them."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ class MplugOwl2Processor(ProcessorMixin):  # type: ignore[misc]
 
     @property
     def model_input_names(self) -> list[str]:
-        """What a call returns."""
+        """Keys of the returned batch."""
         return ["input_ids", "attention_mask", "images"]
 
     def tokenize(self, prompt: str) -> list[int]:

@@ -1,4 +1,4 @@
-"""Where images go in rows of token ids: each placeholder is replaced by its image's positions."""
+"""Places of images in rows of token ids: each placeholder becomes its image's positions."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ _BYTES = [f"<0x{value:02X}>" for value in range(256)]
 
 
 def find_file(source: str | Path, name: str, **hub: Any) -> Path | None:
-    """Where a checkpoint's file lies, none if it has no such file.
+    """Path of a checkpoint's file, or ``None`` if it has no such file.
 
     Args:
         source: a folder, or a name that transformers can resolve.
