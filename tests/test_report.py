@@ -99,7 +99,12 @@ def test_results_csv_has_the_agreed_columns_and_comes_back(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("content", "why"),
-    [(None, "make them with"), ("a,b\n1,2\n", "columns"), ("", "no results"), ("x", "columns")],
+    [
+        (None, "run `lit_biqa test`"),
+        ("a,b\n1,2\n", "columns"),
+        ("", "no results"),
+        ("x", "columns"),
+    ],
 )
 def test_no_results_is_an_error_that_names_the_file(
     tmp_path: Path, content: str | None, why: str

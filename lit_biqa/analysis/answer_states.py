@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from lit_biqa.backbones.vision_language import VisionLanguageModel
-from lit_biqa.readouts.base import Readout, said
+from lit_biqa.readouts.base import Readout, answers_to
 from lit_biqa.readouts.levels import (
     FromDescription,
     GeneratedWord,
@@ -80,7 +80,9 @@ def _after_opening(model: VisionLanguageModel, readout: WordReadout, batch: Batc
 
 def _in_own_words(model: VisionLanguageModel, readout: GeneratedWord, batch: Batch) -> list[Moment]:
     """Each answer up to its quality word; everything before the word is its description."""
-    texts = said(model, batch, readout.question, readout.sampling, readout.at_once, readout.seed)
+    texts = answers_to(
+        model, batch, readout.question, readout.sampling, readout.at_once, readout.seed
+    )
     states = []
     for row, text in enumerate(texts):
         level = spoken(text).level

@@ -103,8 +103,8 @@ class AutoChat(TemplatedModel):
         if not hasattr(model, "get_image_features") or not hasattr(model.get_decoder(), "norm"):
             raise self._misfit("its vision tower and decoder are not separate parts")
         parts = _parts(model)
-        kept = [*parts["vision"], *parts["bridge"], model.get_output_embeddings()]
-        return [name for name, module in model.named_modules() if module in kept]
+        others = [*parts["vision"], *parts["bridge"], model.get_output_embeddings()]
+        return [name for name, module in model.named_modules() if module in others]
 
     @property
     def image_transform(self) -> Transform:

@@ -43,14 +43,14 @@ class ChatEncoder(ABC):
         opening = chat.opening
         if not opening:
             return self.tokenize(text)
-        given = self.tokenize(opening)
+        start = self.tokenize(opening)
         whole = self.tokenize(opening + ("" if opening[-1].isspace() else " ") + text)
-        if whole[: len(given)] != given:
+        if whole[: len(start)] != start:
             raise InputError(
                 f"the opening {opening!r} does not end where a token of {text!r} begins: end it "
                 "with a whole word, without a space behind it"
             )
-        return whole[len(given) :]
+        return whole[len(start) :]
 
     def encode_prompt(self, chat: Chat) -> Row:
         """A chat up to where a completion goes on, its opening included."""

@@ -66,9 +66,9 @@ class MplugOwl2(VisionLanguageModel):
     def _read(self) -> MplugOwl2ForConditionalGeneration:
         from lit_biqa.backbones.mplug_owl2 import MplugOwl2ForConditionalGeneration
 
-        kept = ["model.vision_model", "model.visual_abstractor", "lm_head"]
+        unquantised = ["model.vision_model", "model.visual_abstractor", "lm_head"]
         model: MplugOwl2ForConditionalGeneration = read_weights(
-            MplugOwl2ForConditionalGeneration, self.pretrained, self.tuning.loading(kept)
+            MplugOwl2ForConditionalGeneration, self.pretrained, self.tuning.loading(unquantised)
         )
         return model
 

@@ -75,9 +75,9 @@ class QwenVL(TemplatedModel):
     def _read(self) -> Any:
         from transformers import Qwen2_5_VLForConditionalGeneration
 
-        kept = ["model.visual", "lm_head"]
+        unquantised = ["model.visual", "lm_head"]
         return read_weights(
-            Qwen2_5_VLForConditionalGeneration, self.pretrained, self.tuning.loading(kept)
+            Qwen2_5_VLForConditionalGeneration, self.pretrained, self.tuning.loading(unquantised)
         )
 
     @property

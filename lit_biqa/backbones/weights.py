@@ -143,8 +143,8 @@ def check_complete(source: str, told: dict[str, Any]) -> None:
         InputError: names missing, unknown and misshaped weights.
     """
     mismatched = [
-        f"{name} is {list(found)}, not {list(expected)}"
-        for name, found, expected in told["mismatched_keys"]
+        f"{name} is {list(actual)}, not {list(expected)}"
+        for name, actual, expected in told["mismatched_keys"]
     ]
     problems = [
         f"{len(names)} {what} ({', '.join(sorted(names)[:_LISTED])}"

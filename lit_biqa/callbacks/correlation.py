@@ -1,4 +1,4 @@
-"""Correlation with MOS after validation and test, for every method alike."""
+"""Correlation with MOS after validation and test, the same for every method."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RESULTS, PREDICTIONS = "results.csv", "predictions.csv"
 
 
 class CorrelationReport(pl.Callback):
-    """Collect predictions over batches and ranks, correlate them, report.
+    """Collects predictions over batches and ranks, correlates them and reports the result.
 
     The method's ``validation_step`` and ``test_step`` return ``list[Prediction]``. Rows are
     gathered over ranks and freed of repeats before anything is computed, so figures do not depend
@@ -62,10 +62,10 @@ class CorrelationReport(pl.Callback):
         self._rows: list[Prediction] = []
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Look at what a test is to be added to, before weights are read.
+        """Read the files that a test will add to, before weights are read.
 
         Raises:
-            InputError: if it cannot be read, or no batch is to be measured.
+            InputError: if a file cannot be read, or no batch would be measured.
         """
         if stage in ("validate", "test"):
             refuse_none(trainer, stage)
@@ -80,11 +80,11 @@ class CorrelationReport(pl.Callback):
         _log_settings(trainer)
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Forget the rows of the epoch before."""
+        """Drop the rows of the previous epoch."""
         self._rows = []
 
     def on_test_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Forget the rows of a validation."""
+        """Drop the rows of a validation."""
         self._rows = []
 
     def on_validation_batch_end(  # noqa: D102
@@ -105,18 +105,18 @@ class CorrelationReport(pl.Callback):
         rows = gather_rows(self._rows, report.identity)
         results = report.evaluate(rows, self.bootstrap if alone else 0, self.seed)
         measured = [result for result in results if not result.is_mean]
-        # One set has no mean in a table, but what is monitored has one name always.
+        # A single set has no mean in a table, but the monitored name must always exist.
         logged = [*measured, *report.means(measured)]
         for tag, result in zip(_monitored(logged), logged, strict=True):
             for name in ("plcc", "srcc"):
-                # Equal on every rank already; without sync_dist Lightning would doubt it.
+                # Equal on every rank already; without sync_dist Lightning would warn.
                 value = getattr(result.correlations, name)
                 pl_module.log(f"{tag}/{name}", value, prog_bar=result.is_mean, sync_dist=True)
         if alone:
             pl_module.print(tables.table(results, "Validation"))
 
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Print the table, then write the files: a full disk loses no figure.
+        """Print the table before writing files, so that a full disk loses no result.
 
         Raises:
             InputError: if nothing was measured, or a file cannot be written.
@@ -124,8 +124,8 @@ class CorrelationReport(pl.Callback):
         rows = gather_rows(self._rows, report.identity)
         if not rows:
             raise InputError(
-                "the test measured no row: its steps returned no predictions. Look at what reads "
-                "scores (model.readouts); no results were written."
+                "the test measured no row: its steps returned no predictions. Check "
+                "model.readouts; no results were written."
             )
         self.weights = weights_of(pl_module)
         if not trainer.is_global_zero:
@@ -170,7 +170,7 @@ class CorrelationReport(pl.Callback):
 
 
 def _headlines(results: Sequence[report.Result]) -> dict[str, float]:
-    """Means over the data sets, of scores read from images where there are any."""
+    """Means over the data sets, of scores read from images if there are any."""
     means = report.means([result for result in results if not result.is_derived])
     first = sorted(means, key=lambda mean: mean.condition != IMAGE)[0].correlations
     return {"test/plcc": first.plcc, "test/srcc": first.srcc}
@@ -184,9 +184,9 @@ def _log_settings(trainer: pl.Trainer) -> None:
 
 
 def _monitored(results: Sequence[report.Result]) -> list[str]:
-    """Tags of what a validation logs: ``val`` or ``val/<condition>`` for means.
+    """Tags of a validation's scalars: ``val`` or ``val/<condition>`` for means.
 
-    A data set's is ``val/<label>``, and says ``image`` where the set is called as a condition is.
+    A data set's tag is ``val/<label>``, plus ``image`` if its name equals a condition's.
     """
     tags = [
         f"val{label.removeprefix(report.MEAN)}" if result.is_mean else f"val/{label}"

@@ -1,4 +1,4 @@
-"""The file of scores that `predict` leaves."""
+"""The file of scores that `predict` writes."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from lit_biqa.evaluation import report, store
 from lit_biqa.io.files import as_utf8
 from lit_biqa.types import Prediction
 
-_NAMED = 10  # files without a score that are named on the console
+_NAMED = 10  # most files without a score named on the console
 
 
 class PredictionWriter(pl.Callback):
-    """Write ``predictions.csv`` under the trainer's ``default_root_dir`` after `predict`.
+    """Writes ``predictions.csv`` under the trainer's ``default_root_dir`` after `predict`.
 
-    The method's ``predict_step`` returns ``list[Prediction]``, with a row for every image, those
-    that could not be read among them: their ``status`` says why and their score is ``nan``. Rows
-    come from all ranks, sorted by data set and index; the file is written whole or not at all.
-    Rows of other images, conditions or weights that lie there stay: ``path`` and ``weights``, the
-    last columns, tell them apart.
+    The method's ``predict_step`` returns ``list[Prediction]``, with a row for every image; an
+    unreadable image has the score ``nan`` and its reason as ``status``. Rows come from all ranks,
+    sorted by data set and index; the file is written whole or not at all. Existing rows of other
+    images, conditions or weights stay: the last columns, ``path`` and ``weights``, distinguish
+    them.
     """
 
     def __init__(self) -> None:
         self._rows: list[Prediction] = []
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Look at what rows are to be added to, before weights are read.
+        """Read the file that rows will be added to, before weights are read.
 
         Raises:
-            InputError: if it cannot be read, or no batch is to be scored.
+            InputError: if the file cannot be read, or no batch would be scored.
         """
         if stage == "predict":
             refuse_none(trainer, stage)
@@ -45,7 +45,7 @@ class PredictionWriter(pl.Callback):
             store.read_predictions(_file(trainer))
 
     def on_predict_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Forget the rows of a call before."""
+        """Drop the rows of a previous call."""
         self._rows = []
 
     def on_predict_batch_end(
@@ -55,10 +55,10 @@ class PredictionWriter(pl.Callback):
         self._rows.extend(report.checked(outputs, "predict_step"))
 
     def on_predict_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write the rows of all ranks and say where they lie.
+        """Write the rows of all ranks and print the path of the file.
 
         Raises:
-            InputError: if they cannot be written.
+            InputError: if the file cannot be written.
         """
         rows = gather_rows(self._rows, report.identity)
         weights = weights_of(pl_module)
@@ -75,7 +75,7 @@ class PredictionWriter(pl.Callback):
 
 
 def _told(rows: Sequence[Prediction], path: Path, merge: store.Merge) -> list[str]:
-    """Lines that say what was scored, what was not and why, and what became of earlier rows."""
+    """Lines about images scored, images not scored with their reasons, and earlier rows."""
     failures = [row for row in rows if report.failed(row)]
     lines = [f"{len(rows) - len(failures)} of {len(rows)} scored: {path}"]
     if failures:
@@ -85,14 +85,14 @@ def _told(rows: Sequence[Prediction], path: Path, merge: store.Merge) -> list[st
             lines.append(f"  and {len(failures) - _NAMED} more")
     if merge.replaced or merge.kept:
         lines.append(
-            f"{path.name} was there: {merge.replaced} rows replaced, {merge.added} added, "
+            f"{path.name} existed: {merge.replaced} rows replaced, {merge.added} added, "
             f"{merge.kept} of other images or weights kept"
         )
     return lines
 
 
 def _reason(row: Prediction) -> str:
-    """The name of a file without a score, and why it has none."""
+    """File name and reason of a missing score."""
     status = row.status.removeprefix("unreadable: ") if row.status != "ok" else "no finite score"
     return status if row.name in status else f"{row.name}: {status}"
 
@@ -102,9 +102,9 @@ def _file(trainer: pl.Trainer) -> Path:
 
 
 def _places(trainer: pl.Trainer) -> dict[tuple[str, str, int], str]:
-    """Where each image lies, by data set, split and index; a link that leads in a circle is there.
+    """Path of each image, by data set, split and index; also for a link that leads in a circle.
 
-    `Path.resolve` would fail at such a link, for the sake of which no other score may be lost.
+    `Path.resolve` would raise at such a link, and all other scores would be lost.
     """
     data: BIQADataModule | None = getattr(trainer, "datamodule", None)
     samples = data.samples.get("predict", []) if data is not None else []

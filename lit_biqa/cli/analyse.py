@@ -31,14 +31,14 @@ from lit_biqa.types import Batch, InputError
 Study = Callable[[argparse.Namespace, Studied, Path], dict[str, str]]
 
 
-def study_instability(given: argparse.Namespace, studied: Studied, out: Path) -> dict[str, str]:
+def study_instability(options: argparse.Namespace, studied: Studied, out: Path) -> dict[str, str]:
     """Measure how often the model contradicts itself about one image."""
-    asked = _asked(given, studied, "Instability")
+    asked = _asked(options, studied, "Instability")
     results = instability(asked)
-    write_instability(out, asked, results, given.temperature)
+    write_instability(out, asked, results, options.temperature)
     write_answers(out / "instability_answers.csv", asked)
-    settings = given.sessions, given.predictions, given.temperature
-    figure = figures.instability_figure(results, *settings, given.name)
+    settings = options.sessions, options.predictions, options.temperature
+    figure = figures.instability_figure(results, *settings, options.name)
     figures.save(figure, out / "instability.png")
     kinds = {"unstable predictions": "unstable", "samples in disagreement": "disagreement"}
     kinds |= {"no level named": "no_level"}
@@ -47,14 +47,14 @@ def study_instability(given: argparse.Namespace, studied: Studied, out: Path) ->
     }
 
 
-def study_accuracy(given: argparse.Namespace, studied: Studied, out: Path) -> dict[str, str]:
+def study_accuracy(options: argparse.Namespace, studied: Studied, out: Path) -> dict[str, str]:
     """Measure how often the level word is that of the MOS."""
-    asked = _asked(given, studied, "Accuracy")
+    asked = _asked(options, studied, "Accuracy")
     five, three = accuracy(asked, FIVE), accuracy(asked, THREE)
     write_accuracy(out, asked, [*five, *three])
     write_answers(out / "accuracy_answers.csv", asked)
     # The last result covers the only data set, or all of them.
-    figure = figures.confusion_figure([five[-1], three[-1]], given.name)
+    figure = figures.confusion_figure([five[-1], three[-1]], options.name)
     figures.save(figure, out / "accuracy.png")
     return {
         f"{f.dataset}, {len(f.levels)} levels": f"{f.right}, majority {100 * f.majority:.2f}%"
@@ -62,15 +62,15 @@ def study_accuracy(given: argparse.Namespace, studied: Studied, out: Path) -> di
     }
 
 
-def study_lens(given: argparse.Namespace, studied: Studied, out: Path) -> dict[str, str]:
+def study_lens(options: argparse.Namespace, studied: Studied, out: Path) -> dict[str, str]:
     """Show the likeliest tokens at deep layers."""
     batches = _batches(studied, "Logit lens")
-    norm = not given.no_norm
+    norm = not options.no_norm
     lens_result = lens(
-        studied.model, studied.readout, batches, given.level, given.first_layer, norm
+        studied.model, studied.readout, batches, options.level, options.first_layer, norm
     )
     write_lens(out, lens_result)
-    figures.save(figures.lens_figure(lens_result, norm, given.name), out / "logit_lens.png")
+    figures.save(figures.lens_figure(lens_result, norm, options.name), out / "logit_lens.png")
     lines = {f"samples predicted {lens_result.level!r}": str(len(lens_result.samples))}
     for place, layer in enumerate(lens_result.layers):
         best = lens_result.probability[place].topk(3)
@@ -82,13 +82,13 @@ def study_lens(given: argparse.Namespace, studied: Studied, out: Path) -> dict[s
     return lines
 
 
-def study_attention(given: argparse.Namespace, studied: Studied, out: Path) -> dict[str, str]:
+def study_attention(options: argparse.Namespace, studied: Studied, out: Path) -> dict[str, str]:
     """Measure attention to image, description and the rest."""
     result = attention(studied.model, studied.readout, _batches(studied, "Attention"))
     write_attention(out, result)
-    figures.save(figures.attention_figure(result, given.name), out / "attention.png")
+    figures.save(figures.attention_figure(result, options.name), out / "attention.png")
     if result.image_samples:
-        tokens = figures.image_tokens_figure(result, given.name)
+        tokens = figures.image_tokens_figure(result, options.name)
         figures.save(tokens, out / "attention_image_tokens.png")
     rows = {"mean of all layers": result.mean[-1], "last layer": result.mean[-2]}
     return {
@@ -105,15 +105,15 @@ STUDIES: dict[str, Study] = {
 }
 
 
-def _asked(given: argparse.Namespace, studied: Studied, title: str) -> list[Asked]:
+def _asked(options: argparse.Namespace, studied: Studied, title: str) -> list[Asked]:
     asked = ask_sessions(
         studied.model,
         studied.readout,
         _batches(studied, title),
-        given.sessions,
-        given.predictions,
-        given.temperature,
-        given.seed,
+        options.sessions,
+        options.predictions,
+        options.temperature,
+        options.seed,
     )
     if not asked:
         raise InputError("none of the images can be read: see data.images.on_bad")
@@ -160,23 +160,23 @@ def _positive(text: str) -> int:
     return number
 
 
-def _study(given: argparse.Namespace, settings: Sequence[str]) -> None:
-    if given.run is None and given.out is None:
+def _study(options: argparse.Namespace, settings: Sequence[str]) -> None:
+    if options.run is None and options.out is None:
         raise InputError("no output folder: name a run with --run, or a folder with --out")
-    rated = given.study == "accuracy"
-    where = (given.condition, given.at_once, given.samples, given.seed, rated)
-    studied = prepare(given.run, given.ckpt_path, settings, *where)
+    rated = options.study == "accuracy"
+    where = (options.condition, options.at_once, options.samples, options.seed, rated)
+    studied = prepare(options.run, options.ckpt_path, settings, *where)
     condition = studied.readout.condition
-    out = given.out or given.run / "analysis" / condition.replace(" ", "_")
-    run = given.run.name if given.run is not None else type(studied.model).__name__
-    given.name = f"{run} ({condition})"
+    out = options.out or options.run / "analysis" / condition.replace(" ", "_")
+    run = options.run.name if options.run is not None else type(studied.model).__name__
+    options.name = f"{run} ({condition})"
     with studied.autocast():
-        lines = STUDIES[given.study](given, studied, out)
-    print(tables.pairs(f"{given.study} of {given.name}", lines))
+        lines = STUDIES[options.study](options, studied, out)
+    print(tables.pairs(f"{options.study} of {options.name}", lines))
     print(f"written to {out}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one study; the exit status is 2 for bad input."""
-    given, settings = _parser().parse_known_args(arguments)
-    return guard(lambda: _study(given, settings))
+    options, settings = _parser().parse_known_args(arguments)
+    return guard(lambda: _study(options, settings))

@@ -163,18 +163,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--settings", action="store_true", help="also print settings that differ")
     parser.add_argument("--csv", type=Path, metavar="OUT", help="also write settings and scores")
     parser.add_argument("--resamples", type=int, default=1000, help="resamples of the bootstrap")
-    given = parser.parse_args(arguments)
-    first = [given.baseline] if given.baseline else []
+    options = parser.parse_args(arguments)
+    first = [options.baseline] if options.baseline else []
     try:
-        runs = tested([*first, *(folder for folder in given.runs if folder not in first)])
+        runs = tested([*first, *(folder for folder in options.runs if folder not in first)])
         console = Console()
         console = console if console.is_terminal else Console(width=WIDTH)
-        console.print(score_table(runs, given.resamples))
-        if given.settings:
+        console.print(score_table(runs, options.resamples))
+        if options.settings:
             console.print(settings_table(runs))
-        if given.csv is not None:
-            save(given.csv, runs)
-            print(f"written: {given.csv}")
+        if options.csv is not None:
+            save(options.csv, runs)
+            print(f"written: {options.csv}")
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

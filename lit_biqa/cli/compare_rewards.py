@@ -133,27 +133,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--resamples", type=int, default=5000, help="resamples of the interval")
     parser.add_argument("--seed", type=int, default=0, help="seed of the resampling")
     parser.add_argument("--figure", type=Path, help="PNG to draw the curve into")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        found = [
-            rewards(run, given.condition, given.tolerance, weights)
-            for run, weights in zip((given.before, given.after), given.weights, strict=True)
+        rewards_of = [
+            rewards(run, options.condition, options.tolerance, weights)
+            for run, weights in zip((options.before, options.after), options.weights, strict=True)
         ]
-        if found[0].keys() != found[1].keys():
+        if rewards_of[0].keys() != rewards_of[1].keys():
             raise InputError(
                 "the runs were tested on different images: test both on the same images"
             )
-        first, second = (np.array([each[key] for key in sorted(each)]) for each in found)
-        low, high = difference(first, second, given.resamples, given.seed)
-        if given.figure:
-            draw(given.after, given.figure)
+        first, second = (
+            np.array([run_rewards[key] for key in sorted(run_rewards)])
+            for run_rewards in rewards_of
+        )
+        low, high = difference(first, second, options.resamples, options.seed)
+        if options.figure:
+            draw(options.after, options.figure)
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
     lines = {
         "images": str(len(first)),
-        f"before, {given.before.name}": f"{first.mean():.4f}",
-        f"after, {given.after.name}": f"{second.mean():.4f}",
+        f"before, {options.before.name}": f"{first.mean():.4f}",
+        f"after, {options.after.name}": f"{second.mean():.4f}",
         "difference": f"{second.mean() - first.mean():+.4f}, 95% {low:+.4f} .. {high:+.4f}",
     }
     print(pairs("Score reward", lines))

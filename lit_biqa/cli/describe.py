@@ -92,20 +92,20 @@ class Share:
         return True
 
 
-def describe(given: argparse.Namespace, settings: Sequence[str]) -> None:
+def describe(options: argparse.Namespace, settings: Sequence[str]) -> None:
     """Write the share of this process; the last process to finish merges all.
 
     Raises:
         InputError: if the run, its data or the output is wrong.
     """
-    folder = RunFolder(given.run.expanduser())
+    folder = RunFolder(options.run.expanduser())
     if not folder.config.is_file():
         raise InputError(f"{folder.path} is no run folder: it holds no config.yaml")
-    share = _share(given)
+    share = _share(options)
     if share.out.exists():
         raise InputError(f"{share.out} exists already: name another file with --out")
     method, data, _ = instantiate([f"--config={folder.config}", *settings])
-    weights = find_weights(folder, given.ckpt_path)
+    weights = find_weights(folder, options.ckpt_path)
     if weights is not None:
         check_checkpoint(weights, resume=False)
     method.backbone.root = data.root
@@ -121,21 +121,21 @@ def describe(given: argparse.Namespace, settings: Sequence[str]) -> None:
         method.load()
         if weights is not None:
             restore(method, weights)
-        _write(method, data.test_dataloader(), given, share)
+        _write(method, data.test_dataloader(), options, share)
     if share.finish(samples):
-        print(f"{len(samples)} images, {given.answers} texts each: {share.out}")
+        print(f"{len(samples)} images, {options.answers} texts each: {share.out}")
     else:
         print(f"process {share.rank} of {share.ranks} has written its share")
 
 
-def _write(method: ChatMethod, loader: Any, given: argparse.Namespace, share: Share) -> None:
+def _write(method: ChatMethod, loader: Any, options: argparse.Namespace, share: Share) -> None:
     local = int(os.environ.get("LOCAL_RANK", "0"))
     method.to(torch.device("cuda", local) if torch.cuda.is_available() else torch.device("cpu"))
-    sampling = Sampling(given.temperature, given.top_k, given.top_p, given.budget)
+    sampling = Sampling(options.temperature, options.top_k, options.top_p, options.budget)
     share.out.parent.mkdir(parents=True, exist_ok=True)
     with share.parts[share.rank].open("a", encoding="utf-8") as file:
         for batch in track(loader, "describing", unit="batches"):
-            for record in records(method, batch, given.answers, sampling, given.seed):
+            for record in records(method, batch, options.answers, sampling, options.seed):
                 file.write(json.dumps(seal_record(record), ensure_ascii=False) + "\n")
             file.flush()
 
@@ -159,12 +159,12 @@ def records(
     ]
 
 
-def _share(given: argparse.Namespace) -> Share:
+def _share(options: argparse.Namespace) -> Share:
     environment = f"{os.environ.get('RANK', '0')}/{os.environ.get('WORLD_SIZE', '1')}"
-    rank, _, ranks = (given.shard or environment).partition("/")
+    rank, _, ranks = (options.shard or environment).partition("/")
     if not (rank.isdecimal() and ranks.isdecimal() and int(rank) < int(ranks)):
-        raise InputError(f"--shard {given.shard}: give a number and a count, such as 2/8, from 0")
-    return Share(given.out.expanduser().absolute(), int(rank), int(ranks))
+        raise InputError(f"--shard {options.shard}: give a number and a count, such as 2/8, from 0")
+    return Share(options.out.expanduser().absolute(), int(rank), int(ranks))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -186,5 +186,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--shard", help="number of this process and count of processes, such as 0/2"
     )
-    given, settings = parser.parse_known_args(arguments)
-    return guard(lambda: describe(given, settings))
+    options, settings = parser.parse_known_args(arguments)
+    return guard(lambda: describe(options, settings))

@@ -109,11 +109,11 @@ def explain_setting(text: str, names: Collection[str], files: Sequence[Path]) ->
         files: configuration files in which the setting may be.
     """
     classes = classes_in(text)
-    known = {*names, *classes, *_settings_of(classes)}
+    valid = {*names, *classes, *_settings_of(classes)}
     message = one_line(text)
-    words = ["".join(found) for found in _QUOTED.findall(message)]
-    strange = [word for word in words if word not in known]
-    near = [name for word in strange for name in difflib.get_close_matches(word, known, 2, 0.75)]
+    words = ["".join(groups) for groups in _QUOTED.findall(message)]
+    strange = [word for word in words if word not in valid]
+    near = [name for word in strange for name in difflib.get_close_matches(word, valid, 2, 0.75)]
     lasts = [word.rpartition(".")[2] for word in strange]
     where = [
         str(file)

@@ -75,7 +75,7 @@ def split_rows() -> Rows:
 def class_rows(room: str, root: str) -> Rows:
     """Each class of a room that a configuration can name, with its first line of help."""
     head: Rows = [("class_path", "what")]
-    return head + [(f"{each.module}.{each.name}", each.summary) for each in classes_of(room, root)]
+    return head + [(f"{line.module}.{line.name}", line.summary) for line in classes_of(room, root)]
 
 
 TABLES: dict[str, Callable[[], Rows]] = {
@@ -114,14 +114,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("kind", choices=["recipes", *TABLES])
     parser.add_argument("name", nargs="?", help="one recipe, of which the whole header is shown")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        if given.kind == "recipes":
-            print(recipe_lines() if given.name is None else header_of(given.name))
-        elif given.name is None:
-            _print(TABLES[given.kind]())
+        if options.kind == "recipes":
+            print(recipe_lines() if options.name is None else header_of(options.name))
+        elif options.name is None:
+            _print(TABLES[options.kind]())
         else:
-            raise InputError(f"a name is for recipes; `lit_biqa list {given.kind}` lists them all")
+            raise InputError(
+                f"a name is for recipes; `lit_biqa list {options.kind}` lists them all"
+            )
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -58,7 +58,7 @@ def _needs_folder(class_path: object) -> bool:
 def below(run: Path, logger: Any) -> Any:
     """Parsed settings of loggers with each relative ``save_dir`` inside the run folder."""
     if isinstance(logger, list):
-        return [below(run, each) for each in logger]
+        return [below(run, item) for item in logger]
     if isinstance(logger, Namespace) and "init_args" in logger:
         folder = logger.init_args.get("save_dir")
         if folder is not None:

@@ -161,11 +161,13 @@ class CLI(LightningCLI):
         check_values(settings, GROUPS)
         check_ranges(settings)
         named = RunFolder(Path(settings.run).expanduser().absolute()) if settings.run else None
-        wanted, settings.run, settings.ckpt_path = settings.ckpt_path, None, None
+        requested, settings.run, settings.ckpt_path = settings.ckpt_path, None, None
         fitting = self.config.subcommand == "fit"
-        if fitting and wanted is None and named and named.last.exists() and slurm.began_again():
-            wanted = "last"
-        self.weights = starting_weights(str(self.config.subcommand), settings, named, wanted, files)
+        if fitting and requested is None and named and named.last.exists() and slurm.began_again():
+            requested = "last"
+        self.weights = starting_weights(
+            str(self.config.subcommand), settings, named, requested, files
+        )
         folder = choose(named, files, settings.trainer.num_nodes)
         if fitting and is_global_zero():
             self.lock = RunLock(folder.path)
@@ -201,8 +203,8 @@ class CLI(LightningCLI):
         # The saved settings make another run, in another folder.
         self.config = self._as_given
         settings = self.config_init[self.subcommand].trainer
-        own = arguments_of(settings, self.run_folder.path, str(self.subcommand))
-        trainer = super().instantiate_trainer(**own, **kwargs)
+        arguments = arguments_of(settings, self.run_folder.path, str(self.subcommand))
+        trainer = super().instantiate_trainer(**arguments, **kwargs)
         check(trainer)
         return trainer
 

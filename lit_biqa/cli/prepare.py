@@ -131,15 +131,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(NAMES)}, or a .csv")
     parser.add_argument("--root", type=Path, default=Path("data"), help="folder of the data sets")
     parser.add_argument("--decode", action="store_true", help="open every image (minutes)")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     # The synthetic set, which has no count of its own, is made and not obtained.
-    names = given.names or [entry.name for entry in ENTRIES if entry.count]
+    names = options.names or [entry.name for entry in ENTRIES if entry.count]
     try:
-        findings = [check(name, given.root, given.decode) for name in names]
+        findings = [check(name, options.root, options.decode) for name in names]
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
     console = Console()
     console = console if console.is_terminal else Console(width=WIDTH)
     console.print(table(findings))
-    return int(bool(given.names) and any(finding.faults for finding in findings))
+    return int(bool(options.names) and any(finding.faults for finding in findings))

@@ -1,4 +1,4 @@
-"""Settings that have a new name: an old one is refused with the new one beside it."""
+"""Renamed settings: an old name is refused, and the error gives the new one."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ RENAMED = {
     "data.val_fraction": "data.val",
 }
 
-#: The same of GRPO; other methods may have settings of these names.
+#: The same for GRPO; other methods may have settings of these names.
 RENAMED_OF_GRPO = {
     **{
         f"model.{name}": f"model.policy.{name}"
@@ -49,12 +49,12 @@ def refuse_renamed(settings: Mapping[str, Any], place: str, method: str = "") ->
     settings: data.batch_size is now data.loader.batch_size``.
 
     Args:
-        settings: nested, as they come out of YAML.
-        place: where they stand, for the error.
-        method: class path of the method, where it is known; GRPO has old names of its own.
+        settings: nested settings as read from YAML.
+        place: file or command line, for the error.
+        method: class path of the method, if known; GRPO has old names of its own.
 
     Raises:
-        InputError: naming every old name that is used, and the new ones.
+        InputError: names every old name with its new one.
     """
     renamed = RENAMED | (RENAMED_OF_GRPO if method.rpartition(".")[2] == "GRPO" else {})
     old = [name for name, new in renamed.items() if _holds(settings, name, new)]

@@ -1,4 +1,4 @@
-"""The model and the samples of a run, for studies of what it says."""
+"""Model and samples of a run, restored for a study."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ from lit_biqa.types import InputError, Sample
 
 @dataclass(frozen=True)
 class Studied:
-    """What a study looks at.
+    """Model, readout and samples of a study.
 
     Attributes:
-        model: with its weights, on the device.
-        readout: by which it comes to a quality word.
-        loader: of the samples.
-        autocast: makes the context that the run's precision asks for.
+        model: model with its weights, on the device.
+        readout: readout that asks for the quality word.
+        loader: loader of the samples.
+        autocast: makes the autocast context of the run's precision.
     """
 
     model: VisionLanguageModel
@@ -62,33 +62,32 @@ def prepare(
     seed: int,
     rated: bool,
 ) -> Studied:
-    """Load a run; everything that can be wrong is said before weights are read.
+    """Load a run; everything is checked before weights are read.
 
-    Args:
-        run: folder of a fit; ``None`` where ``settings`` name a configuration file.
-        weights: as ``--ckpt_path`` of a test.
-        settings: as on the command line: configuration files, and what is to be otherwise.
-        condition: of the readout; ``None`` takes the first.
-        at_once: chats that the model is given together; ``None`` leaves it to the readout.
-        samples: number of test samples that are drawn.
-        seed: of the draw.
-        rated: whether samples need a known MOS.
+    run: run folder of a fit; ``None`` if ``settings`` name a configuration file.
+    weights: value of ``--ckpt_path``, as for a test.
+    settings: command-line settings: configuration files, and settings that differ.
+    condition: condition of the readout; ``None`` takes the first.
+    at_once: chats that the model runs together; ``None`` takes the readout's own number.
+    samples: number of test samples to draw.
+    seed: seed of the draw.
+    rated: true if samples need a MOS.
 
     Raises:
-        InputError: if the run, its settings, its data or the readout are not as they should be.
+        InputError: if the run, its settings, its data or the readout are wrong.
     """
     folder = None if run is None else RunFolder(run.expanduser())
     if folder is not None and not folder.config.is_file():
         raise InputError(
-            f"{folder.path} is no folder of a run: it holds no config.yaml. Name the --run folder "
+            f"{folder.path} is no run folder: it holds no config.yaml. Name the --run folder "
             "of a fit, or a configuration with --config FILE and --ckpt_path none"
         )
     read_first = [] if folder is None else [f"--config={folder.config}"]
     method, data, precision = instantiate([*read_first, *settings])
     readout = chosen(method, condition)
-    found = find_weights(folder, weights)
-    if found is not None:
-        check_checkpoint(found, resume=False)
+    checkpoint = find_weights(folder, weights)
+    if checkpoint is not None:
+        check_checkpoint(checkpoint, resume=False)
     if at_once is not None:
         readout.at_once = at_once
     model = method.backbone
@@ -100,17 +99,17 @@ def prepare(
     data.setup("test")
     data.samples["test"] = drawn(data.samples["test"], readout, samples, seed, rated)
     method.load()
-    if found is not None:
-        restore(method, found)
+    if checkpoint is not None:
+        restore(method, checkpoint)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return Studied(model.to(device), readout, data.test_dataloader(), mixed(precision, device))
 
 
 def instantiate(arguments: Sequence[str]) -> tuple[ChatMethod, BIQADataModule, str]:
-    """The method, the data and the Trainer's precision of a run's settings.
+    """Method, data and Trainer precision of a run's settings.
 
     Raises:
-        InputError: if the settings are wrong, or the method has no model that speaks.
+        InputError: if the settings are wrong, or the method has no language model.
     """
     files, rest = split_arguments(arguments)
     settings = merge_files(files, rest)
@@ -118,9 +117,9 @@ def instantiate(arguments: Sequence[str]) -> tuple[ChatMethod, BIQADataModule, s
     parser.add_argument("--config", action="config")
     parser.add_lightning_class_args(Evaluator, "model", subclass_mode=True)
     parser.add_lightning_class_args(BIQADataModule, "data")
-    kept = {name: settings[name] for name in ("model", "data") if name in settings}
+    relevant = {name: settings[name] for name in ("model", "data") if name in settings}
     try:
-        config = parser.parse_args([f"--config={yaml.safe_dump(kept)}", *rest])
+        config = parser.parse_args([f"--config={yaml.safe_dump(relevant)}", *rest])
         check_parsed(config)
         check_values(config, {"data": BIQADataModule})
         made = parser.instantiate(config)
@@ -131,14 +130,14 @@ def instantiate(arguments: Sequence[str]) -> tuple[ChatMethod, BIQADataModule, s
         raise InputError(explain_setting(str(error), names, files)) from error
     if not isinstance(made.model, ChatMethod):
         raise InputError(
-            f"{type(made.model).__name__} names no quality words: studies look at runs of methods "
-            "whose model speaks, such as SFT"
+            f"{type(made.model).__name__} names no quality words: studies need a run of a method "
+            "with a language model, such as SFT"
         )
     return made.model, made.data, str(settings.get("trainer", {}).get("precision"))
 
 
 def restore(method: ChatMethod, weights: Path) -> None:
-    """Put the weights of a checkpoint into a loaded method.
+    """Load the weights of a checkpoint into a method.
 
     Raises:
         InputError: if they do not fit.
@@ -150,28 +149,30 @@ def restore(method: ChatMethod, weights: Path) -> None:
 
 
 def chosen(method: ChatMethod, condition: str | None) -> WordReadout | GeneratedWord:
-    """The readout of a condition, or the first.
+    """Readout of a condition, or the first readout.
 
     Raises:
-        InputError: if there is none, or it names no quality word.
+        InputError: if there is none, or it reads no quality word.
     """
-    readouts = {name: each for each in method.readouts for name in each.conditions}
+    readouts = {name: readout for readout in method.readouts for name in readout.conditions}
     if not readouts:
-        raise InputError("the run has no readout: it learned to describe. Study the run after it")
+        raise InputError(
+            "the run has no readout: it only learned to describe. Study the next stage"
+        )
     if condition is not None and condition not in readouts:
         raise InputError(f"--condition {condition!r}: the run's readouts are {', '.join(readouts)}")
-    found: Readout = readouts[condition or next(iter(readouts))]
-    if not isinstance(found, WordReadout | GeneratedWord):
+    choice: Readout = readouts[condition or next(iter(readouts))]
+    if not isinstance(choice, WordReadout | GeneratedWord):
         raise InputError(
-            f"{type(found).__name__} reads no quality word: name another readout with --condition"
+            f"{type(choice).__name__} reads no quality word: name another readout with --condition"
         )
-    return found
+    return choice
 
 
 def drawn(
     samples: Sequence[Sample], readout: Readout, count: int, seed: int, rated: bool
 ) -> list[Sample]:
-    """So many of the samples that the readout can read, at random, in their order.
+    """Random samples that the readout can read, at most ``count``, in their order.
 
     Raises:
         InputError: if there is none.
@@ -188,7 +189,7 @@ def drawn(
 
 
 def mixed(precision: str, device: torch.device) -> Callable[[], AbstractContextManager[Any]]:
-    """What the Trainer's precision means where there is no Trainer."""
+    """Autocast context of the Trainer's precision, for use without a Trainer."""
     if not precision.endswith("-mixed"):
         return nullcontext
     dtype = torch.float16 if precision.startswith("16") else torch.bfloat16

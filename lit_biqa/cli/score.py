@@ -34,9 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0, or 2 for bad input or if no file could be scored, 130 if Ctrl-C ended it.
     """
-    given = _parser().parse_args(arguments)
+    options = _parser().parse_args(arguments)
     try:
-        return _score(given)
+        return _score(options)
     except InputError as error:
         return _fail(f"error: {error}", 2)
     except BrokenPipeError:  # as in `lit_biqa score photos/ | head`
@@ -76,21 +76,21 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _score(given: argparse.Namespace) -> int:
+def _score(options: argparse.Namespace) -> int:
     """Score the files of the arguments; all arguments are checked before a picture is opened."""
-    if given.crops and not 2 <= given.crops <= _MOST_CROPS:
-        raise InputError(f"--crops {given.crops}: give 2 to {_MOST_CROPS}, or 0 for none.")
-    if given.csv is not None and given.csv.exists():
-        raise InputError(f"{given.csv} exists and is not replaced: name a new file for --csv.")
-    device = usable_device(given.device)
-    photos = find_photos(given.photos)
-    file = newest_scorer(RUNS) if given.scorer is None else scorer_file(given.scorer)
+    if options.crops and not 2 <= options.crops <= _MOST_CROPS:
+        raise InputError(f"--crops {options.crops}: give 2 to {_MOST_CROPS}, or 0 for none.")
+    if options.csv is not None and options.csv.exists():
+        raise InputError(f"{options.csv} exists and is not replaced: name a new file for --csv.")
+    device = usable_device(options.device)
+    photos = find_photos(options.photos)
+    file = newest_scorer(RUNS) if options.scorer is None else scorer_file(options.scorer)
     scorer = load_scorer(file, device)
-    newest = f", the newest in {RUNS}/" if given.scorer is None else ""
+    newest = f", the newest in {RUNS}/" if options.scorer is None else ""
     print(f"scorer: {as_utf8(str(file))}{newest}", flush=True)
-    ratings = list(_shown(rate(scorer, photos, given.crops), photos, given.sort, given.crops))
-    if given.csv is not None:
-        _write(given.csv, ratings, given.crops)
+    ratings = list(_shown(rate(scorer, photos, options.crops), photos, options.sort, options.crops))
+    if options.csv is not None:
+        _write(options.csv, ratings, options.crops)
     scored = [rating for rating in ratings if rating.scored]
     print(f"{len(scored)} scored, {len(ratings) - len(scored)} not scored")
     if len(scored) == len(ratings) == 2:

@@ -77,9 +77,9 @@ def check_ranges(settings: Namespace) -> None:
         )
 
 
-def _check_arguments(given: Namespace, kind: type, key: str) -> None:
+def _check_arguments(group: Namespace, kind: type, key: str) -> None:
     arguments = dict(parameters_of(kind))
-    for name, value in vars(given).items():
+    for name, value in vars(group).items():
         hint, default = arguments.get(name, (Any, None))
         if value is None and default is not None and not _admits_none(hint):
             raise InputError(f"{key}.{name} is null, which is no value of it: {_said(default)}")

@@ -1,4 +1,4 @@
-"""The Trainer of a command: what it is made with beside its settings."""
+"""The Trainer of a command: arguments beside its settings, and checks."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from lit_biqa.runs.checkpoints import WholeCheckpointIO, refuse_sharded
 
 
 def arguments_of(settings: Namespace, run: Path, command: str) -> dict[str, Any]:
-    """Arguments that have a Trainer write into the run folder, checkpoints whole.
+    """Arguments for a Trainer that writes into the run folder, and checkpoints whole.
 
     Args:
-        settings: of the Trainer, instantiated.
-        run: folder of the run.
-        command: the subcommand.
+        settings: settings of the Trainer, instantiated.
+        run: run folder.
+        command: name of the subcommand.
     """
     callbacks = [*_listed(settings.callbacks), PredictionWriter(), ResourceMeter(), RolloutTable()]
     if settings.enable_progress_bar is not False:
@@ -39,19 +39,19 @@ def arguments_of(settings: Namespace, run: Path, command: str) -> dict[str, Any]
 
 
 def check(trainer: Trainer) -> None:
-    """Refuse a strategy that writes folders; tell the watchdog how patient it must be.
+    """Refuse a strategy that writes checkpoint folders, and set the timeout of its process group.
 
     Raises:
         InputError: for such a strategy.
     """
     refuse_sharded(trainer.strategy)
-    for each in trainer.callbacks:  # type: ignore[attr-defined]
-        if isinstance(each, Watchdog):
-            each.patient(trainer.strategy)
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, Watchdog):
+            callback.patient(trainer.strategy)
 
 
 def _listed(value: Any) -> list[Any]:
-    """A setting that may be absent, one thing or several, as a list."""
+    """A setting with none, one or several values, as a list."""
     if value is None:
         return []
     return value if isinstance(value, list) else [value]

@@ -34,7 +34,7 @@ from lit_biqa.backbones.pretrained.packages import (
 )
 from lit_biqa.types import InputError
 
-WIDTH = 150  # of the table where the output is no terminal
+WIDTH = 150  # of the table if the output is no terminal
 
 
 @dataclass(frozen=True)

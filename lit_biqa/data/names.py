@@ -83,22 +83,22 @@ def join(
     Raises:
         InputError: if a mention matches several of the samples, or several match one.
     """
-    known = {(s.dataset, s.index): s for s in (*beside, *samples)}
+    images = {(s.dataset, s.index): s for s in (*beside, *samples)}
     asked = {(s.dataset, s.index) for s in samples}
-    match = _Match(known, mentions)
+    match = _Match(images, mentions)
     joined: dict[Mention, Key] = {}
     about: dict[Key, str] = {}
     for mention, place in mentions.items():
         keys = match.images(mention)
         keys = [key for key in keys if key in asked] or keys[: len(keys) == 1]
         if len(keys) > 1:
-            one, two = (f"{known[key].name} of {key[0]}" for key in keys[:2])
+            one, two = (f"{images[key].name} of {key[0]}" for key in keys[:2])
             name = mention[1]
             raise InputError(f'{place}: image "{name}" is ambiguous, {one} or {two}; {remedy}')
         for key in keys:
             if (other := about.setdefault(key, mention[1])) != mention[1]:
                 raise InputError(
-                    f"{place}: {mention[1]} and {other} both match {known[key].name} of {key[0]}; "
+                    f"{place}: {mention[1]} and {other} both match {images[key].name} of {key[0]}; "
                     "keep one of them, or write the name as the label file does"
                 )
             joined[mention] = key
@@ -108,13 +108,13 @@ def join(
 class _Match:
     """Images and mentions that are each other's best match."""
 
-    def __init__(self, known: Mapping[Key, Sample], mentions: Iterable[Mention]) -> None:
-        self.known = known
-        self._images = _by_set((key[0], s.name, key) for key, s in known.items())
-        self._every = Names((s.name, key) for key, s in known.items())
+    def __init__(self, images: Mapping[Key, Sample], mentions: Iterable[Mention]) -> None:
+        self.known = images
+        self._images = _by_set((key[0], s.name, key) for key, s in images.items())
+        self._every = Names((s.name, key) for key, s in images.items())
         named = [(dataset, name, (dataset, name)) for dataset, name in mentions]
         # An image may be named by mentions of its data set and by those that name no data set.
-        sets = {dataset for dataset, _ in known}
+        sets = {dataset for dataset, _ in images}
         unnamed = [(d, name, m) for dataset, name, m in named if not dataset for d in sets]
         self._mentions = _by_set([*(item for item in named if item[0]), *unnamed])
 

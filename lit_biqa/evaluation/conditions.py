@@ -1,4 +1,4 @@
-"""What several conditions of one test say together: leaks, and the gap between image and text."""
+"""Derived conditions of a test: leaking and clean texts, and the gap between image and text."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ _COMPARED = ("plcc", "srcc", "krcc", "rmse", "plcc_fitted")
 
 
 def parts(condition: str) -> tuple[str, str]:
-    """The conditions under which `by_leak` judges the rows of a condition once more."""
+    """Names of the two conditions into which `by_leak` splits a condition."""
     return f"{condition}, leaking", f"{condition}, clean"
 
 
 def by_leak(rows: Iterable[Prediction]) -> list[Prediction]:
-    """Rows read from text once more, under ``<condition>, leaking`` or ``<condition>, clean``.
+    """Rows read from text, repeated as ``<condition>, leaking`` or ``<condition>, clean``.
 
-    A text leaks if it names a rating (`lit_biqa.text.leakage`). Where no text of a data set leaks
-    there is nothing to part.
+    A text leaks if it names a rating (`lit_biqa.text.leakage`). Conditions of a data set without
+    leaking texts are not split.
     """
     read = [row for row in rows if isinstance(row, TextPrediction) and row.leak is not None]
     leaking = {(row.dataset, row.split, row.condition) for row in read if row.leak}
@@ -33,6 +33,6 @@ def by_leak(rows: Iterable[Prediction]) -> list[Prediction]:
 
 
 def gap(image: Correlations, text: Correlations) -> Correlations:
-    """Figures of the image condition less those of a text condition; intervals have none."""
+    """Figures of the image condition minus those of a text condition; intervals are left out."""
     differences = {name: getattr(image, name) - getattr(text, name) for name in _COMPARED}
     return Correlations(text.n, text.failures, **differences)

@@ -1,4 +1,4 @@
-"""What a test finds: a line for each data set and condition, their means, and its files."""
+"""Report of a test: one line for each data set and condition, their means, and its files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ METRICS = tuple(field.name for field in fields(Correlations))
 FORMER_COLUMNS = ("dataset", "split", "condition", *METRICS)
 COLUMNS = (*FORMER_COLUMNS, "weights")
 UNKNOWN = "-"
-"""Stands for the weights of a file that was written before weights were told apart."""
+"""Weights of lines in a file from before the column of weights existed."""
 ROW_COLUMNS = ("dataset", "split", "condition", "name", "mos", "score", "status")
 
 
@@ -33,9 +33,9 @@ class Result:
     Attributes:
         dataset: catalogue name, or ``mean``.
         split: split and digest; ``-`` for the mean.
-        condition: what the scores were read from.
+        condition: input that the scores were read from.
         correlations: the columns after these three.
-        weights: short digest of the weights that were tested, or of what the scores came from.
+        weights: short digest of the tested weights, or of the source of the scores.
     """
 
     dataset: str
@@ -46,17 +46,17 @@ class Result:
 
     @property
     def is_mean(self) -> bool:
-        """Whether it is a mean: a data set may be called so too, but has a split."""
+        """True for a mean; a data set may have the name, but it has a split."""
         return (self.dataset, self.split) == (MEAN, _NO_SPLIT)
 
     @property
     def is_derived(self) -> bool:
-        """Whether it follows from other lines: a mean, or a gap between image and text."""
+        """True if the line follows from other lines: a mean, or a gap between image and text."""
         return self.is_mean or _gap_to(self.condition) is not None
 
 
 def identity(row: Prediction) -> tuple[str, str, str, int]:
-    """What tells a row from every other; rows sorted by it lie data set by data set."""
+    """Identity of a row, and the order of rows: by data set first."""
     return row.dataset, row.split, row.condition, row.index
 
 
@@ -87,14 +87,14 @@ def evaluate(
 ) -> list[Result]:
     """Correlate the rows of each data set and condition, and derive gaps and means.
 
-    A row whose status is not ``ok`` or whose score is not finite is a failure; `Correlations` says
-    how failures count. Rows read from texts are judged once more by whether their text leaks.
+    A row is a failure if its status is not ``ok`` or its score is not finite; `Correlations` says
+    how failures count. Rows read from texts count again by leakage of their text.
 
     Args:
         rows: all rows of the test, free of repeats.
-        bootstrap: resamples for the intervals; 0 for none.
-        seed: of the resampling, the same for every data set.
-        weights: that gave the scores.
+        bootstrap: number of resamples for the intervals; 0 for none.
+        seed: seed of the resampling, the same for every data set.
+        weights: digest of the weights behind the scores.
     """
     results: list[Result] = []
     for (dataset, split, condition), group in grouped([*rows, *by_leak(rows)]).items():
@@ -112,9 +112,8 @@ def evaluate(
 def with_derived(measured: Sequence[Result]) -> list[Result]:
     """Lines of one set of weights, sorted, followed by the lines derived from them.
 
-    Where a set was read from images and from texts, the gap has a line of its own, ``image -
-    <condition>``. Means come last, one for each condition that several sets were tested under; one
-    set has no mean.
+    If a set was read from images and from texts, the gap has a line, ``image - <condition>``. Means
+    come last, one for each condition with several sets; a single set has no mean.
     """
     lines = sorted(measured, key=lambda r: (r.dataset, r.split, r.condition))
     lines += _gaps(lines)
@@ -125,19 +124,19 @@ def with_derived(measured: Sequence[Result]) -> list[Result]:
 def means(lines: Sequence[Result]) -> list[Result]:
     """Mean of each condition over its data sets, each of which counts the same.
 
-    That is the mean that papers print; ``n`` is the number of all images together.
+    This is the mean that papers print; ``n`` is the total number of images.
     """
-    found: dict[str, list[Result]] = {}
+    by_condition: dict[str, list[Result]] = {}
     for line in lines:
-        found.setdefault(line.condition, []).append(line)
+        by_condition.setdefault(line.condition, []).append(line)
     return [
-        Result(MEAN, _NO_SPLIT, condition, mean([r.correlations for r in each]), each[0].weights)
-        for condition, each in sorted(found.items())
+        Result(MEAN, _NO_SPLIT, name, mean([r.correlations for r in group]), group[0].weights)
+        for name, group in sorted(by_condition.items())
     ]
 
 
 def _gaps(results: Sequence[Result]) -> list[Result]:
-    """Lines ``image - text`` and so on, for each data set that was read from its images too."""
+    """Lines ``image - text`` and so on, for each data set that was also read from its images."""
     from_image = {(r.dataset, r.split): r for r in results if r.condition == IMAGE}
     return [
         replace(r, condition=f"{_GAP}{r.condition}", correlations=gap(image, r.correlations))
@@ -152,13 +151,13 @@ def _reads_text(condition: str) -> bool:
 
 
 def _gap_to(condition: str) -> str | None:
-    """The condition that a line of gaps compares the image with, ``None`` for any other line."""
+    """Condition that a gap compares with the image; ``None`` for any other line."""
     other = condition.removeprefix(_GAP)
     return other if other != condition and _reads_text(other) else None
 
 
 def labels(results: Sequence[Result]) -> list[str]:
-    """A short name for each line, unique among them, for metric tags and file names.
+    """Short unique name for each line, for metric tags and file names.
 
     The data set's name; the split follows where a set was tested on several, the condition where
     it is not ``image``, the weights where they are others than those of the first line:
@@ -168,7 +167,7 @@ def labels(results: Sequence[Result]) -> list[str]:
     splits: dict[str, set[str]] = {}
     for result in results:
         splits.setdefault(result.dataset, set()).add(result.split)
-    several = {dataset for dataset, found in splits.items() if len(found) > 1}
+    several = {dataset for dataset, names in splits.items() if len(names) > 1}
     return [
         "/".join(
             [result.dataset]
@@ -186,9 +185,9 @@ def number(value: object) -> str:
 
 
 class _Lines:
-    """Ends lines with LF, while the writer, who ends them with CR and LF, quotes either in cells.
+    """File wrapper that ends lines with LF, while csv.writer quotes CR and LF inside cells.
 
-    Told to end lines with LF alone, it leaves a lone CR bare, which no reader takes.
+    With LF as its own line end, csv.writer would not quote a lone CR, which no reader accepts.
     """
 
     def __init__(self, file: TextIO) -> None:
@@ -202,10 +201,10 @@ class _Lines:
 def write_csv(path: Path, columns: Sequence[str], lines: Sequence[Sequence[object]]) -> None:
     """Write a CSV file whole or not at all; floats have six decimals.
 
-    What UTF-8 cannot hold is written as by `lit_biqa.io.files.as_utf8`.
+    Characters that UTF-8 cannot encode are escaped, as in `lit_biqa.io.files.as_utf8`.
 
     Raises:
-        InputError: if it cannot be written.
+        InputError: if the file cannot be written.
     """
     with (
         replacing(path) as part,
@@ -217,7 +216,7 @@ def write_csv(path: Path, columns: Sequence[str], lines: Sequence[Sequence[objec
 
 
 def write_results(path: Path, results: Sequence[Result]) -> None:
-    """Write `results.csv`, a line for each result, columns `COLUMNS`."""
+    """Write `results.csv`, one line per result, with the columns `COLUMNS`."""
     lines = [
         (r.dataset, r.split, r.condition, *(getattr(r.correlations, m) for m in METRICS), r.weights)
         for r in results
@@ -229,7 +228,7 @@ def read_results(path: Path) -> list[Result]:
     """Read `results.csv` back; one without the column of weights has those of `UNKNOWN`.
 
     Raises:
-        InputError: if it is not there or has other columns.
+        InputError: if the file is absent or has other columns.
     """
     refuse_special(path)
     try:
@@ -243,7 +242,7 @@ def read_results(path: Path) -> list[Result]:
         return [_result(*line) for line in lines[1:]]
     except OSError as error:
         raise InputError(
-            f"no results at {path} ({error.strerror}): make them with the command `test`."
+            f"no results at {path} ({error.strerror}): run `lit_biqa test` on the run first."
         ) from error
     except (ValueError, TypeError, csv.Error) as error:
         raise InputError(

@@ -1,8 +1,8 @@
-"""The store of a run's figures: who measures adds lines or replaces the same ones, no others.
+"""Store of a run's results: a test adds lines, or replaces lines of the same key, and no others.
 
-A line belongs to a data set, a split, a condition and the weights that gave it. `results.csv`,
-`predictions.csv` and `costs.csv` are read, merged and written whole under a lock, so that tests
-that end at the same moment lose nothing of each other.
+The key of a line is data set, split, condition and weights. `results.csv`, `predictions.csv` and
+`costs.csv` are read, merged and written whole under a lock, so that tests that end at the same
+moment lose none of each other's lines.
 """
 
 from __future__ import annotations
@@ -35,44 +35,44 @@ except ImportError:  # Windows has no such locks
     fcntl = None  # type: ignore[assignment]
 
 Cells = Mapping[str, str]
-"""A line of a table by column, as it stands in the file."""
+"""Line of a table by column, as in the file."""
 
 WEIGHTS, PATH = "weights", "path"
 _NO_LINKS = getattr(os, "O_NOFOLLOW", 0)
-_LONGEST_CELL = 2**31 - 1  # a model may say more than the 131,072 letters that csv allows
+_LONGEST_CELL = 2**31 - 1  # a text may exceed csv's default limit of 131,072 characters
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes from the store in a folder until this one has written to it.
+    """Lock the store of a folder against other processes.
 
     Raises:
         InputError: if the folder cannot be written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        held = os.open(folder / ".store.lock", os.O_RDWR | os.O_CREAT | _NO_LINKS, 0o666)
+        descriptor = os.open(folder / ".store.lock", os.O_RDWR | os.O_CREAT | _NO_LINKS, 0o666)
     except OSError as error:
         raise InputError(
             f"{folder} cannot be written: {error.strerror}. Choose another --run folder."
         ) from error
     try:
         if fcntl is not None:
-            with suppress(OSError):  # some network disks know no locks
-                fcntl.flock(held, fcntl.LOCK_EX)
+            with suppress(OSError):  # some network file systems have no locks
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
-        os.close(held)
+        os.close(descriptor)
 
 
 def merge_results(path: Path, fresh: Sequence[Result]) -> tuple[list[Result], list[Result]]:
-    """Bring the lines of a test into `results.csv`.
+    """Merge the lines of a test into `results.csv`.
 
     Returns:
-        What it held before and what it holds now.
+        Lines of the file before and after.
 
     Raises:
-        InputError: if what is there cannot be read, or it cannot be written.
+        InputError: if the existing file cannot be read, or the new one not written.
     """
     before = read_results(path) if path.exists() else []
     after = merged(before, fresh)
@@ -81,9 +81,9 @@ def merge_results(path: Path, fresh: Sequence[Result]) -> tuple[list[Result], li
 
 
 def merged(before: Sequence[Result], fresh: Sequence[Result]) -> list[Result]:
-    """Lines of a store after a test: its own in the place of the same ones, gaps and means anew.
+    """Lines of a store after a test: same keys replaced, gaps and means computed again.
 
-    Lines of the same weights stand together, those that were tested first at the top.
+    Lines of the same weights are contiguous, the weights tested first at the top.
     """
     new = [_as_written(line) for line in fresh if not line.is_derived]
     gone = {
@@ -91,9 +91,9 @@ def merged(before: Sequence[Result], fresh: Sequence[Result]) -> list[Result]:
         for line in new
         for condition in (line.condition, *parts(line.condition))
     }
-    kept = [line for line in before if not line.is_derived and identity(line) not in gone]
+    remaining = [line for line in before if not line.is_derived and identity(line) not in gone]
     order = dict.fromkeys(line.weights for line in (*before, *new))
-    lines = [*kept, *new]
+    lines = [*remaining, *new]
     return [
         line
         for weights in order
@@ -102,21 +102,21 @@ def merged(before: Sequence[Result], fresh: Sequence[Result]) -> list[Result]:
 
 
 def identity(line: Result) -> tuple[str, str, str, str]:
-    """What tells a line of results from every other."""
+    """Key of a line of results."""
     return line.dataset, line.split, line.condition, line.weights
 
 
 def _as_written(line: Result) -> Result:
-    # So that means are the same whether lines come from a test or from a file.
+    # Rounded, so that means are the same for lines from a test and lines from a file.
     n, failures, *values = astuple(line.correlations)
     rounded = Correlations(n, failures, *(float(number(value)) for value in values))
     return replace(line, correlations=rounded)
 
 
 def cells_of(row: Prediction, weights: str, **more: str) -> dict[str, str]:
-    """A row as the cells of `predictions.csv`: `ROW_COLUMNS`, whatever else it carries, weights.
+    """Row as cells of `predictions.csv`: `ROW_COLUMNS`, its other fields, and the weights.
 
-    They are as the file will hold them, so that the same row is found there again.
+    Cells are equal to those in the file, so that the same row is found again.
     """
     names = (*ROW_COLUMNS, *(f.name for f in fields(row) if f.name not in ROW_COLUMNS))
     values = {name: getattr(row, name) for name in names}
@@ -125,24 +125,24 @@ def cells_of(row: Prediction, weights: str, **more: str) -> dict[str, str]:
 
 
 def by_test(cells: Cells) -> Hashable:
-    """Rows that one test measures together: a data set under one condition."""
+    """Key of rows that one test replaces together: a data set under one condition."""
     return tuple(cells[name] for name in ("dataset", "split", "condition", WEIGHTS))
 
 
 def by_image(cells: Cells) -> Hashable:
-    """The row of one image, wherever it stood among those that were predicted with it."""
+    """Key of the row of one image, independent of the other images."""
     where = cells.get(PATH) or (cells["dataset"], cells["split"], cells["name"])
     return where, cells["condition"], cells[WEIGHTS]
 
 
 @dataclass(frozen=True)
 class Merge:
-    """What new lines did to a table.
+    """Effect of new lines on a table.
 
     Attributes:
-        added: new lines that have no earlier one of the same key.
-        replaced: earlier lines that new ones took the place of.
-        kept: earlier lines that stay as they were.
+        added: number of new lines without an earlier line of the same key.
+        replaced: number of earlier lines that new ones replace.
+        kept: number of earlier lines that stay.
     """
 
     added: int
@@ -153,10 +153,10 @@ class Merge:
 def merge_predictions(
     path: Path, fresh: Sequence[Cells], same: Callable[[Cells], Hashable]
 ) -> Merge:
-    """Bring rows into `predictions.csv`, in the place of those that are the ``same``.
+    """Merge rows into `predictions.csv`; a row replaces the rows of the ``same`` key.
 
     Raises:
-        InputError: if what is there cannot be read, or it cannot be written.
+        InputError: if the existing file cannot be read, or the new one not written.
     """
     before = read_predictions(path) if path.exists() else []
     return _merge(path, (*ROW_COLUMNS, "index", WEIGHTS), before, fresh, same, _place)
@@ -183,10 +183,10 @@ def read_costs(path: Path) -> list[dict[str, str]]:
 def merge_costs(
     path: Path, columns: Sequence[str], fresh: Sequence[Cells], same: Callable[[Cells], Hashable]
 ) -> None:
-    """Bring lines into a `costs.csv`, in the place of those that are the ``same``.
+    """Merge lines into a `costs.csv`; a line replaces the lines of the ``same`` key.
 
     Raises:
-        InputError: if what is there cannot be read, or it cannot be written.
+        InputError: if the existing file cannot be read, or the new one not written.
     """
     before = read_costs(path) if path.exists() else []
     _merge(path, columns, before, fresh, same, lambda line: ())
@@ -201,8 +201,8 @@ def _merge(
     place: Callable[[Cells], tuple[str | int, ...]],
 ) -> Merge:
     old, new = {same(line) for line in before}, {same(line) for line in fresh}
-    kept = [line for line in before if same(line) not in new]
-    lines = [*kept, *fresh]
+    remaining = [line for line in before if same(line) not in new]
+    lines = [*remaining, *fresh]
     order = {w: i for i, w in enumerate(dict.fromkeys(x.get(WEIGHTS) for x in (*before, *fresh)))}
     lines.sort(key=lambda line: (order[line.get(WEIGHTS)], *place(line)))
     names = dict.fromkeys([*columns, *(name for line in lines for name in line)])
@@ -210,7 +210,7 @@ def _merge(
     header = [*(name for name in names if name not in last), *last]
     write_csv(path, header, [[line.get(name, "") for name in header] for line in lines])
     added = sum(same(line) not in old for line in fresh)
-    return Merge(added, len(before) - len(kept), len(kept))
+    return Merge(added, len(before) - len(remaining), len(remaining))
 
 
 def _place(row: Cells) -> tuple[str | int, ...]:

@@ -169,9 +169,9 @@ class ChatMethod(Method):
         """With LoRA, save only its updates: the other weights are as they were read."""
         super().on_save_checkpoint(checkpoint)
         if self.low_rank:
-            kept = self._trained()
+            trained = self._trained()
             state = checkpoint["state_dict"]
-            checkpoint["state_dict"] = {k: v for k, v in state.items() if k in kept}
+            checkpoint["state_dict"] = {k: v for k, v in state.items() if k in trained}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of another tuning.

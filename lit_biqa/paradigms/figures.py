@@ -80,16 +80,16 @@ def table(paradigm: Paradigm, rollout: Rollout, rewards: GroupRewards) -> Iterat
         rewards: their rewards.
     """
     for place, group in enumerate(rollout.groups):
-        for number, said in enumerate(group.completions):
+        for number, completion in enumerate(group.completions):
             row = {"image": f"{group.dataset} {group.index}", "MOS": f"{group.mos:.2f}"}
             row["reward"] = f"{float(rewards.total[place, number]):.2f}"
             for name, part in rewards.parts.items():
                 row[name] = f"{float(part[place, number]):.2f}"
-            row["said"] = _shown(said)
+            row["said"] = _shown(completion)
             if paradigm.second:
                 row["second pass"] = " / ".join(map(_shown, group.second[number])) or "(not asked)"
             yield row
 
 
-def _shown(said: Completion) -> str:
-    return said.text + ("" if said.finished else " [cut off]")
+def _shown(completion: Completion) -> str:
+    return completion.text + ("" if completion.finished else " [cut off]")

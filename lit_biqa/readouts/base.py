@@ -62,7 +62,7 @@ class Readout(ABC):
         """
 
 
-def said(
+def answers_to(
     model: VisionLanguageModel,
     batch: Batch,
     question: str,

@@ -7,7 +7,7 @@ import re
 from abc import abstractmethod
 
 from lit_biqa.backbones.vision_language import VisionLanguageModel
-from lit_biqa.readouts.base import GREEDY, Readout, Verdict, said
+from lit_biqa.readouts.base import GREEDY, Readout, Verdict, answers_to
 from lit_biqa.readouts.words import FIVE, Words
 from lit_biqa.rollout.engine import Sampling
 from lit_biqa.tasks import pixels_of
@@ -130,7 +130,7 @@ class DescribingReadout(WordReadout):
 
     def describe(self, model: VisionLanguageModel, batch: Batch) -> list[str]:
         """Description of each image by the model."""
-        return said(model, batch, self.question, self.sampling, self.at_once, self.seed)
+        return answers_to(model, batch, self.question, self.sampling, self.at_once, self.seed)
 
 
 class TwoPass(DescribingReadout):
@@ -193,7 +193,7 @@ class GeneratedWord(Readout):
 
     def read(self, model: VisionLanguageModel, batch: Batch) -> dict[str, list[Verdict]]:
         """See `Readout`; an answer without a conclusion has no score."""
-        texts = said(model, batch, self.question, self.sampling, self.at_once, self.seed)
+        texts = answers_to(model, batch, self.question, self.sampling, self.at_once, self.seed)
         return {self.condition: [spoken(text) for text in texts]}
 
 

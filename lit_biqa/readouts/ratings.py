@@ -105,13 +105,13 @@ class Rated(Readout):
         sampler = CompletionSampler(model, keys, f"read/{self.seed}", self.sampling, self.at_once)
         chats: list[Chat | None] = [self._first(batch, row) for row in rows]
         start = time.perf_counter()
-        said = sampler.sample(chats, self.answers)
-        found = {}
+        completions = sampler.sample(chats, self.answers)
+        results = {}
         if self.form is not None:
-            found["image"] = self._verdicts(model, chats, said, self.form, start)
-        for name, texts in self._handed([answers[0].text for answers in said]).items():
-            found[name] = self._from_text(model, sampler, texts)
-        return {f"{self.prefix}{name}": verdicts for name, verdicts in found.items()}
+            results["image"] = self._verdicts(model, chats, completions, self.form, start)
+        for name, texts in self._handed([answers[0].text for answers in completions]).items():
+            results[name] = self._from_text(model, sampler, texts)
+        return {f"{self.prefix}{name}": verdicts for name, verdicts in results.items()}
 
     def _first(self, batch: Batch, row: int) -> Chat:
         if self.protocol == "matched":
@@ -140,8 +140,8 @@ class Rated(Readout):
     ) -> list[Verdict]:
         chats = [None if text is None else self._second(text) for text in texts]
         start = time.perf_counter()
-        said = sampler.sample(chats, self.answers)
-        return self._verdicts(model, chats, said, "json", start, texts)
+        completions = sampler.sample(chats, self.answers)
+        return self._verdicts(model, chats, completions, "json", start, texts)
 
     def _second(self, text: str) -> Chat:
         if self.protocol == "matched" and self._paradigm().second:
@@ -152,20 +152,20 @@ class Rated(Readout):
         self,
         model: VisionLanguageModel,
         chats: Sequence[Chat | None],
-        said: Sequence[Sequence[Completion]],
+        completions: Sequence[Sequence[Completion]],
         form: Form,
         start: float,
         texts: Sequence[str | None] | None = None,
     ) -> list[Verdict]:
         if self.reading == "expected":
-            scores = expected_ratings(model, chats, said, self.at_once)
+            scores = expected_ratings(model, chats, completions, self.at_once)
         else:
-            scores = [_mean(answers, form) for answers in said]
-        seconds = (time.perf_counter() - start) / max(1, len(said))
+            scores = [_mean(answers, form) for answers in completions]
+        seconds = (time.perf_counter() - start) / max(1, len(completions))
         return [
             Verdict(
                 score=score,
-                text=said[row][0].text if said[row] else "",
+                text=completions[row][0].text if completions[row] else "",
                 status=status,
                 leak=None if texts is None else leaks(texts[row] or ""),
                 spread=spread,

@@ -66,8 +66,8 @@ class Words:
         scores = expected_score(probabilities, list(self.scores.values())).tolist()
         best = probabilities.argmax(1).tolist()
         names = list(self.scores)
-        said = texts or [""] * len(scores)
-        return [Verdict(s, t, names[b]) for s, t, b in zip(scores, said, best, strict=True)]
+        answers = texts or [""] * len(scores)
+        return [Verdict(s, t, names[b]) for s, t, b in zip(scores, answers, best, strict=True)]
 
 
 def next_logits(model: VisionLanguageModel, inputs: Inputs) -> Tensor:

@@ -66,9 +66,9 @@ class ReplayedCompletions:
 
     def sample(self, chats: Sequence[Chat | None], n: int) -> list[list[Completion]]:
         """Completions of the next pass."""
-        said = [some for row in self.rows for some in row["said"][self.number]]
+        completions = [some for row in self.rows for some in row["said"][self.number]]
         self.number += 1
-        return [[completion(self.model, ids) for ids in some] for some in said]
+        return [[completion(self.model, ids) for ids in some] for some in completions]
 
     def old(self, number: int, width: int) -> Tensor:
         """Log-probabilities ``[R * n, width]`` of a pass, counted from 0; 0 after the end."""

@@ -34,7 +34,7 @@ class CompletionTokens:
     rating: Tensor
 
 
-def said(
+def completion_tokens(
     model: VisionLanguageModel,
     chats: Sequence[Chat | None],
     completions: Sequence[Sequence[Completion]],

@@ -52,8 +52,8 @@ def _files(item: str) -> Iterator[Path]:
         yield from files
     elif path.exists() or path.is_symlink():
         yield path
-    elif found := sorted(glob.glob(item, recursive=True)):  # noqa: PTH207  Path's takes no root
-        for name in found:
+    elif matches := sorted(glob.glob(item, recursive=True)):  # noqa: PTH207  Path's takes no root
+        for name in matches:
             yield from _files(name)
     else:
         kind = "file matches this pattern" if glob.has_magic(item) else "such file or folder"

@@ -85,11 +85,11 @@ def check_shapes(encoder: dict[str, Any], head: HeadSettings, found: Shapes) -> 
             "tower": build_tower(encoder),
             "head": PrototypeHead(int(encoder["dim"]), head),
         }
-    wanted = {name: tuple(value.shape) for name, value in _state(parts).items()}
+    expected = {name: tuple(value.shape) for name, value in _state(parts).items()}
     faults = {
-        "missing": wanted.keys() - found.keys(),
-        "not expected": found.keys() - wanted.keys(),
-        "size mismatch": {n for n in wanted.keys() & found.keys() if wanted[n] != found[n]},
+        "missing": expected.keys() - found.keys(),
+        "not expected": found.keys() - expected.keys(),
+        "size mismatch": {n for n in expected.keys() & found.keys() if expected[n] != found[n]},
     }
     told = [f"{fault}: {', '.join(sorted(n)[:3])}" for fault, n in faults.items() if n]
     if told:

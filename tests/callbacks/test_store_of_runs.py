@@ -154,7 +154,7 @@ def test_predictions_of_other_weights_stand_beside_and_the_same_are_replaced(
     assert found == [ZERO] * 15 + [ONE] * 15
     told = [s for s in capsys.readouterr().out.splitlines() if s.startswith("predictions.csv was")]
     assert told == [
-        f"predictions.csv was there: {rows} of other images or weights kept"
+        f"predictions.csv existed: {rows} of other images or weights kept"
         for rows in ("0 rows replaced, 15 added, 15", "15 rows replaced, 0 added, 15")
     ]
 

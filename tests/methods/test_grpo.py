@@ -385,7 +385,7 @@ def test_settings_out_of_range_are_refused() -> None:
     for name in ("prompts_at_once", "table_every"):
         with pytest.raises(InputError, match=rf"model\.rollouts\.{name} is 0: give 1 or more"):
             RolloutSettings(**{name: 0})
-    with pytest.raises(InputError, match="says the same thing always"):
+    with pytest.raises(InputError, match="gives equal completions"):
         GRPO(model, paradigm, torch.optim.SGD, sampling=Sampling(temperature=0))
 
 
@@ -409,5 +409,5 @@ def test_batches_are_repeated_and_resumed_within_repeats(completed: int) -> None
 def test_a_reference_that_nobody_kept_is_asked_for(qwen: VisionLanguageModel) -> None:
     made = method(qwen, Score(group=2))
     made.reference.copy = None
-    with pytest.raises(InputError, match="hand over a backbone that is not loaded"):
+    with pytest.raises(InputError, match="pass a backbone that is not loaded"):
         made.on_fit_start()

@@ -171,13 +171,13 @@ def test_a_fit_that_learns_nothing_says_so(folder: Path, tmp_path: Path) -> None
     more = ["--model.init_args.paradigm.init_args.group=2", "--trainer.max_epochs=7"]
     run = runs.start([*args, *more], tmp_path / "log")
     run.succeed()
-    assert "Nothing was learned: in none of 21 steps did completions" in run.printed
+    assert "Nothing was learned: in none of 21 steps did the completions" in run.printed
     # All 2 answers to each of 42 images, counted; said at once, and last of all.
     assert "none of the 4 answers of the first step holds a rating" in run.printed
-    assert "and 84 of 84 answers held no rating; a loss of 0 means just that" in run.printed
+    assert "and 84 of 84 answers held no rating; this is why the loss is 0" in run.printed
     end = run.printed[run.printed.rindex("fit took ") :].splitlines()
     assert end[-3].startswith("Nothing was learned") and "lit_biqa test" not in "".join(end)
-    assert run.printed.count("in 20 steps in a row all completions of each group") == 1
+    assert run.printed.count("for 20 steps all completions of each group") == 1
     assert "train/reward 0, train/zero_variance 1" in run.printed
 
 

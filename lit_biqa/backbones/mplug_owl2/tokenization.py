@@ -31,8 +31,8 @@ def find_file(source: str | Path, name: str, **hub: Any) -> Path | None:
         name: the file's name.
         hub: how transformers shall look for it: ``revision``, ``cache_dir`` and their like.
     """
-    found = cached_file(str(source), name, _raise_exceptions_for_missing_entries=False, **hub)
-    return None if found is None else Path(found)
+    path = cached_file(str(source), name, _raise_exceptions_for_missing_entries=False, **hub)
+    return None if path is None else Path(path)
 
 
 def load_tokenizer(source: str | Path, **hub: Any) -> PreTrainedTokenizerFast:

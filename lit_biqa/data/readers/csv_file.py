@@ -87,17 +87,17 @@ def merged(rows: Iterable[Row], key: str, scale: Scale = ON_MOS) -> list[Label]:
     return [replace(label, texts=tuple(texts[name])) for name, (_, label) in first.items()]
 
 
-def _compare(name: str, row: Row, kept: Row, known: bool) -> None:
-    where = kept.place.rpartition(", ")[2]
-    if (row.number("mos"), _std(row)) != (kept.number("mos"), _std(kept)):
+def _compare(name: str, row: Row, first: Row, repeated: bool) -> None:
+    where = first.place.rpartition(", ")[2]
+    if (row.number("mos"), _std(row)) != (first.number("mos"), _std(first)):
         raise InputError(
             f"{row.place}: {name} has another mos or std than in {where}. Give an image one score."
         )
-    if _reference(row) != _reference(kept):
+    if _reference(row) != _reference(first):
         raise InputError(
             f"{row.place}: {name} has another reference than in {where}. Give an image one source."
         )
-    if known:
+    if repeated:
         raise InputError(
             f"{row.place}: {name} stands in {where} too, and this row adds no new text. "
             "Keep one of them."

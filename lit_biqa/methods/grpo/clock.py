@@ -1,4 +1,4 @@
-"""Seconds that the phases of a training step take."""
+"""Seconds spent in the phases of a training step."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import torch
 
 
 class PhaseClock:
-    """Adds up the seconds of each phase since the last reset.
+    """Sums the seconds of each phase since the last reset.
 
     Attributes:
-        seconds: by phase, such as ``{"rollout": 2.5, "loss": 1.25}``.
+        seconds: seconds by phase, such as ``{"rollout": 2.5, "loss": 1.25}``.
     """
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
 
     def reset(self) -> None:
-        """Begin a step."""
+        """Start a new step."""
         self.seconds = {}
 
     @contextmanager
     def measure(self, phase: str, device: torch.device) -> Iterator[None]:
-        """Add what is done within it to a phase, once the device has done it."""
+        """Add the time of the enclosed work to a phase, after the device has finished it."""
         start = _now(device)
         yield
         self.seconds[phase] = self.seconds.get(phase, 0.0) + _now(device) - start

@@ -49,25 +49,25 @@ log = logging.getLogger(__name__)
 class GRPO(ChatMethod):
     """Group-relative policy optimisation on image quality.
 
-    A step lets the model speak about the images of a batch, several times each, rewards what it
-    says, and makes what earned more than the rest of its group more likely. With accelerators that
-    share weights or images, and however many processes there are, the loss is the mean over the
-    completions of the whole batch, the losses of trained passes added up.
+    A step samples several completions for each image of a batch, rewards them, and raises the
+    probability of those with a higher reward than the rest of their group. The loss is the mean
+    over the completions of the whole batch, summed over trained passes, for any number of processes
+    and any sharding.
 
     Args:
-        backbone: that speaks, and is trained.
-        paradigm: what is asked, handed on and rewarded.
-        optimizer: of what is trained.
-        readouts: how scores are read in a test; the first also in validation.
-        sampling: of what is said while training.
-        rollouts: how many chats are answered together, the seed, and when completions are shown.
-        policy: the loss, and how many optimizer steps are made on the same completions.
+        backbone: the vision-language model to train.
+        paradigm: prompts, captions and rewards.
+        optimizer: factory of the optimizer.
+        readouts: readouts of a test; the first also in validation.
+        sampling: sampling of tokens in training.
+        rollouts: number of chats run together, seed, and interval of completion tables.
+        policy: settings of the loss, and number of optimizer steps on the same completions.
         warmup: share of the steps over which the learning rate rises.
-        decay: how it falls afterwards.
+        decay: shape of its decay afterwards.
         on_nonfinite: ``stop`` the fit at a step that is not finite, or ``skip`` it.
 
-    Source: DeepSeekMath (Shao et al., 2024), as Q-Insight and *Understanding Pure Textual
-    Reasoning* have it in their code.
+    Source: DeepSeekMath (Shao et al., 2024), as in the code of Q-Insight and *Understanding Pure
+    Textual Reasoning*.
 
     Raises:
         InputError: for settings out of range.
@@ -93,7 +93,7 @@ class GRPO(ChatMethod):
                 readout.paradigm = readout.paradigm or paradigm
         super().__init__(backbone, optimizer, readouts, warmup, decay, on_nonfinite)
         if not sampling.temperature:
-            raise InputError("sampling.temperature=0 says the same thing always: give more than 0")
+            raise InputError("sampling.temperature=0 gives equal completions: give more than 0")
         self.paradigm, self.policy = paradigm, policy
         self.seed, self.table_every = rollouts.seed, rollouts.table_every
         self.objective = Objective(
@@ -114,10 +114,10 @@ class GRPO(ChatMethod):
         self._reward = 0.0
 
     def setup(self, stage: str) -> None:
-        """Choose what is learned from; check the rest before weights are loaded.
+        """Keep the samples that suit the paradigm, and check everything that needs no weights.
 
         Raises:
-            InputError: if no sample suits the paradigm, or a second question does not fit the
+            InputError: if no sample suits the paradigm, or a second prompt does not fit the
                 context.
         """
         super().setup(stage)
@@ -136,32 +136,33 @@ class GRPO(ChatMethod):
             asked = len(self.backbone.encode_chat(self.paradigm.second_prompt("")).ids)
             self.backbone.check_length(asked + self.objective.budget, self.objective.budget)
         self._choose(self.data.samples)
-        # The texts of an image are what rewards compare with: they make no rows of their own.
+        # The texts of an image are references of rewards, not rows of their own.
         self.data.repeats, self.data.row_per_text = self.policy.iterations, False
 
     def _choose(self, samples: dict[str, list[Sample]]) -> None:
         name, train = type(self.paradigm).__name__, samples["train"]
-        kept = self.paradigm.suited(train, [*samples.get("val", ()), *samples.get("test", ())])
-        if not kept:
-            raise InputError(f"none of {len(train)} samples to train on suits {name}")
-        if len(kept) < len(train):
-            log.warning("%d of %d samples suit %s", len(kept), len(train), name)
-        samples["train"] = kept
+        suited = self.paradigm.suited(train, [*samples.get("val", ()), *samples.get("test", ())])
+        if not suited:
+            raise InputError(f"none of {len(train)} training samples suits {name}")
+        if len(suited) < len(train):
+            log.warning("%d of %d samples suit %s", len(suited), len(train), name)
+        samples["train"] = suited
 
     @property
     def leaves_unused(self) -> bool:
-        """Where second passes alone are learned: they see no image."""
+        """True if only the second pass is trained, which sees no image."""
         return not self.paradigm.updates[0]
 
     def question(self, batch: Batch, row: int) -> Chat:
-        """See `ChatMethod`; the first of the paradigm, with the MOS masked."""
+        """See `ChatMethod`; the paradigm's first prompt, with the MOS masked."""
         return self.paradigm.question(batch, row)
 
     def load(self) -> None:
-        """Read the weights, and in a fit keep a copy where one is needed."""
+        """Read the weights and, in a fit, copy them for the reference if needed."""
         super().load()
         if not self.paradigm.updates[0]:
-            # A second pass sees no image. DDP would wait for gradients, or decay what has none.
+            # A second pass sees no image: DDP would wait for its gradients, and weight decay would
+            # act.
             for part in SEEING:
                 for module in self.backbone.parts[part]:
                     module.requires_grad_(False)
@@ -169,18 +170,18 @@ class GRPO(ChatMethod):
             self.reference.keep(self.backbone)
 
     def shard(self) -> None:
-        """Shard the backbone, and its copy."""
+        """Shard the backbone and the reference."""
         super().shard()
         assert self.device_mesh is not None
         self.reference.shard(self.device_mesh["data_parallel"])
 
     def on_fit_start(self) -> None:
-        """Bring the reference to where the backbone is; see `Reference.move_to`."""
+        """Move the reference to the device of the backbone; see `Reference.move_to`."""
         self.reference.move_to(self.device)
         super().on_fit_start()
 
     def compute_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """The policy loss, on what is said now or was said some steps ago."""
+        """Policy loss on new completions, or on those of an earlier step."""
         with self.backbone.cache_image_features():
             return self._loss(batch)
 
@@ -214,7 +215,7 @@ class GRPO(ChatMethod):
     def validation_step(  # type: ignore[override]
         self, batch: Batch, batch_idx: int
     ) -> list[Prediction]:
-        """Rows of the first readout; what its answers earn is ``val/reward/<slot>``."""
+        """Rows of the first readout; logs the rewards of its answers, ``val/reward/<slot>``."""
         rows = super().validation_step(batch, batch_idx)
         answers = [r for r in rows if isinstance(r, TextPrediction) and r.condition == "image"]
         if answers:
@@ -226,23 +227,23 @@ class GRPO(ChatMethod):
         return rows
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep what is still to be learned from, of all ranks."""
+        """Save the completions, of all ranks, that the next steps still use."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["taught"] = self.taught.state()
         if self.rollout is not None and self.global_step % self.policy.iterations:
             checkpoint["rollout"] = self.rollout.records()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take up what was still to be learned from."""
+        """Restore the completions that the next steps still use."""
         super().on_load_checkpoint(checkpoint)
         self.taught.restore(checkpoint.get("taught", {}))
         self._kept = {record["key"]: record for record in checkpoint.get("rollout", ())}
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """See `Method`; refuse to learn nothing where there is something to learn.
+        """See `Method`; raise an error if there is a learning signal but no gradient.
 
         Raises:
-            TrainingError: if rewards differ within a group and no gradient has come of it.
+            TrainingError: if rewards differ within a group but all gradients are zero.
         """
         super().on_before_optimizer_step(optimizer)
         signal = self.signal.take(self.device)
@@ -253,27 +254,27 @@ class GRPO(ChatMethod):
             log.warning(warning)
         if signal.differ and self.gradient_norm == 0:
             raise TrainingError(
-                "rewards differ within groups and yet all gradients are zero: nothing would be "
-                "learned. Is any part of the model trained that the passes run through "
-                "(tuning.parts), and does the loss reach it?"
+                "rewards differ within groups, but all gradients are zero, so that nothing would "
+                "be learned. Check that tuning.parts trains a part of the model that the passes "
+                "run through, and that the loss reaches it."
             )
 
     def on_train_end(self) -> None:
-        """Say so where nothing was learned."""
+        """Warn if nothing was learned."""
         super().on_train_end()
         if self.global_rank == 0 and (verdict := self.verdict()):
             log.warning(verdict)
 
     def verdict(self) -> str:
-        """See `Evaluator`: what earned the same throughout has taught nothing."""
+        """See `Evaluator`: without different rewards in any group, nothing was learned."""
         return self.taught.verdict()
 
     def rollout_rows(self) -> Iterator[dict[str, str]]:
-        """What was said in the last step; see `RolloutTable`."""
+        """Completions of the last step; see `RolloutTable`."""
         if self.rollout is not None:
             yield from table(self.paradigm, self.rollout.rollout, self.rollout.rewards)
 
 
 def _answered(row: TextPrediction) -> Group:
-    """A group of the one answer that a score was read from."""
+    """Group of the single answer that a score was read from."""
     return Group(row.mos, math.nan, row.dataset, row.index, (Completion((), row.text),))

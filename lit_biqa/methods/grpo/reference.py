@@ -1,4 +1,4 @@
-"""The reference model: the policy as it was before training."""
+"""Reference model: the policy before training."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from lit_biqa.types import InputError
 
 
 class Reference:
-    """Gives the model that the penalty of the policy loss compares with.
+    """Provides the reference model for the KL penalty of the policy loss.
 
-    With full tuning it is a frozen copy of the weights as they were read; with LoRA it is the model
-    itself, whose updates are left out. The copy is no module of the method, so it is in none of its
-    checkpoints and is not trained.
+    With full tuning it is a frozen copy of the initial weights; with LoRA it is the model itself
+    with its updates switched off. The copy is no module of the method, so that its checkpoints do
+    not hold it and it is not trained.
 
     Args:
-        copied: whether a copy is needed: a penalty, and full tuning.
+        copied: true if a copy is needed: with a penalty and full tuning.
 
     Attributes:
-        copy: there once the weights are read.
+        copy: the copy; exists once the weights are read.
     """
 
     def __init__(self, copied: bool) -> None:
@@ -30,29 +30,29 @@ class Reference:
         self.copy: VisionLanguageModel | None = None
 
     def keep(self, model: VisionLanguageModel) -> None:
-        """Copy a model whose weights have just been read, where a copy is needed."""
+        """Copy a model whose weights have just been read, if a copy is needed."""
         if self.copied:
             self.copy = deepcopy(model).requires_grad_(False)
 
     def shard(self, mesh: DeviceMesh) -> None:
-        """Shard the copy as the model is."""
+        """Shard the copy like the model."""
         if self.copy is not None:
             self.copy.shard(mesh)
 
     def move_to(self, device: torch.device) -> None:
-        """Bring the copy to where the model is.
+        """Move the copy to the device of the model.
 
         Raises:
-            InputError: if there is none and there must be one.
+            InputError: if a copy is needed and missing.
         """
         if self.copied and self.copy is None:
             raise InputError(
-                "GRPO copies the weights as it reads them, for the reference that beta weighs: "
-                "hand over a backbone that is not loaded, or set model.policy.beta to 0"
+                "GRPO copies the weights when it loads them, as the reference of the KL penalty: "
+                "pass a backbone that is not loaded, or set model.policy.beta to 0"
             )
         if self.copy is not None:
             self.copy.to(device)
 
     def of(self, model: VisionLanguageModel) -> VisionLanguageModel:
-        """The model to run: the copy, or the model itself."""
+        """Reference model to run: the copy, or the model itself."""
         return model if self.copy is None else self.copy

@@ -14,7 +14,7 @@ from lit_biqa.rollout.policy_update import PolicyUpdate
 from lit_biqa.rollout.prompts import PromptEncoder
 from lit_biqa.rollout.replay import Key, Record, ReplayedCompletions, records
 from lit_biqa.rollout.sampler import CompletionSampler
-from lit_biqa.rollout.tokens import said
+from lit_biqa.rollout.tokens import completion_tokens
 from lit_biqa.types import Batch, Group
 
 
@@ -26,7 +26,7 @@ class ScoredRollout:
         keys: data set and row of each image.
         rollout: completions of all passes.
         rewards: rewards and advantages of its groups.
-        updates: one for each pass that is trained.
+        updates: one for each trained pass.
     """
 
     keys: list[Key]
@@ -35,8 +35,8 @@ class ScoredRollout:
     updates: list[PolicyUpdate]
 
     def records(self) -> list[Record]:
-        """What a checkpoint keeps of it, the records of all ranks; see `ReplayedCompletions`."""
-        completions = [each.completions for each in self.rollout.passes]
+        """Records of all ranks for a checkpoint; see `ReplayedCompletions`."""
+        completions = [one_pass.completions for one_pass in self.rollout.passes]
         mine = records(self.keys, completions, [update.old for update in self.updates])
         return gather_rows(mine, lambda record: record["key"])
 
@@ -46,11 +46,11 @@ class RolloutRunner:
     """Runs a paradigm over batches and rewards the completions.
 
     Attributes:
-        backbone: that completes the prompts.
+        backbone: model that completes the prompts.
         paradigm: prompts, captions and rewards.
-        sampling: of the completions.
-        prompts_at_once: chats that are answered together; all if ``None``.
-        scale: of advantages.
+        sampling: sampling of tokens.
+        prompts_at_once: chats run together; ``None`` for all.
+        scale: scale of advantages.
     """
 
     backbone: VisionLanguageModel
@@ -59,19 +59,19 @@ class RolloutRunner:
     prompts_at_once: int | None
     scale: Scale
 
-    def run(self, batch: Batch, step: str, kept: Mapping[Key, Record]) -> ScoredRollout:
+    def run(self, batch: Batch, step: str, saved: Mapping[Key, Record]) -> ScoredRollout:
         """Sample and reward completions of a batch, or replay those of a checkpoint.
 
         Args:
-            batch: of P images.
-            step: names the step, with the seed of the run.
-            kept: records of a checkpoint. They are taken where they hold all images of the batch.
+            batch: P images.
+            step: name of the step, including the seed of the run.
+            saved: records of a checkpoint; used if they hold all images of the batch.
         """
         keys = list(zip(batch["dataset"], batch["index"].tolist(), strict=True))
         encode = PromptEncoder(self.backbone)
         replayed: ReplayedCompletions | None = None
-        if kept.keys() >= set(keys):
-            replayed = ReplayedCompletions(self.backbone, kept, keys)
+        if saved.keys() >= set(keys):
+            replayed = ReplayedCompletions(self.backbone, saved, keys)
         sampler = replayed or CompletionSampler(
             self.backbone, keys, step, self.sampling, self.prompts_at_once, encode
         )
@@ -85,7 +85,7 @@ class RolloutRunner:
         return ScoredRollout(keys, rollout, rewards, updates)
 
     def _reward(self, groups: Sequence[Group]) -> GroupRewards:
-        """Images are ranked against those of all ranks."""
+        """Reward the groups of all ranks, because images are ranked against each other."""
         step = gather_rows(groups, _key)
         keys = [_key(group) for group in step]
         return self.paradigm.reward(step, self.scale).of([keys.index(_key(g)) for g in groups])
@@ -97,10 +97,12 @@ class RolloutRunner:
         return [
             PolicyUpdate.of(
                 number + 1,
-                said(self.backbone, each.chats, each.completions, earned.shape[1], encode),
+                completion_tokens(
+                    self.backbone, one_pass.chats, one_pass.completions, earned.shape[1], encode
+                ),
                 earned,
             )
-            for number, (each, earned) in passes
+            for number, (one_pass, earned) in passes
             if self.paradigm.updates[number]
         ]
 

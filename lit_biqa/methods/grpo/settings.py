@@ -10,12 +10,12 @@ from lit_biqa.types import InputError, check_range
 
 @dataclass(frozen=True)
 class RolloutSettings:
-    """How completions are sampled while training, beside `Sampling`.
+    """Settings of the sampling of completions in training, beside `Sampling`.
 
     Attributes:
-        prompts_at_once: chats that are answered together, which bounds memory; all if ``None``.
+        prompts_at_once: chats run together, which bounds memory; ``None`` for all.
         table_every: optimizer steps between two tables of completions in TensorBoard.
-        seed: of the completions, with step, image and place.
+        seed: seed of the completions, with step, image and number of the chat.
 
     Raises:
         InputError: for numbers below 1, or a seed below 0.
@@ -32,15 +32,15 @@ class RolloutSettings:
 
 @dataclass(frozen=True)
 class PolicySettings:
-    """The policy loss, see `lit_biqa.objectives.policy`, and how often completions are used.
+    """Settings of the policy loss, see `lit_biqa.objectives.policy`, and of the use of completions.
 
     Attributes:
-        beta: weight of the divergence from the model as it was before training: a second, frozen
-            copy for full tuning, the same model without its updates for LoRA, none for 0.
-        clip: ε; the ratio of probabilities is cut off at 1 ± ε.
+        beta: weight of the KL penalty against the model before training: a second, frozen copy for
+            full tuning, the same model without its updates for LoRA; 0 for no penalty.
+        clip: ε; the ratio is clipped to 1 ± ε.
         aggregation: ``grpo``, ``dr_grpo`` or ``dapo``.
-        scale: of advantages; ``none`` as in Dr. GRPO.
-        iterations: μ, optimizer steps on the same completions; the batch is repeated as often.
+        scale: scale of advantages; ``none`` as in Dr. GRPO.
+        iterations: μ, optimizer steps on the same completions; the batch repeats as often.
         rows_at_once: completions in one forward and backward pass, which bounds memory.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Whether a step has anything to learn from, over all ranks."""
+"""Learning signal of a step, over all ranks."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from lit_biqa.paradigms.figures import unread
 
 @dataclass(frozen=True)
 class StepSignal:
-    """What the rollouts of an optimizer step, of all ranks, had to teach.
+    """Learning signal in the rollouts of an optimizer step, over all ranks.
 
     Attributes:
-        differ: whether completions of some group earned differently.
-        unread: answers without a rating, where one was looked for.
-        answers: all answers in which a rating was looked for.
+        differ: true if some group has different rewards.
+        unread: number of answers without a rating among those that should hold one.
+        answers: number of answers that should hold a rating.
     """
 
     differ: bool
@@ -35,17 +35,17 @@ class LearningSignal:
         self._unread = self._answers = 0
 
     def add(self, paradigm: Paradigm, rollout: ScoredRollout) -> None:
-        """Take a rollout in; replayed completions, which have log-probabilities, teach no more."""
+        """Add a rollout; replayed completions (with log-probabilities already) do not count."""
         fresh = (update for update in rollout.updates if update.old is None)
         self._differ = bool(self._differ) | any(update.teaches for update in fresh)
         without, answers = unread(paradigm, rollout.rollout)
         self._unread, self._answers = self._unread + without, self._answers + answers
 
     def take(self, device: torch.device) -> StepSignal | None:
-        """The signal of all ranks, and begin anew; ``None`` where nothing was sampled.
+        """Signal of all ranks, with a reset; ``None`` if nothing was sampled.
 
         Args:
-            device: on which ranks exchange it.
+            device: for the communication between ranks.
         """
         differ, counts = self._differ, [int(bool(self._differ)), self._unread, self._answers]
         self._differ, self._unread, self._answers = None, 0, 0

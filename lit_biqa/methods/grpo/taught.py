@@ -7,7 +7,7 @@ A_WHILE = 20
 
 _REMEDY = (
     "Look at the table of rollouts in TensorBoard, then warm the model up by SFT on answers of "
-    "this form, or take another format or another reward"
+    "this form, or use another format or another reward"
 )
 
 
@@ -44,13 +44,13 @@ class Taught:
         self.unread, self.answers = self.unread + unread, self.answers + answers
         if self.steps == 1 and answers and unread == answers and not differ:
             return (
-                f"none of the {answers} answers of the first step holds a rating in the form that "
-                f"is asked for: nothing is learned while this stays so. {_REMEDY}"
+                f"none of the {answers} answers of the first step holds a rating in the requested "
+                f"form: nothing is learned as long as this is so. {_REMEDY}"
             )
         if self.idle != A_WHILE:
             return ""
         return (
-            f"in {A_WHILE} steps in a row all completions of each group have earned the same "
+            f"for {A_WHILE} steps all completions of each group have had the same reward "
             f"(in the last {reward:.3g} on average{self._counted()}): nothing is learned from "
             f"them. {_REMEDY}"
         )
@@ -60,8 +60,8 @@ class Taught:
         if not self.steps or self.taught:
             return ""
         return (
-            f"Nothing was learned: in none of {self.steps} steps did completions of a group earn "
-            f"differently{self._counted()}; a loss of 0 means just that. {_REMEDY}."
+            f"Nothing was learned: in none of {self.steps} steps did the completions of a group "
+            f"have different rewards{self._counted()}; this is why the loss is 0. {_REMEDY}."
         )
 
     def _counted(self) -> str:
