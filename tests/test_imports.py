@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from lit_biqa.__main__ import COMMANDS
+
 ROOT = Path(__file__).resolve().parent.parent
 
 # Each room imports only from lines above its own. Who adds a room gives it a line.
@@ -135,7 +137,30 @@ def test_torchvision_remedy_leaves_existing_operators_alone() -> None:
     assert python(code).splitlines() == ["['qnms']", "[]"]
 
 
-@pytest.mark.parametrize("module", ["lit_biqa.cli.compare"])
-def test_commands_that_only_read_files_start_without_torch(module: str) -> None:
-    code = f"import {module}, sys; print(sorted({{'torch', 'lightning'}} & set(sys.modules)))"
-    assert python(code) == "[]"
+# Libraries that take a tenth of a second or more to import, and the commands that may import them
+# before they know what they are asked for. Lightning brings the rest with it.
+SLOW = {"torch", "lightning", "transformers", "torchvision", "open_clip", "peft", "bitsandbytes"}
+SLOW |= {"scipy", "sklearn", "matplotlib", "tensorboard", "pandas", "openpyxl", "trl", "timm"}
+LIGHTNING = {"torch", "lightning", "transformers", "torchvision", "scipy", "matplotlib"}
+MAY_IMPORT: dict[str, set[str]] = {
+    "list": set(),
+    "compare": set(),
+    "compare_rewards": set(),
+    "prepare": {"torch"},
+    "score": {"torch"},
+    "describe": LIGHTNING,
+    "analyse": LIGHTNING,
+}
+
+
+@pytest.mark.parametrize("command", MAY_IMPORT)
+def test_commands_import_what_they_need_alone(command: str) -> None:
+    code = (
+        f"import sys, lit_biqa.cli.{command}; print(*sorted({SLOW!r} & set(sys.modules)), sep=',')"
+    )
+    assert {*python(code).split(",")} - {""} <= MAY_IMPORT[command]
+
+
+def test_every_command_has_its_imports_listed() -> None:
+    modules = {module.rpartition(".")[2] for module, _ in COMMANDS.values()}
+    assert modules == set(MAY_IMPORT)
