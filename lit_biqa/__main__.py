@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -131,8 +132,14 @@ def run_command(name: str, *arguments: str) -> int:
         module = importlib.import_module(COMMANDS[name][0] if name else "lit_biqa.cli.main")
     except KeyboardInterrupt:  # nothing has begun yet, and imports take seconds
         return 130
-    # The others tell no time.
-    return int(module.main(arguments) if name else module.main(arguments, began))
+    try:
+        # The others tell no time.
+        status = module.main(arguments) if name else module.main(arguments, began)
+        sys.stdout.flush()
+    except BrokenPipeError:  # as in `lit_biqa list recipes | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return int(status)
 
 
 if __name__ == "__main__":

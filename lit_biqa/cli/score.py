@@ -12,7 +12,6 @@ named with the reason, on stderr. For exactly two pictures the last line says wh
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -39,9 +38,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _score(options)
     except InputError as error:
         return _fail(f"error: {error}", 2)
-    except BrokenPipeError:  # as in `lit_biqa score photos/ | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
 

@@ -73,7 +73,8 @@ def read_runs(folder: Path) -> list[Run]:
     """
     if not folder.is_dir():
         beside = [str(path) for path in sorted(folder.parent.glob("*")) if path.is_dir()]
-        raise InputError(f"there is no run folder {folder}{nearest(str(folder), beside)}")
+        hint = nearest(str(folder), beside) if beside else ""
+        raise InputError(f"there is no run folder {folder}{hint}")
     file = folder / "test" / "results.csv"
     if not file.is_file():
         return []

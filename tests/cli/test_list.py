@@ -121,3 +121,9 @@ def test_a_list_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout.splitlines()[-1]) == []
+
+
+def test_a_reader_that_has_seen_enough_ends_a_command_quietly() -> None:
+    command = f"{sys.executable} -m lit_biqa list recipes | head -n 1"
+    done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
