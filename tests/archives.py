@@ -51,6 +51,6 @@ load_partial = partial(load_split, wanted="partial")
 
 
 def file_of(sample: Sample) -> Path:
-    """Where the image of a sample lies, of those that have one."""
+    """Path of the image of each sample that has one."""
     assert sample.path is not None
     return sample.path

@@ -1,4 +1,4 @@
-"""What tests share: where the real data lies, and threads kept to what two workers can have."""
+"""Shared fixtures: the path of the real data, and few threads for each of two workers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """How much is tried of what chance decides."""
+    """Number of trials of random tests."""
     parser.addoption("--stops", type=int, default=0, help="random stops of each method's fits")
 
 

@@ -145,7 +145,7 @@ class Run:
 
     @property
     def running(self) -> bool:
-        """Whether no process has ended."""
+        """True if no process has ended."""
         return all(process.is_alive() for process in self.processes)
 
     @property
@@ -295,7 +295,7 @@ def killed(args: Sequence[object], log: Path, moment: str, step: int, ranks: int
 
 
 def logged(run: Path, tag: str) -> dict[int, float]:
-    """What a run logged to TensorBoard, by step."""
+    """Scalars that a run logged to TensorBoard, by step."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     found: dict[int, float] = {}
@@ -320,7 +320,7 @@ def weights(path: Path) -> dict[str, Tensor]:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether two states are equal to the last bit."""
+    """True if two states are equal to the last bit."""
     if isinstance(one, torch.Tensor):
         return torch.equal(one, other)
     if isinstance(one, dict):

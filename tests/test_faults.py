@@ -1,4 +1,4 @@
-"""What a person reads when something goes wrong."""
+"""Messages that a person reads when something goes wrong."""
 
 from __future__ import annotations
 

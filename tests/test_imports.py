@@ -1,4 +1,4 @@
-"""What imports what: the arrows among the rooms, light entry points, and the torchvision remedy."""
+"""Imports: the arrows among the rooms, light entry points, and the torchvision remedy."""
 
 from __future__ import annotations
 

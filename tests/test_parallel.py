@@ -168,7 +168,7 @@ def _gather(rank: int, port: int, folder: str) -> None:
 
 @pytest.fixture(scope="module")
 def shares(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
-    """What each of two processes made of its own rows and of all."""
+    """Rows of each of two processes, its own and gathered."""
     folder = tmp_path_factory.mktemp("shares")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

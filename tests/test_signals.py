@@ -1,4 +1,4 @@
-"""What a process does when it hears a signal."""
+"""Behaviour of a process on a signal."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(autouse=True)
 def interrupts_are_heard() -> Iterator[None]:
-    """What runs in a shell's background inherits that interrupts are ignored."""
+    """A background process of a shell inherits that interrupts are ignored."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)

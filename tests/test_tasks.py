@@ -1,4 +1,4 @@
-"""What each task makes of a row."""
+"""Examples that each task makes of a row."""
 
 from __future__ import annotations
 

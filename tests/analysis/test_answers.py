@@ -1,4 +1,4 @@
-"""What is drawn from a model, and what it is taken for."""
+"""Sampled predictions: their number, their seeds and their levels."""
 
 from __future__ import annotations
 

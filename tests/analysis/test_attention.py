@@ -1,4 +1,4 @@
-"""Where a model looks: weights that sum to one, over segments that leave nothing out."""
+"""Attention shares: they sum to one, and the segments cover every token."""
 
 from __future__ import annotations
 

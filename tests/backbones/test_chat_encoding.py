@@ -48,7 +48,7 @@ def test_a_row_is_what_it_is_alone(family: Any, answers: list[str] | None) -> No
 
 
 def own_inputs(model: TinyQwenVL, chats: list[Chat], images: list[Image.Image]) -> Any:
-    """What transformers' processor of Qwen2.5-VL makes of the chats."""
+    """Output of transformers' processor of Qwen2.5-VL for the chats."""
     processor = Qwen2_5_VLProcessor(model.image_processor, model.tokenizer, Qwen2VLVideoProcessor())
     prompts = [
         model.tokenizer.apply_chat_template(

@@ -74,7 +74,7 @@ def stirred(family: Any, tuning: Tuning) -> Tiny:
 
 
 def gradients(model: Tiny, shares: list[list[int]], rank: int) -> dict[str, Tensor]:
-    """Of one step: the mean over the tokens of all ranks' rows."""
+    """Gradients of one step of the mean loss over the tokens of all ranks."""
     model.zero_grad()
     total = sum(tokens(encoded(model, share)) for share in shares)
     loss = model(summed, encoded(model, shares[rank])) / total
@@ -110,7 +110,7 @@ def process(rank: int, port: int, folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """What two processes found, of every family, tuning and share."""
+    """Results of two processes, for every family, tuning and sharding."""
     folder = tmp_path_factory.mktemp("sharded")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -29,7 +29,7 @@ FRAMES = [
 
 
 def noise(width: int, height: int) -> Image.Image:
-    """What shows every difference in scaling and cropping."""
+    """Image in which every difference in scaling and cropping is visible."""
     values = np.random.default_rng(width * height).integers(0, 256, (height, width, 3))
     return Image.fromarray(values.astype(np.uint8))
 

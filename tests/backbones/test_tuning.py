@@ -1,4 +1,4 @@
-"""What is trained: exactly the parts named, whole or by LoRA, beside weights in 4 bits or not."""
+"""Trained weights: exactly those of the named parts, full or LoRA, in 4 bits or not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run says of itself in a log."""
+"""Progress of a run in a log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the scatter of a data set shows."""
+"""Scatter plot of a data set: points, line, curve and title."""
 
 from __future__ import annotations
 

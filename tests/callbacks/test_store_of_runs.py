@@ -1,4 +1,4 @@
-"""What several tests and predictions leave in one folder."""
+"""Files of several tests and predictions in one folder."""
 
 from __future__ import annotations
 

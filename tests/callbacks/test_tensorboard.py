@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a run, read back as TensorBoard reads it."""
+"""TensorBoard events of a run, read back as TensorBoard reads them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def scalars(events: EventMultiplexer, run: str, tag: str) -> dict[int, float]:
 
 
 def work(run: Path, model: Tiny, *commands: str, logger: Any = None) -> CorrelationReport:
-    """What some commands do, each with a trainer of its own, as processes have."""
+    """Run some commands, each with its own trainer, as separate processes would."""
     run.mkdir(parents=True, exist_ok=True)
     (run / "config.yaml").write_text(CONFIG)
     report = CorrelationReport(20)

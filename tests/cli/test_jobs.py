@@ -34,7 +34,7 @@ class Fitted:
 
 @pytest.fixture(autouse=True)
 def environment() -> Iterator[None]:
-    """What a job must leave as it was."""
+    """State that a job must leave unchanged."""
     watched = signal.SIGINT, signal.SIGTERM, signal.SIGUSR1
     before, actions = dict(os.environ), [signal.getsignal(number) for number in watched]
     yield

@@ -1,4 +1,4 @@
-"""What people wrote about images, and files that are not as they should be."""
+"""Human-written annotations, and files with faults."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ PATHS = st.lists(st.sampled_from("abAB"), min_size=1, max_size=3).map("/".join)
 
 
 def common(one: str, two: str) -> int:
-    """How many of their last parts two paths have in common, counted one by one."""
+    """Length of the common tail of two paths, counted part by part."""
     ones, twos = one.lower().split("/"), two.lower().split("/")
     count = 0
     while count < min(len(ones), len(twos)) and ones[-1 - count] == twos[-1 - count]:

@@ -1,4 +1,4 @@
-"""What all label files share: clear faults, and names found whatever their case."""
+"""Common behaviour of label files: clear errors, and names found in any case."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def mutated(draw: st.DrawFn, valid: Sequence[bytes]) -> bytes:
 
 
 def read_or_refused(read: Callable[[], T]) -> T | None:
-    """What ``read`` returns, or ``None`` where it refuses its input in one clear line.
+    """Result of ``read``, or ``None`` if it refuses its input with a clear line.
 
     Any other error fails the test, and so does a message that is long or of several lines.
     """

@@ -1,4 +1,4 @@
-"""What an optimizer's settings may be, before models are loaded and on going on."""
+"""Optimizer settings, checked before models are loaded and on resumption."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def adam(p: Any) -> Optimizer:
 
 
 def saved(make: Make) -> dict[str, Any]:
-    """What Lightning keeps of an optimizer that has stepped under a schedule."""
+    """State that Lightning saves of an optimizer that has stepped under a schedule."""
     weight = torch.nn.Parameter(torch.ones(2, 2))
     optimizer = make([weight])
     schedule = LambdaLR(optimizer, lambda step: 1 / (step + 1))

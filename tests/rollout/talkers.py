@@ -40,7 +40,7 @@ def shared_talker(family: Family) -> VisionLanguageModel:
 
 
 def chats_for(model: VisionLanguageModel) -> list[Chat]:
-    """Of unequal length, with image and without, one of them opened."""
+    """Chats of different lengths, with and without image, one with an opening."""
     see = model.image_transform
     return [
         ask("How good is it?", see(_picture(90, 60))),

@@ -1,4 +1,4 @@
-"""What counts as a leaked score, what each mode removes, and how often real captions leak."""
+"""Leaked scores: their forms, their masking, and their frequency in real captions."""
 
 from __future__ import annotations
 

@@ -177,7 +177,7 @@ REPEATED = [
 
 
 def seconds(reader: Callable[[str], object], text: str) -> float:
-    """Of this process's own work, the least of a few times."""
+    """Least CPU time of this process over a few runs."""
 
     def once() -> float:
         start = time.process_time()

@@ -1,4 +1,4 @@
-"""What is taken out of a completion, and that a rating never is."""
+"""Parsing of completions, and ratings that must not remain in captions."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def test_the_real_size_is_the_3b(grpo: ModuleType, monkeypatch: pytest.MonkeyPat
 def test_the_real_size_is_measured_on_whatever_device(
     grpo: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Where there is no CUDA the same rows say that they were not measured."""
+    """Without CUDA the same rows say that they were not measured."""
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: None)
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 3 * 2**29)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

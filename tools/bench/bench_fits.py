@@ -94,7 +94,7 @@ class Ours:
         fitted(self.method, self.data(), epochs, span, device, self.precision)
 
     def loss(self, items: Sequence[Item]) -> float:
-        """Of some rows, with the weights as they are."""
+        """Loss of some rows, with the current weights."""
         with torch.no_grad():
             return float(self.method.compute_loss(collate(items))[0])
 
@@ -139,11 +139,11 @@ class Theirs:
         )
 
     def collate(self, items: Sequence[Item]) -> dict[str, Tensor]:
-        """What the model's forward takes, and labels."""
+        """Arguments of the model's forward, and labels."""
         return keywords(self.backbone, encoded(self.backbone, items))
 
     def loss(self, items: Sequence[Item]) -> float:
-        """Of some rows, with the weights as they are."""
+        """Loss of some rows, with the current weights."""
         with quietly(), torch.no_grad():
             trainer = self.trainer(1, nullcontext())
             return float(trainer.compute_loss(self.backbone.model, self.collate(items)))

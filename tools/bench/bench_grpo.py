@@ -33,7 +33,7 @@ from lit_biqa.types import Chat, InputError, ask
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is measured.
+    """Sizes of the measurement.
 
     Attributes:
         vocabulary: small, so that the head takes no larger a share than in a model of real size.
@@ -118,7 +118,7 @@ def steps(
 
 
 def apart(name: str, model: Callable[[], Endless], work: Steps, folder: Path) -> Iterator[Row]:
-    """How far two steps on the same completions lead the two sides apart.
+    """Difference between the two sides after two steps on the same completions.
 
     In the first the policy is the reference, and the advantages of a group add up to nothing, so
     that its loss is zero; the second has all terms. β is 1 for the divergence to show.

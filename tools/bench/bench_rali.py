@@ -35,7 +35,7 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Plan:
-    """Where scoring is measured, and how much of it.
+    """Device and sizes of the scoring measurement.
 
     Attributes:
         name: of the encoder and where it runs.

@@ -1,4 +1,4 @@
-"""What every benchmark is made of: a clock, and rows of figures with their limits."""
+"""Common parts of the benchmarks: a clock, and rows of figures with their limits."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def mark(device: torch.device) -> float:
 
 
 def machine() -> str:
-    """What figures depend on: devices, torch and its threads."""
+    """Environment of the figures: devices, torch and its threads."""
     devices = [_processor()]
     if torch.cuda.is_available():
         devices.append(torch.cuda.get_device_name())

@@ -40,7 +40,7 @@ CUDA = torch.device("cuda")
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is measured.
+    """Sizes of the measurement.
 
     Attributes:
         vocabulary: of mPLUG-Owl2, in its real size; Qwen2.5-VL's is small, so that the head takes

@@ -35,7 +35,7 @@ CUDA = torch.device("cuda")
 
 @dataclass(frozen=True)
 class Steps:
-    """What both sides do.
+    """Settings common to both sides.
 
     Attributes:
         images: a file each, as many as a step has prompts.

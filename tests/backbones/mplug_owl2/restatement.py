@@ -22,7 +22,7 @@ class Restatement:
         self.abstractor = config["visual_config"]["visual_abstractor"]
 
     def logits(self, ids: list[int], images: Tensor) -> Tensor:
-        """Of one row ``ids`` whose placeholders take the ``images`` in order: ``[L, V]``."""
+        """Logits ``[L, V]`` of one row ``ids`` whose placeholders take the ``images`` in order."""
         table, queue = self.weights["model.embed_tokens.weight"], list(images)
         vectors, copies = [], []
         for token in ids:
@@ -55,7 +55,7 @@ class Restatement:
         return torch.stack(output)
 
     def see(self, image: Tensor) -> Tensor:
-        """What the decoder sees of one image: ``[Q + 1, H]``."""
+        """Image features of one image for the decoder: ``[Q + 1, H]``."""
         at = "model.visual_abstractor"
         features = self.tower(image.double())
         hidden = self.weights[f"{at}.query_embeds"][0]

@@ -28,7 +28,7 @@ close = torch.testing.assert_close
 
 @dataclass
 class Goldens:
-    """What the original code was given and gave, and this package's model on the same weights."""
+    """Inputs and outputs of the original code, and this package's model on the same weights."""
 
     inputs: dict[str, Tensor]
     outputs: dict[str, Tensor]
@@ -61,7 +61,7 @@ def eager(goldens: Goldens) -> Iterator[Any]:
 
 @contextmanager
 def recorded(modules: Any) -> Iterator[list[Any]]:
-    """What each of the modules gives, in order."""
+    """Outputs of the modules, in order."""
     outputs: list[Any] = []
     handles = [
         module.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))

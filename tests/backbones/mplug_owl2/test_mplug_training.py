@@ -79,7 +79,7 @@ def count_calls(module: torch.nn.Module) -> list[int]:
 
 
 def test_losses_at_chosen_positions_equal_the_loss() -> None:
-    """How an objective of its own finds its labels and skips the head elsewhere."""
+    """A custom objective can read its labels and skip the head elsewhere."""
     model = mini()
     inputs: dict[str, Any] = {
         "input_ids": IDS,
