@@ -146,6 +146,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "list": set(),
     "compare": set(),
     "compare_rewards": set(),
+    "weights": set(),
     "prepare": {"torch"},
     "score": {"torch"},
     "describe": LIGHTNING,
