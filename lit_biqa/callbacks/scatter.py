@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from lit_biqa.evaluation.bootstrap import Array
+from lit_biqa.evaluation.conditions import IMAGE
 from lit_biqa.evaluation.metrics import RESOLUTION, fit_logistic, logistic
 from lit_biqa.evaluation.report import Result, failed, labels
 from lit_biqa.evaluation.store import identity
@@ -74,7 +75,7 @@ def _draw(axes: Axes, x: Array, y: Array, low: float, high: float) -> None:
 def _title(result: Result) -> str:
     f = result.correlations
     name = f"{result.dataset} {result.split}"
-    if result.condition != "image":
+    if result.condition != IMAGE:
         name += f" ({result.condition})"
     failures = f", {f.failures} failed" if f.failures else ""
     return f"{name}\nn = {f.n}{failures}, PLCC {f.plcc:.4f}, SRCC {f.srcc:.4f}"

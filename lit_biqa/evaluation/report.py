@@ -11,13 +11,12 @@ from itertools import groupby
 from pathlib import Path
 from typing import TextIO
 
-from lit_biqa.evaluation.conditions import IMAGE, by_leak, gap
+from lit_biqa.evaluation.conditions import IMAGE, Condition, by_leak, gap
 from lit_biqa.evaluation.metrics import Correlations, correlate, mean
 from lit_biqa.io.files import refuse_special, replacing
 from lit_biqa.types import InputError, Prediction
 
 MEAN, _NO_SPLIT = "mean", "-"
-_GAP = f"{IMAGE} - "
 METRICS = tuple(field.name for field in fields(Correlations))
 FORMER_COLUMNS = ("dataset", "split", "condition", *METRICS)
 COLUMNS = (*FORMER_COLUMNS, "weights")
@@ -52,7 +51,7 @@ class Result:
     @property
     def is_derived(self) -> bool:
         """True if the line follows from other lines: a mean, or a gap between image and text."""
-        return self.is_mean or _gap_to(self.condition) is not None
+        return self.is_mean or Condition.parse(self.condition).is_gap
 
 
 def identity(row: Prediction) -> tuple[str, str, str, int]:
@@ -137,23 +136,14 @@ def means(lines: Sequence[Result]) -> list[Result]:
 
 def _gaps(results: Sequence[Result]) -> list[Result]:
     """Lines ``image - text`` and so on, for each data set that was also read from its images."""
-    from_image = {(r.dataset, r.split): r for r in results if r.condition == IMAGE}
+    measured = {(r.dataset, r.split, r.condition): r.correlations for r in results}
     return [
-        replace(r, condition=f"{_GAP}{r.condition}", correlations=gap(image, r.correlations))
+        replace(r, condition=str(replace(condition, is_gap=True)), correlations=gap(image, text))
         for r in results
-        if _reads_text(r.condition) and (r.dataset, r.split) in from_image
-        for image in [from_image[r.dataset, r.split].correlations]
+        if (condition := Condition.parse(r.condition)).reads_text
+        and (image := measured.get((r.dataset, r.split, str(condition.image))))
+        for text in [r.correlations]
     ]
-
-
-def _reads_text(condition: str) -> bool:
-    return condition.partition(",")[0].partition("-")[0] in ("text", "reasoning")
-
-
-def _gap_to(condition: str) -> str | None:
-    """Condition that a gap compares with the image; ``None`` for any other line."""
-    other = condition.removeprefix(_GAP)
-    return other if other != condition and _reads_text(other) else None
 
 
 def labels(results: Sequence[Result]) -> list[str]:
@@ -172,7 +162,7 @@ def labels(results: Sequence[Result]) -> list[str]:
         "/".join(
             [result.dataset]
             + [result.split.replace("@", "-")] * (result.dataset in several and not result.is_mean)
-            + [result.condition] * (result.condition != "image")
+            + [result.condition] * (result.condition != IMAGE)
             + [result.weights] * (result.weights != results[0].weights)
         )
         for result in results

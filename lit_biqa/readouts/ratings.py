@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from lit_biqa.backbones.vision_language import VisionLanguageModel
+from lit_biqa.evaluation.conditions import Condition
 from lit_biqa.paradigms import Paradigm
 from lit_biqa.readouts.base import Readout, Verdict
 from lit_biqa.readouts.expected import digits, expected_ratings
@@ -48,7 +49,8 @@ class Rated(Readout):
         answers: answers to each question; their ratings are averaged, and their spread is reported.
         at_once: chats that the model runs together.
         seed: seed of sampling.
-        prefix: prefix of the conditions' names, for a test with several such readouts.
+        prefix: prefix of the conditions' names, for a test with several such readouts; it ends with
+            a sign, as in ``masked-``. Gaps compare with the image condition of the same prefix.
         paradigm: paradigm of ``matched``; ``None`` takes the method's own.
     """
 
@@ -67,6 +69,8 @@ class Rated(Readout):
     ) -> None:
         if answers < 1 or (masks and "caption" not in texts):
             raise InputError("Rated: answers must be 1 or more, and masks need caption in texts")
+        if prefix[-1:].isalnum():
+            raise InputError(f"Rated: prefix={prefix!r} must end with a sign, as in '{prefix}-'")
         self.protocol, self.texts, self.masks, self.reading = protocol, texts, masks, reading
         self.sampling, self.answers = sampling, answers
         self.at_once, self.seed, self.prefix = at_once, seed, prefix
@@ -75,13 +79,14 @@ class Rated(Readout):
     @property
     def conditions(self) -> tuple[str, ...]:  # type: ignore[override]
         """Names of its conditions; `image` only if the first question asks for a rating."""
-        names = ["image"] * (self.form is not None)
-        names += ["text"] * ("caption" in self.texts)
-        names += ["reasoning"] * ("reasoning" in self.texts)
-        return tuple(f"{self.prefix}{name}" for name in (*names, *self._masked()))
+        conditions = [self._condition("image")] * (self.form is not None)
+        conditions += [self._condition("text")] * ("caption" in self.texts)
+        conditions += [self._condition("reasoning")] * ("reasoning" in self.texts)
+        conditions += [self._condition("text", mode) for mode in self.masks]
+        return tuple(map(str, conditions))
 
-    def _masked(self) -> list[str]:
-        return [f"text-{mode}" for mode in self.masks]
+    def _condition(self, source: str, mask: str = "") -> Condition:
+        return Condition(source, mask, prefix=self.prefix)
 
     @property
     def form(self) -> Form | None:
@@ -108,24 +113,27 @@ class Rated(Readout):
         completions = sampler.sample(chats, self.answers)
         results = {}
         if self.form is not None:
-            results["image"] = self._verdicts(model, chats, completions, self.form, start)
-        for name, texts in self._handed([answers[0].text for answers in completions]).items():
-            results[name] = self._from_text(model, sampler, texts)
-        return {f"{self.prefix}{name}": verdicts for name, verdicts in results.items()}
+            image = self._condition("image")
+            results[image] = self._verdicts(model, chats, completions, self.form, start)
+        for condition, texts in self._handed([answers[0].text for answers in completions]).items():
+            results[condition] = self._from_text(model, sampler, texts)
+        return {str(condition): verdicts for condition, verdicts in results.items()}
 
     def _first(self, batch: Batch, row: int) -> Chat:
         if self.protocol == "matched":
             return self._paradigm().question(batch, row)
         return ask(prompts.TEST_SCORE, pixels_of(batch, row), prompts.TEST_SYSTEM)
 
-    def _handed(self, said: Sequence[str]) -> dict[str, list[str | None]]:
+    def _handed(self, said: Sequence[str]) -> dict[Condition, list[str | None]]:
         """Inputs of the second passes by condition."""
         captions = [self._caption(text) for text in said]
-        inputs: dict[str, list[str | None]] = {"text": captions} if "caption" in self.texts else {}
+        inputs: dict[Condition, list[str | None]] = {}
+        if "caption" in self.texts:
+            inputs[self._condition("text")] = captions
         if "reasoning" in self.texts:
-            inputs["reasoning"] = [_reasoned(text) for text in said]
+            inputs[self._condition("reasoning")] = [_reasoned(text) for text in said]
         for mode in self.masks:
-            inputs[f"text-{mode}"] = [
+            inputs[self._condition("text", mode)] = [
                 None if text is None else mask(text, mode) for text in captions
             ]
         return inputs

@@ -33,7 +33,7 @@ from lit_biqa.paradigms import (
 )
 from lit_biqa.rewards import Slot
 from lit_biqa.rollout.engine import Sampling
-from lit_biqa.types import Batch, Chat, Completion, InputError, Samples
+from lit_biqa.types import Batch, Chat, Completion, InputError, Samples, TextPrediction
 
 # The penalty is large, so that it is seen.
 POLICY = PolicySettings(beta=0.5, rows_at_once=3)
@@ -353,6 +353,21 @@ def test_rollouts_follow_from_step_and_image(qwen: VisionLanguageModel) -> None:
     assert said(made, alone) == first[1:]
     made.seed = 1
     assert said(made, data) != first
+
+
+def test_validation_rewards_answers_about_the_image_under_any_prefix(
+    qwen: VisionLanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, logged = method(qwen, Score(Slot(Vowels()), group=2)), dict[str, float]()
+    row = ("own", "all", 10, "0.png", 3.0, 3.0)
+    rows = [
+        TextPrediction(*row, "seen-image", text="aa"),
+        TextPrediction(*row, "seen-text", text="bb"),
+    ]
+    monkeypatch.setattr(made, "read", lambda *_: rows)
+    monkeypatch.setattr(made, "log", lambda tag, mean, **_: logged.update({tag: float(mean)}))
+    assert made.validation_step(images(qwen), 0) == rows
+    assert logged == {"val/reward/score": 1.0, "val/reward/format": 0.0}
 
 
 def test_each_chat_is_encoded_once_for_sampling_reference_and_loss(

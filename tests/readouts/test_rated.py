@@ -131,6 +131,13 @@ def test_the_image_is_a_condition_where_it_is_rated() -> None:
     assert Rated("matched", paradigm=ChainOfThought()).conditions == ("text",)
 
 
+def test_a_prefix_stands_before_each_condition_and_ends_with_a_sign() -> None:
+    readout = Rated(texts=("caption", "reasoning"), masks=("words",), prefix="b-")
+    assert readout.conditions == ("b-image", "b-text", "b-reasoning", "b-text-words")
+    with pytest.raises(InputError, match="prefix='b' must end with a sign, as in 'b-'"):
+        Rated(prefix="b")
+
+
 @torch.no_grad()
 def test_expected_rating_over_digits() -> None:
     model = TinyQwenVL(width=32, layers=2)
@@ -158,19 +165,21 @@ def test_expected_rating_over_digits() -> None:
     assert 0 < found[0][1] < 2
 
 
-def test_results_part_leaks_and_tell_the_gap() -> None:
+@pytest.mark.parametrize("prefix", ["", "masked-"])
+def test_results_part_leaks_and_tell_the_gap(prefix: str) -> None:
     rows: list[Prediction] = []
+    seen, read = f"{prefix}image", f"{prefix}text"
     for index in range(8):
         mos = 1 + index / 2
-        rows.append(Prediction("own", "all", index, "a", mos, mos))
+        rows.append(Prediction("own", "all", index, "a", mos, mos, seen))
         score = mos if index % 2 else 5 - mos
         leak = index % 2 == 1
-        rows.append(TextPrediction("own", "all", index, "a", mos, score, "text", leak=leak))
+        rows.append(TextPrediction("own", "all", index, "a", mos, score, read, leak=leak))
     results = {(r.dataset, r.condition): r.correlations for r in report.evaluate(rows, 0)}
-    assert results["own", "text, leaking"].plcc == pytest.approx(1)
-    assert results["own", "text, clean"].plcc == pytest.approx(-1)
-    assert results["own", "text, clean"].n == 4
-    text, gap = results["own", "text"], results["own", "image - text"]
+    assert results["own", f"{read}, leaking"].plcc == pytest.approx(1)
+    assert results["own", f"{read}, clean"].plcc == pytest.approx(-1)
+    assert results["own", f"{read}, clean"].n == 4
+    text, gap = results["own", read], results["own", f"{seen} - {read}"]
     assert gap.plcc == pytest.approx(1 - text.plcc)
     assert gap.srcc == pytest.approx(1 - text.srcc)
     assert not [name for name, _ in results if name == "mean"]  # of one data set there is none

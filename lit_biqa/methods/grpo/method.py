@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 
 from lit_biqa.backbones.tuning import SEEING
 from lit_biqa.backbones.vision_language import VisionLanguageModel
+from lit_biqa.evaluation.conditions import Condition
 from lit_biqa.methods.base import Decay
 from lit_biqa.methods.chat import ChatMethod
 from lit_biqa.methods.finite import OnNonfinite
@@ -217,7 +218,11 @@ class GRPO(ChatMethod):
     ) -> list[Prediction]:
         """Rows of the first readout; logs the rewards of its answers, ``val/reward/<slot>``."""
         rows = super().validation_step(batch, batch_idx)
-        answers = [r for r in rows if isinstance(r, TextPrediction) and r.condition == "image"]
+        answers = [
+            row
+            for row in rows
+            if isinstance(row, TextPrediction) and Condition.parse(row.condition).reads_image
+        ]
         if answers:
             groups = [_answered(row) for row in answers]
             for name in self.paradigm.slots.keys() - self.paradigm.slots_of_second.keys():
