@@ -64,26 +64,21 @@ def prepare(
 ) -> Studied:
     """Load a run; everything is checked before weights are read.
 
-    run: run folder of a fit; ``None`` if ``settings`` name a configuration file.
-    weights: value of ``--ckpt_path``, as for a test.
-    settings: command-line settings: configuration files, and settings that differ.
-    condition: condition of the readout; ``None`` takes the first.
-    at_once: chats that the model runs together; ``None`` takes the readout's own number.
-    samples: number of test samples to draw.
-    seed: seed of the draw.
-    rated: true if samples need a MOS.
+    Args:
+        run: run folder of a fit; ``None`` if ``settings`` name a configuration file.
+        weights: value of ``--ckpt_path``, as for a test.
+        settings: command-line settings: configuration files, and settings that differ.
+        condition: condition of the readout; ``None`` takes the first.
+        at_once: chats that the model runs together; ``None`` takes the readout's own number.
+        samples: number of test samples to draw.
+        seed: seed of the draw.
+        rated: true if samples need a MOS.
 
     Raises:
         InputError: if the run, its settings, its data or the readout are wrong.
     """
     folder = None if run is None else RunFolder(run.expanduser())
-    if folder is not None and not folder.config.is_file():
-        raise InputError(
-            f"{folder.path} is no run folder: it holds no config.yaml. Name the --run folder "
-            "of a fit, or a configuration with --config FILE and --ckpt_path none"
-        )
-    read_first = [] if folder is None else [f"--config={folder.config}"]
-    method, data, precision = instantiate([*read_first, *settings])
+    method, data, precision = instantiate([*_settings_of(folder), *settings])
     readout = chosen(method, condition)
     checkpoint = find_weights(folder, weights)
     if checkpoint is not None:
@@ -103,6 +98,17 @@ def prepare(
         restore(method, checkpoint)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return Studied(model.to(device), readout, data.test_dataloader(), mixed(precision, device))
+
+
+def _settings_of(folder: RunFolder | None) -> list[str]:
+    if folder is None:
+        return []
+    if not folder.config.is_file():
+        raise InputError(
+            f"{folder.path} is no run folder: it holds no config.yaml. Name the --run folder "
+            "of a fit, or a configuration with --config FILE and --ckpt_path none"
+        )
+    return [f"--config={folder.config}"]
 
 
 def instantiate(arguments: Sequence[str]) -> tuple[ChatMethod, BIQADataModule, str]:

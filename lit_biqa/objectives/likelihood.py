@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from lit_biqa.objectives.chunks import in_autocast, tokens_at_once
 from lit_biqa.types import InputError
 
 IGNORED = -100  # label of tokens without loss: prompt, image and padding
@@ -59,12 +60,9 @@ def smoothed_likelihood(
             "no token of the batch is a response token: every answer is empty or was cut off; "
             "allow longer texts or drop such samples"
         )
-    device = hidden.device.type
-    if torch.is_autocast_enabled(device):
-        dtype = torch.get_autocast_dtype(device)
-        hidden, weight = hidden.to(dtype), weight.to(dtype)
-    tokens = max(1, logits_at_once // len(weight))
-    with torch.autocast(device, enabled=False):
+    hidden, weight = in_autocast(hidden, weight)
+    tokens = tokens_at_once(weight, logits_at_once)
+    with torch.autocast(hidden.device.type, enabled=False):
         total: Tensor = _SmoothedLikelihood.apply(  # type: ignore[no-untyped-call]
             hidden, weight, labels, smoothing, tokens, torch.is_grad_enabled()
         )

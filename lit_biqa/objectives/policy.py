@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from lit_biqa.objectives.chunks import in_autocast, tokens_at_once
 from lit_biqa.types import InputError
 
 Scale = Literal["group", "none"]
@@ -107,15 +108,21 @@ def policy_loss(
         kl, bounded = _divergence(decrease), bounded | (decrease > BOUND)
         loss, stats["kl"] = loss + beta * kl, kl
     stats["bounded"] = bounded.to(ratio.dtype)
-    loss = loss.masked_fill(~mask, 0.0)
     tokens = mask.sum().clamp(min=1)
     means = {name: (v.detach() * mask).sum() / tokens for name, v in stats.items()}
+    return _aggregated(loss.masked_fill(~mask, 0.0), mask, aggregation, denominator), means
+
+
+def _aggregated(
+    loss: Tensor, mask: Tensor, aggregation: Aggregation, denominator: float | None
+) -> Tensor:
     if aggregation == "grpo":
         loss = loss / mask.sum(1, keepdim=True).clamp(min=1)
     if denominator is None:
-        counts = {"grpo": len(mask), "dr_grpo": mask.numel(), "dapo": int(tokens)}
+        tokens = int(mask.sum().clamp(min=1))
+        counts = {"grpo": len(mask), "dr_grpo": mask.numel(), "dapo": tokens}
         denominator = max(1, counts[aggregation])
-    return loss.sum() / denominator, means
+    return loss.sum() / denominator
 
 
 def _stopped(ratio: Tensor, advantages: Tensor, clip: float) -> Tensor:
@@ -160,12 +167,9 @@ def token_log_probs(
     """
     if not temperature > 0:
         raise InputError(f"temperature={temperature}: it must be above 0")
-    device = hidden.device.type
-    if torch.is_autocast_enabled(device):
-        dtype = torch.get_autocast_dtype(device)
-        hidden, weight = hidden.to(dtype), weight.to(dtype)
-    tokens = max(1, logits_at_once // len(weight))
-    with torch.autocast(device, enabled=False):
+    hidden, weight = in_autocast(hidden, weight)
+    tokens = tokens_at_once(weight, logits_at_once)
+    with torch.autocast(hidden.device.type, enabled=False):
         log_probs: Tensor = _TokenLogProbs.apply(  # type: ignore[no-untyped-call]
             hidden, weight, labels, temperature, tokens
         )
