@@ -126,26 +126,10 @@ class AutoChat(TemplatedModel):
         features = self.model.get_image_features(pixel_values=stacked).pooler_output
         return torch.cat([image.flatten(0, -2) for image in features])
 
-    def decode(
-        self,
-        embeds: Tensor,
-        mask: Tensor | None,
-        positions: Tensor,
-        cache: Any = None,
-        **more: Any,
-    ) -> Any:
-        """See `VisionLanguageModel.decode`; ``image`` is not needed."""
-        from lit_biqa.compat.transformers import named_cache
-
-        more.pop("image", None)
-        return self.model.get_decoder()(
-            inputs_embeds=embeds,
-            attention_mask=mask,
-            position_ids=positions[0],
-            use_cache=cache is not None,
-            **named_cache(cache),
-            **more,
-        )
+    @property
+    def decoder(self) -> Any:
+        """Decoder without its head."""
+        return self.model.get_decoder()
 
     @property
     def parts(self) -> dict[Part, list[nn.Module]]:

@@ -102,27 +102,14 @@ class MplugOwl2(VisionLanguageModel):
         """``[3, S, S]`` each to ``[n * positions, D]``."""
         return self.model.model.encode_images(torch.stack(list(pixels))).flatten(0, 1)
 
-    def decode(
-        self,
-        embeds: Tensor,
-        mask: Tensor | None,
-        positions: Tensor,
-        cache: Any = None,
-        **more: Any,
-    ) -> Any:
-        """See `VisionLanguageModel.decode`."""
-        from lit_biqa.compat.transformers import named_cache
+    @property
+    def decoder(self) -> Any:
+        """Decoder without its head."""
+        return self.model.model
 
-        image = more.pop("image", None)
-        return self.model.model(
-            inputs_embeds=embeds,
-            attention_mask=mask,
-            position_ids=positions[0],
-            image_positions=image,
-            use_cache=cache is not None,
-            **named_cache(cache),
-            **more,
-        )
+    def decoder_inputs(self, positions: Tensor, image: Tensor | None) -> dict[str, Any]:
+        """See `VisionLanguageModel`; the decoder has experts for image positions."""
+        return {"position_ids": positions[0], "image_positions": image}
 
     @property
     def parts(self) -> dict[Part, list[nn.Module]]:

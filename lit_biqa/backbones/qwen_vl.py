@@ -107,26 +107,14 @@ class QwenVL(TemplatedModel):
         ).pooler_output
         return features
 
-    def decode(
-        self,
-        embeds: Tensor,
-        mask: Tensor | None,
-        positions: Tensor,
-        cache: Any = None,
-        **more: Any,
-    ) -> Any:
-        """See `VisionLanguageModel.decode`; ``image`` is not needed."""
-        from lit_biqa.compat.transformers import named_cache
+    @property
+    def decoder(self) -> Any:
+        """Decoder without its head."""
+        return self.model.model.language_model
 
-        more.pop("image", None)
-        return self.model.model.language_model(
-            inputs_embeds=embeds,
-            attention_mask=mask,
-            position_ids=positions,
-            use_cache=cache is not None,
-            **named_cache(cache),
-            **more,
-        )
+    def decoder_inputs(self, positions: Tensor, image: Tensor | None) -> dict[str, Any]:
+        """See `VisionLanguageModel`; positions have three axes."""
+        return {"position_ids": positions}
 
     def stepper(self) -> Stepper:
         """See `VisionLanguageModel.stepper`; faster, unless weights are in 4 bits."""

@@ -71,14 +71,28 @@ class VisionLanguageModel(ImageEmbedding, ChatEncoder):
         if self.tuning.checkpointing:
             model.activation_checkpointing_enable({"use_reentrant": False})
 
+    @property
     @abstractmethod
+    def decoder(self) -> Any:
+        """Decoder of transformers, without its head."""
+
+    def decoder_inputs(self, positions: Tensor, image: Tensor | None) -> dict[str, Any]:
+        """Positions as keyword arguments of the decoder.
+
+        Args:
+            positions: ``[A, B, L]``.
+            image: ``[B, L]``, true at image positions; most decoders need no care of them.
+        """
+        return {"position_ids": positions[0]}
+
     def decode(
         self,
         embeds: Tensor,
         mask: Tensor | None,
         positions: Tensor,
         cache: Any = None,
-        **more: Any,
+        image: Tensor | None = None,
+        **options: Any,
     ) -> Any:
         """Run the decoder.
 
@@ -88,12 +102,23 @@ class VisionLanguageModel(ImageEmbedding, ChatEncoder):
                 only on the right, where no token attends to it.
             positions: ``[A, B, L]``.
             cache: transformers' cache of earlier tokens, which grows.
-            more: ``image [B, L]`` (true at image positions), and arguments of transformers'
-                decoders: ``output_hidden_states``, ``output_attentions``.
+            image: ``[B, L]``, true at image positions.
+            options: of transformers' decoders: ``output_hidden_states``, ``output_attentions``; and
+                the ``prefix`` of `shared_prefix`.
 
         Returns:
             transformers' output, with ``last_hidden_state [B, L, D]`` after the final norm.
         """
+        from lit_biqa.compat.transformers import named_cache
+
+        return self.decoder(
+            inputs_embeds=embeds,
+            attention_mask=mask,
+            use_cache=cache is not None,
+            **self.decoder_inputs(positions, image),
+            **named_cache(cache),
+            **options,
+        )
 
     def stepper(self) -> Stepper:
         """Step function for generation, one token per row; called inside ``model(work, ...)``.

@@ -124,46 +124,22 @@ class ProgressBar(LightningBar):
         """Open the bar."""
         self._open("Predict", sum(trainer.num_predict_batches))
 
-    def on_validation_batch_end(  # noqa: D102
+    def _batch_end(
         self,
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
         outputs: Any,
         batch: Batch,
-        *_: int,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         if not trainer.sanity_checking:
             self._advance(batch)
 
-    def on_test_batch_end(  # noqa: D102
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Batch,
-        *_: int,
-    ) -> None:
-        self._advance(batch)
-
-    def on_predict_batch_end(  # noqa: D102
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Batch,
-        *_: int,
-    ) -> None:
-        self._advance(batch)
-
-    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def _epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Close the bar before results are printed."""
         if not trainer.sanity_checking:
             self._close()
 
-    def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Close the bar."""
-        self._close()
-
-    def on_predict_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Close the bar."""
-        self._close()
+    on_validation_batch_end = on_test_batch_end = on_predict_batch_end = _batch_end
+    on_validation_epoch_end = on_test_epoch_end = on_predict_epoch_end = _epoch_end

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lit_biqa.paradigms.base import Paradigm, RewardCredit
+from lit_biqa.paradigms.base import RewardCredit
+from lit_biqa.paradigms.question import Question
 from lit_biqa.rewards import Degradation, Format, PairwiseRanking, Slot, StepScore
 from lit_biqa.tasks import pixels_of
 from lit_biqa.text import prompts
 from lit_biqa.types import Batch, Chat, Sample, ask
 
 
-class Score(Paradigm):
+class Score(Question):
     """Rating of the image, after reasoning (Q-Insight's score task).
 
     Args:
@@ -35,12 +36,7 @@ class Score(Paradigm):
         reward_credit: RewardCredit = "shared",
     ) -> None:
         slots = {"score": score, "format": format}
-        super().__init__(slots, group, reward_credit=reward_credit)
-        self.system, self.asked = system, question
-
-    def first(self, batch: Batch, row: int, masked: bool = False) -> Chat:
-        """See `Paradigm`."""
-        return ask(self.asked, pixels_of(batch, row), self.system)
+        super().__init__(slots, system, question, group, reward_credit=reward_credit)
 
 
 class WithoutReasoning(Score):

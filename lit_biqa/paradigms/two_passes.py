@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lit_biqa.data.annotations import annotated
 from lit_biqa.paradigms.base import Paradigm, RewardCredit
+from lit_biqa.paradigms.question import Question
 from lit_biqa.rewards import CosineScore, Format, Rouge1, SecondPass, Slot
 from lit_biqa.tasks import pixels_of
 from lit_biqa.text import prompts
@@ -16,7 +17,7 @@ from lit_biqa.types import Batch, Chat, Sample, ask
 DESCRIBED = ("caption", "think", "answer")
 
 
-class ChainOfThought(Paradigm):
+class ChainOfThought(Question):
     """Description of the image in the first pass, and M ratings of it in the second.
 
     A caption earns the mean reward of its M ratings (equations 1 to 3). Each rating is compared
@@ -48,12 +49,7 @@ class ChainOfThought(Paradigm):
         update_pass2: bool = True,
     ) -> None:
         slots = {"score": score, "format": format}
-        super().__init__(slots, group, second, update_pass1, update_pass2)
-        self.system, self.asked = system, question
-
-    def first(self, batch: Batch, row: int, masked: bool = False) -> Chat:
-        """See `Paradigm`."""
-        return ask(self.asked, pixels_of(batch, row), self.system)
+        super().__init__(slots, system, question, group, second, update_pass1, update_pass2)
 
     def extract_caption(self, text: str) -> str | None:
         """Completion without an answer, which would hold the rating."""
@@ -103,7 +99,7 @@ class Autoencoder(Paradigm):
         return without_answer(text) or None
 
 
-class SelfConsistency(Paradigm):
+class SelfConsistency(Question):
     """Description, reasoning and rating in one answer; the second pass rates the description.
 
     Args:
@@ -135,12 +131,8 @@ class SelfConsistency(Paradigm):
         reward_credit: RewardCredit = "shared",
     ) -> None:
         slots = {"score": score, "format": format, "consistency": consistency}
-        super().__init__(slots, group, second, update_pass1, update_pass2, reward_credit)
-        self.system, self.asked = system, question
-
-    def first(self, batch: Batch, row: int, masked: bool = False) -> Chat:
-        """See `Paradigm`."""
-        return ask(self.asked, pixels_of(batch, row), self.system)
+        passes = (group, second, update_pass1, update_pass2)
+        super().__init__(slots, system, question, *passes, reward_credit)
 
     def extract_caption(self, text: str) -> str | None:
         """Text before ``<think>``; ``None`` if it is empty or the tag is missing."""
@@ -187,18 +179,8 @@ class HumanAligned(SelfConsistency):
         reward_credit: RewardCredit = "shared",
     ) -> None:
         self.human, self.annotations = human, annotations
-        super().__init__(
-            score,
-            format,
-            consistency,
-            system,
-            question,
-            group,
-            second,
-            update_pass1,
-            update_pass2,
-            reward_credit,
-        )
+        passes = (group, second, update_pass1, update_pass2)
+        super().__init__(score, format, consistency, system, question, *passes, reward_credit)
         self.slots["human"] = human
 
     def suited(self, samples: Sequence[Sample], beside: Sequence[Sample] = ()) -> list[Sample]:
