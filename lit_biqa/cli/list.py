@@ -26,7 +26,7 @@ def recipe_lines() -> str:
     lines = []
     for recipe in map(recipes.read, recipes.names()):
         facts = {"needs": recipe.needs, "takes": recipe.takes, "gives": recipe.gives}
-        lines += ["", recipe.name, *wrapped.wrap(f"{recipe.summary}.")]
+        lines += ["", recipe.name, *wrapped.wrap(recipe.summary)]
         for name, fact in facts.items():
             lines += wrapped.wrap(f"{name}: {fact}") if fact else ()
     return "\n".join(lines[1:])

@@ -85,7 +85,7 @@ def read(name: str) -> Recipe:
     count = next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))
     header = "\n".join(line[1:].removeprefix(" ") for line in lines[:count])
     fields = {field.lower(): text for field, text in _fields(header)}
-    summary = re.split(r"[.:](?=\s|$)", " ".join(_paragraph(header)))[0]
+    summary = re.split(r"(?<=\.)\s", " ".join(_paragraph(header)))[0]
     return Recipe(name, path, header, summary, **fields)
 
 

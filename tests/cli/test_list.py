@@ -5,11 +5,14 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from lit_biqa.cli import list as listing
 from lit_biqa.cli.class_index import classes_of
@@ -18,14 +21,58 @@ from lit_biqa.runs import recipes
 from lit_biqa.types import InputError
 
 NAMES = recipes.names()
+RESULTS = (Path(__file__).parents[2] / "docs" / "results.md").read_text()
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_headers_say_what_a_recipe_needs_takes_and_gives(name: str) -> None:
     recipe = recipes.read(name)
     assert recipe.summary
+    assert recipe.summary.endswith(".")
+    facts = [recipe.needs, recipe.takes, recipe.gives]
     overlay = name.split("/")[0] in recipes.OVERLAYS
-    assert all((recipe.needs, recipe.takes, recipe.gives)) != overlay
+    assert (any(facts), all(facts)) == (not overlay, not overlay)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_figures_of_a_header_name_their_source(name: str) -> None:
+    recipe = recipes.read(name)
+    for fact in (recipe.takes, recipe.gives):
+        measured, _, printed = fact.partition("prints")
+        # What was measured stands in docs/results.md as it is, and a paper
+        for figure in re.findall(r"\d\.\d{2,}", measured):
+            assert "docs/results.md" in measured
+            assert figure in RESULTS
+        if re.search(r"\d", printed):
+            assert fact.startswith("not measured; ")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_bases_of_recipes_are_recipes_and_hold_what_is_not_repeated(name: str) -> None:
+    file = recipes.folder() / f"{name}.yaml"
+    written = yaml.safe_load(file.read_text())
+    whole = merge_files([file], [])
+    assert "base" not in whole
+    base = written.pop("base", None)
+    if base is None:
+        assert whole == written
+        return
+    assert base in NAMES
+    assert repeated(written, merge_files([recipes.folder() / f"{base}.yaml"], [])) == set()
+
+
+def repeated(settings: dict[str, Any], below: dict[str, Any], name: str = "") -> set[str]:
+    """Names of settings that the base holds with the same value."""
+    if settings.get("class_path", below.get("class_path")) != below.get("class_path"):
+        return set()  # Settings of another class begin afresh.
+    names: set[str] = set()
+    for key, value in settings.items():
+        nested = isinstance(value, dict) and isinstance(below.get(key), dict)
+        if nested:
+            names |= repeated(value, below[key], f"{name}{key}.")
+        elif key in below and below[key] == value:
+            names.add(f"{name}{key}")
+    return names
 
 
 def test_a_recipe_is_found_by_name_and_a_file_by_its_path(
