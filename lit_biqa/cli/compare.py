@@ -11,13 +11,16 @@ weights has one line for each.
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lit_biqa.evaluation.comparison import (
+    Change,
     Difference,
     Run,
     Test,
@@ -29,7 +32,8 @@ from lit_biqa.evaluation.comparison import (
 )
 from lit_biqa.evaluation.hyperparameters import Setting
 from lit_biqa.evaluation.report import UNKNOWN, labels, write_csv
-from lit_biqa.types import InputError
+from lit_biqa.evaluation.tables import needed_width, rendered, side_by_side
+from lit_biqa.types import InputError, check_range
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -46,51 +50,124 @@ def labelled(runs: Sequence[Run]) -> dict[Test, str]:
     return dict(zip(tests, labels(unnamed), strict=True))
 
 
-def score_table(runs: Sequence[Run], resamples: int) -> Table:
-    """One row per test and run; differences are relative to the first run."""
+def _table(names: Sequence[str], numbers: Sequence[str]) -> Table:
+    """An empty table; columns of names may be folded, those of numbers stay whole."""
     from rich import box
     from rich.table import Table
 
-    names, tests = names_of(runs), labelled(runs)
-    compared = [differences(runs[0], run, resamples) for run in runs[1:]]
-    grid = Table("test", "run", box=box.MARKDOWN)
-    for column in ("n", "PLCC", "SRCC", *[f"SRCC - {names[0]} [95%]"] * (len(runs) > 1)):
-        grid.add_column(column, justify="right")
+    grid = Table(box=box.MARKDOWN)
+    for name in names:
+        grid.add_column(name, overflow="fold")
+    for name in numbers:
+        grid.add_column(name, justify="right", no_wrap=True)
+    return grid
+
+
+def _escaped(name: str) -> str:
+    return name.replace("|", r"\|")
+
+
+def score_table(runs: Sequence[Run]) -> Table:
+    """One row per test and run; failures have a column if there are any."""
+    tests = labelled(runs)
+    shown = [
+        run.results[test].correlations for run in runs for test in tests if test in run.results
+    ]
+    failures = any(figures.failures for figures in shown)
+    grid = _table(("test", "run"), ("n", *["failures"] * failures, "PLCC", "SRCC"))
     for test, label in tests.items():
-        shown = label
-        for name, run, difference in zip(names, runs, [{}, *compared], strict=True):
-            result = run.results.get(test)
-            if result is None:
+        first = _escaped(label)
+        for name, run in zip(names_of(runs), runs, strict=True):
+            if test not in run.results:
                 continue
-            f = result.correlations
-            change = _change(difference.get(test)) if len(runs) > 1 else ()
-            grid.add_row(shown, name, str(f.n), f"{f.plcc:.4f}", f"{f.srcc:.4f}", *change)
-            shown = ""
+            f = run.results[test].correlations
+            counts = (str(f.n), *[str(f.failures)] * failures)
+            grid.add_row(first, _escaped(name), *counts, f"{f.plcc:.4f}", f"{f.srcc:.4f}")
+            first = ""
     return grid
 
 
-def _change(difference: Difference | None) -> tuple[str]:
-    if difference is None:
-        return ("",)
-    low, high = difference.srcc_interval
-    text = f"{difference.srcc:+.4f} [{low:+.3f}, {high:+.3f}]"
-    text += "" if difference.significant else " not significant"
-    left_out = f", {difference.left_out} images left out" if difference.left_out else ""
-    return (text + left_out,)
+def difference_table(
+    runs: Sequence[Run], compared: Sequence[dict[Test, Difference]], separator: str
+) -> Table:
+    """Two rows for each test and run after the first: the differences of PLCC and of SRCC.
+
+    Args:
+        runs: the baseline, then the others.
+        compared: differences of each of the others.
+        separator: between interval and verdict; a line break makes the table narrower.
+    """
+    grid = _table(("test", "run"), ("images", "difference [95%]"))
+    grid.columns[-1].justify = "left"
+    for test, label in labelled(runs).items():
+        first = _escaped(label)
+        for name, changes in zip(names_of(runs)[1:], compared, strict=True):
+            if (change := changes.get(test)) is None:
+                continue
+            plcc, srcc = (in_words(c, separator) for c in (change.plcc, change.srcc))
+            grid.add_row(first, _escaped(name), str(change.n), f"PLCC {plcc}")
+            grid.add_row("", "", "", f"SRCC {srcc}")
+            first = ""
+    return grid
 
 
-def settings_table(runs: Sequence[Run]) -> Table:
-    """One row for each setting that differs between the runs."""
-    from rich import box
-    from rich.table import Table
+def in_words(change: Change, separator: str = " ") -> str:
+    """A difference with its interval and verdict: ``+0.0100 [-0.004, +0.024] not significant``."""
+    if not change.low <= change.high:
+        return "undefined: scores or MOS are constant"
+    verdict = "" if change.significant else f"{separator}not significant"
+    return f"{change.value:+.4f} [{change.low:+.3f}, {change.high:+.3f}]{verdict}"
 
-    grid = Table("setting", *names_of(runs), box=box.MARKDOWN)
-    for column in grid.columns:
-        column.overflow = "fold"
-    names = differing(runs)
+
+def difference_text(runs: Sequence[Run], resamples: int, width: int) -> Iterator[str]:
+    """The table of differences from the first run, and what it does not hold and why."""
+    first, *others = names_of(runs)
+    compared = [differences(runs[0], run, resamples) for run in runs[1:]]
+    if any(compared):
+        head = f"Difference from {first} on the same images, with its 95% interval:"
+        yield textwrap.fill(f"{head} paired bootstrap, {resamples} resamples", width)
+        grid = difference_table(runs, compared, " ")
+        if needed_width(grid) > width:
+            grid = difference_table(runs, compared, "\n")
+        yield rendered(grid, width)
+    tests = labelled(runs)
+    notes: list[str] = []
+    omitted = "images of {} left out, since {} and {} did not both score them: {}"
+    for name, run, changes in zip(others, runs[1:], compared, strict=True):
+        notes += [
+            omitted.format(tests[test], first, name, change.left_out)
+            for test, change in changes.items()
+            if change.left_out
+        ]
+        if not changes:
+            notes.append(f"no difference of {name} from {first}: {_lacking(runs[0], run)}")
+    if notes:
+        yield "\n".join(textwrap.fill(note, width) for note in notes)
+
+
+def _lacking(baseline: Run, run: Run) -> str:
+    for tested_run in (baseline, run):
+        if not tested_run.scores:
+            return f"no predictions in {tested_run.folder / 'test' / 'predictions.csv'}"
+    return "fewer than 3 images that both scored under the same split and condition"
+
+
+def settings_text(runs: Sequence[Run], width: int) -> Iterator[str]:
+    """Settings in which the runs differ, runs as columns or as rows, whichever needs less room."""
+    once = list({run.folder: run for run in runs}.values())
+    names = differing(once)
+    if not names:
+        yield "The runs have the same settings."
+        return
+    lines = [["setting", *names_of(once)]]
     for name, short in zip(names, shortened(names), strict=True):
-        grid.add_row(short, *(_shown(run.settings.get(name, "")) for run in runs))
-    return grid
+        lines.append([short, *(_shown(run.settings.get(name, "")) for run in once)])
+    lines = [[_escaped(cell) for cell in line] for line in lines]
+    columns = [list(column) for column in zip(*lines, strict=True)]
+    lines[0][0] = "run"
+    layouts = (side_by_side(columns, width), side_by_side(lines, width))
+    for grid in min(layouts, key=len):
+        yield rendered(grid, width)
 
 
 def shortened(names: Sequence[str]) -> list[str]:
@@ -130,13 +207,16 @@ def save(path: Path, runs: Sequence[Run]) -> None:
 
 
 def tested(folders: Sequence[Path]) -> list[Run]:
-    """Runs in the folders that hold results; other folders are named on stderr.
+    """Runs in the folders that hold results, each folder once; others are named on stderr.
 
     Raises:
         InputError: if no folder holds results.
     """
-    runs = []
+    once: dict[Path, Path] = {}
     for folder in folders:
+        once.setdefault(folder.resolve(), folder)
+    runs: list[Run] = []
+    for folder in once.values():
         new = read_runs(folder)
         if not new:
             print(f"{folder}: no test/results.csv, left out", file=sys.stderr)
@@ -146,10 +226,8 @@ def tested(folders: Sequence[Path]) -> list[Run]:
     return runs
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the tables; the exit status is 2 if there is nothing to compare."""
-    from rich.console import Console
-
+def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Arguments of the command line."""
     parser = argparse.ArgumentParser(
         prog="lit_biqa compare", description=(__doc__ or "").partition("\n")[0]
     )
@@ -158,23 +236,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--baseline",
         type=Path,
         metavar="RUN",
-        help="run to subtract; by default the first",
+        help="run that all others are compared with; by default the first",
     )
     parser.add_argument("--settings", action="store_true", help="also print settings that differ")
     parser.add_argument("--csv", type=Path, metavar="OUT", help="also write settings and scores")
-    parser.add_argument("--resamples", type=int, default=1000, help="resamples of the bootstrap")
-    options = parser.parse_args(arguments)
-    first = [options.baseline] if options.baseline else []
+    parser.add_argument(
+        "--resamples",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="bootstrap resamples for the intervals (default 1000); 0 omits the differences",
+    )
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the tables; the exit status is 2 if there is nothing to compare."""
+    options = parsed(arguments)
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH
     try:
-        runs = tested([*first, *(folder for folder in options.runs if folder not in first)])
-        console = Console()
-        console = console if console.is_terminal else Console(width=WIDTH)
-        console.print(score_table(runs, options.resamples))
+        check_range("--resamples", options.resamples, 0)
+        if options.baseline and not read_runs(options.baseline):
+            raise InputError(f"{options.baseline}, the baseline, has no test/results.csv")
+        runs = tested([*([options.baseline] if options.baseline else []), *options.runs])
+        texts = [rendered(score_table(runs), width)]
+        if options.resamples:
+            texts += difference_text(runs, options.resamples, width)
         if options.settings:
-            console.print(settings_table(runs))
+            texts += settings_text(runs, width)
+        print("\n\n".join(text.strip("\n") for text in texts))
         if options.csv is not None:
             save(options.csv, runs)
-            print(f"written: {options.csv}")
+            print(f"\nwritten: {options.csv}")
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

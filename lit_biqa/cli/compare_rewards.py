@@ -36,7 +36,7 @@ def rewards(run: Path, condition: str, tolerance: float, weights: str = "") -> d
     Args:
         run: run folder.
         condition: condition of the scores.
-        tolerance: on the scale of MOS.
+        tolerance: errors below it are rewarded, in MOS units.
         weights: beginning of the digest of the tested weights.
 
     Raises:
@@ -48,15 +48,21 @@ def rewards(run: Path, condition: str, tolerance: float, weights: str = "") -> d
     rows = [row for row in read_predictions(file) if row["condition"] == condition]
     rows = [row for row in rows if row["weights"].startswith(weights)]
     if not rows:
-        raise InputError(f"{file}: no row with condition {condition!r} and such weights")
+        raise InputError(f"{file}: no row with condition {condition!r}{_with(weights)}")
     if len(held := sorted({row["weights"] for row in rows})) > 1:
-        raise InputError(f"{file}: tested with several weights; choose --weights of {held}")
+        raise InputError(
+            f"{file}: tested with several weights: choose with --weights {', '.join(held)}"
+        )
     return {
         (row["dataset"], row["split"], row["index"], row["name"]): float(
             row["status"] == "ok" and abs(float(row["score"]) - float(row["mos"])) < tolerance
         )
         for row in rows
     }
+
+
+def _with(weights: str) -> str:
+    return f" and weights that begin with {weights}" if weights else ""
 
 
 def difference(before: Array, after: Array, resamples: int, seed: int) -> tuple[float, float]:
@@ -121,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("before", type=Path, help="folder of the run before reinforcement learning")
     parser.add_argument("after", type=Path, help="folder of the run of GRPO")
-    parser.add_argument("--condition", default="image", help="condition to compare")
+    parser.add_argument("--condition", default="image", help="condition to compare (default image)")
     parser.add_argument(
         "--weights",
         nargs=2,
@@ -129,10 +135,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar=("BEFORE", "AFTER"),
         help="beginning of the digests, for runs that were tested with several weights",
     )
-    parser.add_argument("--tolerance", type=float, default=0.35, help="on the scale of MOS")
-    parser.add_argument("--resamples", type=int, default=5000, help="resamples of the interval")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the resampling")
-    parser.add_argument("--figure", type=Path, help="PNG to draw the curve into")
+    parser.add_argument(
+        "--tolerance",
+        type=float,
+        default=0.35,
+        help="errors below it are rewarded, in MOS units (default 0.35)",
+    )
+    parser.add_argument(
+        "--resamples", type=int, default=5000, help="bootstrap resamples (default 5000)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap (default 0)")
+    parser.add_argument("--figure", type=Path, metavar="PNG", help="also draw the curve")
     options = parser.parse_args(arguments)
     try:
         rewards_of = [
@@ -151,13 +164,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.figure:
             draw(options.after, options.figure)
     except InputError as error:
-        print(error, file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 2
+    change = second.mean() - first.mean()
+    verdict = " not significant" if low <= 0 <= high else ""
     lines = {
         "images": str(len(first)),
         f"before, {options.before.name}": f"{first.mean():.4f}",
         f"after, {options.after.name}": f"{second.mean():.4f}",
-        "difference": f"{second.mean() - first.mean():+.4f}, 95% {low:+.4f} .. {high:+.4f}",
+        "difference [95%]": f"{change:+.4f} [{low:+.4f}, {high:+.4f}]{verdict}",
     }
-    print(pairs("Score reward", lines))
+    print(pairs("Mean score reward", lines))
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -28,62 +29,80 @@ class Run:
     Attributes:
         folder: run folder, as named by the user.
         weights: short digest of these weights.
-        settings: flat settings of the run.
         results: results by data set, split and condition.
     """
 
     folder: Path
     weights: str
-    settings: dict[str, Setting]
     results: dict[Test, Result]
+
+    @cached_property
+    def settings(self) -> dict[str, Setting]:
+        """Flat settings of the run, from its ``config.yaml``."""
+        return read_hyperparameters(self.folder)
+
+    @cached_property
+    def scores(self) -> dict[Test, dict[Image, tuple[float, float]]]:
+        """Score and MOS of each image by test; ``nan`` for a failure, empty without predictions."""
+        file = self.folder / "test" / "predictions.csv"
+        scores: dict[Test, dict[Image, tuple[float, float]]] = {}
+        for row in read_predictions(file) if file.is_file() else []:
+            if row["weights"] == self.weights:
+                test = (row["dataset"], row["split"], row["condition"])
+                score = float(row["score"] or "nan") if row["status"] == "ok" else math.nan
+                scores.setdefault(test, {})[row["index"], row["name"]] = (score, float(row["mos"]))
+        return scores
+
+
+@dataclass(frozen=True)
+class Change:
+    """Difference of a correlation between two runs, with its 95% interval ``low`` to ``high``."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def significant(self) -> bool:
+        """True if the interval excludes zero."""
+        return self.low > 0 or self.high < 0
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Difference in correlation with MOS between two runs on the same images.
+    """Differences in correlation with MOS between two runs on the same images.
 
     Attributes:
         n: images that both rated.
         left_out: images that one of them did not rate.
         plcc: difference of PLCC.
-        plcc_interval: its 95% interval.
         srcc: difference of SRCC.
-        srcc_interval: its 95% interval.
     """
 
     n: int
     left_out: int
-    plcc: float
-    plcc_interval: tuple[float, float]
-    srcc: float
-    srcc_interval: tuple[float, float]
-
-    @property
-    def significant(self) -> bool:
-        """True if the interval of the SRCC difference excludes zero."""
-        low, high = self.srcc_interval
-        return low > 0 or high < 0
+    plcc: Change
+    srcc: Change
 
 
 def read_runs(folder: Path) -> list[Run]:
-    """Settings and scores of a run, once per set of weights; empty if it was not tested.
+    """Scores of a run, once per set of weights; empty if there are none, or it is a file.
 
     Raises:
-        InputError: if there is no such folder; names the nearest.
+        InputError: if there is nothing of that name; names the nearest.
     """
-    if not folder.is_dir():
+    if not folder.exists():
         beside = [str(path) for path in sorted(folder.parent.glob("*")) if path.is_dir()]
         hint = nearest(str(folder), beside) if beside else ""
         raise InputError(f"there is no run folder {folder}{hint}")
     file = folder / "test" / "results.csv"
     if not file.is_file():
         return []
-    settings = read_hyperparameters(folder)
     by_weights: dict[str, dict[Test, Result]] = {}
     for result in read_results(file):
         key = (result.dataset, result.split, result.condition)
         by_weights.setdefault(result.weights, {})[key] = result
-    return [Run(folder, weights, settings, results) for weights, results in by_weights.items()]
+    return [Run(folder, weights, results) for weights, results in by_weights.items()]
 
 
 def names_of(runs: Sequence[Run]) -> list[str]:
@@ -118,21 +137,6 @@ def shared_tests(runs: Sequence[Run]) -> list[Test]:
     return [key for key, result in tests.items() if same or not result.is_mean]
 
 
-def scores_of(run: Run) -> dict[Test, dict[Image, tuple[float, float]]]:
-    """Score and MOS of each image that a run scored, by test; empty without predictions."""
-    file = run.folder / "test" / "predictions.csv"
-    scores: dict[Test, dict[Image, tuple[float, float]]] = {}
-    if not file.is_file():
-        return scores
-    for row in read_predictions(file):
-        if row.get("weights", run.weights) != run.weights:
-            continue
-        test = (row["dataset"], row["split"], row["condition"])
-        score = float(row["score"] or "nan") if row["status"] == "ok" else math.nan
-        scores.setdefault(test, {})[row["index"], row["name"]] = (score, float(row["mos"]))
-    return scores
-
-
 def differences(
     baseline: Run, run: Run, resamples: int = 1000, seed: int = 0
 ) -> dict[Test, Difference]:
@@ -144,9 +148,9 @@ def differences(
         resamples: bootstrap resamples of the images, the same for both runs.
         seed: seed of the resampling.
     """
-    first, second = scores_of(baseline), scores_of(run)
+    first, second = baseline.scores, run.scores
     compared = {}
-    for test in first.keys() & second.keys():
+    for test in (test for test in first if test in second):
         images = sorted(first[test].keys() | second[test].keys())
         nothing = (math.nan, math.nan)
         values = np.array(
@@ -156,8 +160,7 @@ def differences(
         if rated.sum() < 3:
             continue
         before, mos, scores, _ = values[rated].T
-        (plcc, *p), (srcc, *s) = paired_differences(scores, before, mos, resamples, seed)
-        compared[test] = Difference(
-            int(rated.sum()), int((~rated).sum()), plcc, (p[0], p[1]), srcc, (s[0], s[1])
-        )
+        plcc, srcc = paired_differences(scores, before, mos, resamples, seed)
+        left_out = len(images) - len(mos)
+        compared[test] = Difference(len(mos), left_out, Change(*plcc), Change(*srcc))
     return compared

@@ -13,6 +13,10 @@ from lit_biqa.evaluation.report import Result
 if TYPE_CHECKING:
     from rich.table import Table
 
+# Limits of columns that are folded: where a table is too wide, and where columns are set side by
+# side, so that one long text does not take the place of all others.
+_NARROWEST, _WIDEST = 6, 36
+
 
 def table(results: Sequence[Result], title: str = "Test") -> str:
     """Results as a Markdown table, which can be pasted unchanged.
@@ -91,10 +95,67 @@ def pairs(title: str, lines: Mapping[str, str]) -> str:
     return rendered(grid)
 
 
-def rendered(grid: Table) -> str:
-    """A rich table as plain text, as wide as it needs to be."""
+def rendered(grid: Table, width: int = 1000) -> str:
+    """A rich table as plain text.
+
+    Args:
+        grid: table of text; columns with ``no_wrap`` keep their cells whole, others are folded.
+        width: limit in characters; wider where the cells to keep whole need it.
+    """
     from rich.console import Console
 
     text = io.StringIO()
-    Console(file=text, width=1000, markup=False, emoji=False).print(grid)
+    limit = max(width, needed_width(grid, _NARROWEST))
+    Console(file=text, width=limit, markup=False, emoji=False, highlight=False).print(grid)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
+
+
+def needed_width(grid: Table, folded: int | None = None) -> int:
+    """Characters that a table needs in a line.
+
+    Args:
+        grid: table of text.
+        folded: limit of a column that may be folded; ``None`` for as wide as its cells.
+    """
+    widths = [
+        _widest([str(column.header), *map(str, column.cells)], None if column.no_wrap else folded)
+        for column in grid.columns
+    ]
+    return sum(widths) + 3 * len(widths) + 1
+
+
+def _widest(cells: Sequence[str], limit: int | None) -> int:
+    from rich.cells import cell_len
+
+    widest = max(cell_len(line) for cell in cells for line in cell.split("\n"))
+    return widest if limit is None else min(widest, limit)
+
+
+def side_by_side(columns: Sequence[Sequence[str]], width: int) -> list[Table]:
+    """Columns of text as Markdown tables that each fit the width.
+
+    Args:
+        columns: header, then cells; the first column is repeated in every table.
+        width: limit in characters.
+    """
+    from rich import box
+    from rich.table import Table
+
+    first, *others = columns
+    tables: list[list[Sequence[str]]] = []
+    room = 0
+    for column in others:
+        room -= _widest(column, _WIDEST) + 3
+        if room < 0 or not tables:
+            tables.append([])
+            room = width - 4 - _widest(first, _WIDEST) - _widest(column, _WIDEST) - 3
+        tables[-1].append(column)
+    grids = []
+    for held in tables:
+        grid = Table(box=box.MARKDOWN)
+        for header, *_ in (first, *held):
+            grid.add_column(header, overflow="fold", max_width=_WIDEST)
+        for row in zip(*(cells[1:] for cells in (first, *held)), strict=True):
+            grid.add_row(*row)
+        grids.append(grid)
+    return grids

@@ -43,7 +43,7 @@ def test_differing_settings_stand_beside_scores(
     printed = capsys.readouterr().out
     assert "tau" not in printed
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in printed.splitlines()]
-    assert [row[:5] for row in cells if len(row) == 6][2:4] == [
+    assert [row for row in cells if len(row) == 5][2:4] == [
         ["csiq", "one", "10", "0.8000", "0.7000"],
         ["", "two", "10", "0.9000", "0.8000"],
     ]
@@ -128,13 +128,92 @@ def test_a_folder_that_is_not_there_is_told_with_the_nearest(
     assert error.count("\n") == 1
 
 
+def with_predictions(folder: Path, mos: list[float], scores: list[float | str]) -> Path:
+    """A run tested on ``csiq``; a score that is a word is the reason for a failure."""
+    run(folder, 0, "0.07", result("csiq", 0.8))
+    head = "dataset,split,condition,name,mos,score,status,index,weights"
+    lines = [
+        f"csiq,all@1,image,{i}.png,{m},{'nan' if isinstance(s, str) else s},"
+        f"{s if isinstance(s, str) else 'ok'},{i},{UNKNOWN}"
+        for i, (m, s) in enumerate(zip(mos, scores, strict=True))
+    ]
+    (folder / "test" / "predictions.csv").write_text("\n".join([head, *lines]))
+    return folder
+
+
+def test_differences_are_printed_with_their_images_and_what_is_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mos = [1 + i / 10 for i in range(40)]
+    good: list[float | str] = [*mos[:39], "unreadable"]
+    poor: list[float | str] = [m + (-1) ** i * 1.5 for i, m in enumerate(mos)]
+    one = with_predictions(tmp_path / "one", mos, poor)
+    two = with_predictions(tmp_path / "two", mos, good)
+    assert compare.main([str(one), str(two), str(one / ".." / "two")]) == 0
+    printed = capsys.readouterr().out
+    rows = [line for line in printed.splitlines() if "LCC +" in line or "SRCC +" in line]
+    assert len(rows) == 2 and "| two |     39 | PLCC +" in rows[0]  # the same folder stands once
+    assert "not significant" not in "".join(rows)
+    assert "images of csiq left out, since one and two did not both score them: 1" in printed
+    assert compare.main([str(one), str(two), "--baseline", str(two)]) == 0
+    printed = capsys.readouterr().out
+    assert "Difference from two" in printed and "PLCC -" in printed and "SRCC -" in printed
+    same = with_predictions(tmp_path / "same", mos, poor)
+    assert compare.main([str(one), str(same)]) == 0
+    verdict = "+0.0000 [+0.000, +0.000] not significant"
+    assert capsys.readouterr().out.count(verdict) == 2
+    assert compare.main([str(one), str(two), "--resamples", "0"]) == 0
+    assert "Difference" not in capsys.readouterr().out
+
+
+def test_runs_without_a_difference_say_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = with_predictions(tmp_path / "one", [1, 2, 3], [1, 2, 3])
+    two = run(tmp_path / "two", 0, "0.07", result("csiq", 0.8))
+    assert compare.main([str(one), str(two)]) == 0
+    assert "no difference of two from one: no predictions in" in capsys.readouterr().out
+    few = with_predictions(tmp_path / "few", [1, 2], [1, 2])
+    assert compare.main([str(one), str(few)]) == 0
+    assert "fewer than 3 images that both scored" in capsys.readouterr().out
+    constant = with_predictions(tmp_path / "constant", [1, 2, 3], [2, 2, 2])
+    assert compare.main([str(one), str(constant)]) == 0
+    assert capsys.readouterr().out.count("undefined: scores or MOS are constant") == 2
+
+
+def test_files_beside_runs_are_left_out_and_names_are_no_markup(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    odd = run(tmp_path / "a[red]|b", 0, "0.07", result("csiq", 0.8))
+    (odd / "config.yaml").unlink()  # needed for settings alone
+    file = tmp_path / "notes.txt"
+    file.touch()
+    assert compare.main([str(odd), str(file)]) == 0
+    captured = capsys.readouterr()
+    assert r"a[red]\|b" in captured.out
+    assert captured.err == f"{file}: no test/results.csv, left out\n"
+    assert compare.main([str(odd), "--baseline", str(file)]) == 2
+    assert "the baseline, has no test/results.csv" in capsys.readouterr().err
+    assert compare.main([str(odd), "--settings"]) == 2
+    assert "no settings at" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_numbers_are_whole_at_any_width(
     width: int, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compare, "WIDTH", width)
-    folders = [run(tmp_path / f"run{i}", i, "0.07", result("csiq", 0.8 + i / 100)) for i in (0, 1)]
-    assert compare.main([*map(str, folders), "--settings"]) == 0
+    runs = [
+        with_predictions(tmp_path / f"tiny_agiqa3k-2026-11-26-{i}", [1, 2, 3, 4], [1, 3, 2, 4 + i])
+        for i in range(6)
+    ]
+    for i, folder in enumerate(runs):
+        (folder / "config.yaml").write_text(CONFIG.format(seed=i, tau=f"0.00012345{i + 1}"))
+    assert compare.main([*map(str, runs), "--settings"]) == 0
     printed = capsys.readouterr().out
-    assert "0.8000" in printed and "0.7100" in printed
+    assert printed.count("0.8000 | 0.7000") == 6
+    for i in range(6):
+        assert f"0.00012345{i + 1}" in printed
+    assert printed.count("SRCC +0.0000 [") == 5
+    assert printed.count("tau") < 6  # many runs are rows, not a table each
     assert max(map(len, printed.splitlines())) <= width

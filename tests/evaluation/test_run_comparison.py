@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import bootstrap, pearsonr, spearmanr
 
 from lit_biqa.evaluation.bootstrap import bootstrap_intervals, paired_differences
-from lit_biqa.evaluation.comparison import Run, differences, names_of
+from lit_biqa.evaluation.comparison import Change, Run, differences, names_of
 
 
 def test_paired_intervals_are_those_of_scipy() -> None:
@@ -58,7 +58,7 @@ def run(folder: Path, *rows: tuple[str, str, str]) -> Run:
         for index, (mos, score, status) in enumerate(rows):
             row = ("own", "all@1", "image", f"{index}.png", mos, score, status, index, "w")
             table.writerow(row)
-    return Run(folder, "w", {}, {})
+    return Run(folder, "w", {})
 
 
 def test_images_that_one_run_did_not_rate_are_left_out_and_counted(tmp_path: Path) -> None:
@@ -70,13 +70,20 @@ def test_images_that_one_run_did_not_rate_are_left_out_and_counted(tmp_path: Pat
     )
     [found] = differences(one, two).values()
     assert (found.n, found.left_out) == (3, 1)
-    assert found.srcc == pytest.approx(1 - 0.5)  # 1 - 6 (1 + 1) / (3 * 8) = 0.5
-    assert not found.significant
+    assert found.srcc.value == pytest.approx(1 - 0.5)  # 1 - 6 (1 + 1) / (3 * 8) = 0.5
+    assert not found.srcc.significant
 
 
 def test_runs_are_called_by_the_end_of_their_path(tmp_path: Path) -> None:
     folders = [Path("runs/a"), Path("runs/b"), Path("more/b")]
-    runs = [Run(folder, "w", {}, {}) for folder in folders]
+    runs = [Run(folder, "w", {}) for folder in folders]
     assert names_of(runs) == ["a", "runs/b", "more/b"]
-    twice = [Run(Path("runs/a"), weights, {}, {}) for weights in "xy"]
+    twice = [Run(Path("runs/a"), weights, {}) for weights in "xy"]
     assert names_of(twice) == ["a @x", "a @y"]
+
+
+def test_a_change_is_significant_if_its_interval_excludes_zero() -> None:
+    assert Change(0.2, 0.1, 0.3).significant and Change(-0.2, -0.3, -0.1).significant
+    assert not Change(0.1, 0.0, 0.2).significant and not Change(0.1, -0.1, 0.3).significant
+    undefined = float("nan")
+    assert not Change(undefined, undefined, undefined).significant
