@@ -141,7 +141,7 @@ def test_undefined_is_nan_with_a_warning(scores: list[float], mos: list[float], 
 
 
 def test_only_rank_zero_warns(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics, "world", lambda: (1, 2))
+    monkeypatch.setattr("lit_biqa.distributed.world", lambda: (1, 2))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert math.isnan(correlate([1, 1, 1], [1, 2, 3]).srcc)

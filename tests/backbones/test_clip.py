@@ -122,7 +122,7 @@ def test_siglips_pixels_follow_its_tag() -> None:
     [
         ({"model": "ViT-L-14-336-quickgel"}, "Did you mean ViT-L-14-336-quickgelu"),
         ({"model": "hf-hub:someone/model"}, "no architecture 'hf-hub:someone/model'"),
-        ({"model": "coca_ViT-B-32"}, "writes captions"),
+        ({"model": "coca_ViT-B-32"}, "generates captions"),
         ({"model": "ViT-L-14-336"}, "set model=ViT-L-14-336-quickgelu"),
         ({"model": "RN50"}, "set model=RN50-quickgelu"),
         ({"model": "ViT-B-32", "pretrained": "laion"}, "its tags: .*laion2b_s34b_b79k"),

@@ -257,7 +257,7 @@ def test_tuning_that_cannot_be_is_refused(family: Any) -> None:
 def test_a_text_alone_trains_nothing_of_what_sees(family: Any) -> None:
     model = loaded(family, Tuning(parts=["vision", "bridge"]))
     alone = [mixed(model)[1]] * len(ANSWERS)
-    with pytest.raises(InputError, match="a batch without images trains nothing"):
+    with pytest.raises(InputError, match="a batch of text alone trains nothing"):
         model(loss_of, alone)
     with torch.no_grad():
         assert model(loss_of, alone) > 0

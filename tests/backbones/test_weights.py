@@ -23,6 +23,7 @@ from lit_biqa.backbones.tuning import Tuning
 from lit_biqa.backbones.vision_language import VisionLanguageModel
 from lit_biqa.backbones.weights import check_there, state_of
 from lit_biqa.io.digests import DIGESTS
+from lit_biqa.runs import recipes
 from lit_biqa.types import InputError
 
 both = pytest.mark.parametrize("family", FAMILIES)
@@ -279,16 +280,16 @@ def test_a_folder_is_replaced_whole_or_not_at_all(family: Any, tmp_path: Path) -
 def test_weights_of_a_run_to_come_name_the_recipe_that_makes_them(
     kind: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    recipe = tmp_path / "configs" / "sft" / "first.yaml"
+    recipe = tmp_path / "sft" / "first.yaml"
     recipe.parent.mkdir(parents=True)
     recipe.write_text("optimizer: {}")
-    (tmp_path / "configs" / "first.yaml").write_text("trains: nothing")
+    (tmp_path / "first.yaml").write_text("trains: nothing")
+    monkeypatch.setattr(recipes, "folder", lambda: tmp_path)
     with pytest.raises(InputError) as caught:
         kind("runs/first/weights").prepare()
     assert str(caught.value) == (
         "runs/first/weights does not exist: a fit writes it; run lit_biqa fit "
-        "--config configs/sft/first.yaml --run runs/first first"
+        "--config sft/first --run runs/first first"
     )
 
 

@@ -152,7 +152,9 @@ def test_predictions_of_other_weights_stand_beside_and_the_same_are_replaced(
         run.predict(OnSet("csiq", weight=weight), uneven_loader(0, 1), return_predictions=False)
     found = [row["weights"] for row in lines(tmp_path / "predictions.csv")]
     assert found == [ZERO] * 15 + [ONE] * 15
-    told = [s for s in capsys.readouterr().out.splitlines() if s.startswith("predictions.csv was")]
+    told = [
+        s for s in capsys.readouterr().out.splitlines() if s.startswith("predictions.csv existed")
+    ]
     assert told == [
         f"predictions.csv existed: {rows} of other images or weights kept"
         for rows in ("0 rows replaced, 15 added, 15", "15 rows replaced, 0 added, 15")

@@ -106,7 +106,7 @@ def test_two_data_sets_with_the_same_names(capsys: pytest.CaptureFixture[str]) -
         (["image,rating", "a.png,1"], "column score missing"),
         (["name,score", "a.png,1"], "column image missing"),
         (["image,score", ",1"], "line 2: a record with image expected"),
-        (["image,score"], "no column image, score; it has nothing"),
+        (["image,score"], "no column image, score; it has none"),
         ([], "column image, score missing"),
     ],
 )
@@ -121,7 +121,7 @@ def test_broken_tables(lines: list[str], message: str) -> None:
         ('[{"image": "a.png"}]', "no column score; it has image"),
         ('[{"image": "a.png", "score": 1}, 3]', "record 2: a record with image expected: 3"),
         ('[{"image": "a.png", "score": 1}', "broken JSON"),
-        ("[]", "no column image, score; it has nothing"),
+        ("[]", "no column image, score; it has none"),
     ],
 )
 def test_broken_json(text: str, message: str) -> None:
