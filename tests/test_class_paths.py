@@ -172,7 +172,7 @@ def test_what_is_of_another_kind_is_named(folder: Path, capsys: pytest.CaptureFi
 
 def test_pythons_own_library_is_refused_before_it_is_imported(folder: Path) -> None:
     (folder / "bad.yaml").write_text("model: {init_args: {x: [{class_path: antigravity.fly}]}}")
-    with pytest.raises(InputError, match=r"model.init_args.x.0.class_path: antigravity.fly is of"):
+    with pytest.raises(InputError, match=r"model.init_args.x.0.class_path: antigravity.fly is in"):
         read(Path("bad.yaml"))
 
 

@@ -88,7 +88,7 @@ def test_an_answer_is_looked_from_where_its_own_word_begins(
     model: VisionLanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     texts = ["It is dim. The quality of the image is very poor.", "A cat.", "Good."]
-    monkeypatch.setattr(room, "said", lambda *_: texts)
+    monkeypatch.setattr(room, "answers_to", lambda *_: texts)
     first, last = moments(model, SPOKEN, batch(model))
     assert (first.row, first.level, last.row, last.level) == (0, "bad", 2, "good")
     assert first.chat.opening == "It is dim. The quality of the image is"
