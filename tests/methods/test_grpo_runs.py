@@ -187,7 +187,7 @@ def test_a_fit_that_learns_nothing_says_so(folder: Path, tmp_path: Path) -> None
         ([MATCHED % "[]"], "Rated in model.readouts reads nothing: its answers hold no rating"),
         (["--data.test={images}"], "no readout gives a score: name one in model.readouts"),
         (["--model.init_args.backbone.init_args.context=200"], "positions, the context has 200"),
-        (["--model.init_args.sampling.budget=3000"], "budget of 3000 tokens"),
+        (["--model.init_args.sampling.budget=3000"], "and 3000 to be written"),
         (
             ["--model.init_args.policy.iterations=2", "--trainer.accumulate_grad_batches=2"],
             "set one to 1",

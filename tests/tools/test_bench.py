@@ -85,7 +85,7 @@ def test_a_figure_beyond_its_limit_is_told_by_the_status(
 
 def test_images_of_ones_own_are_read(bench: ModuleType, tmp_path: Path) -> None:
     rali = importlib.import_module("bench_rali")
-    with pytest.raises(InputError, match="no image in it"):
+    with pytest.raises(InputError, match="hold no image"):
         next(rali.measure(True, tmp_path))
     Image.new("RGB", (60, 40)).save(tmp_path / "one.png")
     assert next(rali.measure(True, tmp_path)).figure > 1
@@ -192,7 +192,7 @@ def test_lora_is_measured_on_whatever_device(
     tuning = Tuning("lora", precision="bfloat16", rank=2)
     model = TinyMplugOwl2([str(words)], 1024, 32, 1, 28, tuning=tuning)
     model.load()
-    ours = sft.Ours(model, data.sets.conversations(words, 4), 2, "bf16-mixed")
+    ours = sft.Ours(model, data.conversations(words, 4), 2, "bf16-mixed")
     rate, memory = sft.lora("tiny", ours)
     assert rate.figure > 0
     assert (memory.figure, memory.unit) == (1.5, "GiB")
