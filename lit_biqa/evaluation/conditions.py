@@ -20,7 +20,7 @@ _FORM = re.compile(
 
 @dataclass(frozen=True)
 class Condition:
-    """What scores were read from. ``str`` gives the form of the result files, `parse` takes it.
+    """Source that scores were read from. ``str`` gives the form of the result files, `parse` takes it.
 
     Attributes:
         source: ``image``; ``text``, the caption; ``reasoning``, caption and reasoning; or the name
@@ -66,12 +66,12 @@ class Condition:
 
     @property
     def reads_image(self) -> bool:
-        """Whether the scores were read from the image, with or without a prefix."""
+        """Return true for scores read from the image, with or without a prefix."""
         return self == self.image
 
     @property
     def reads_text(self) -> bool:
-        """Whether the scores were read from a text that the same readout's model has written."""
+        """Return true for scores read from a text that the same readout's model has written."""
         return self.source in _TEXTS and not self.is_gap
 
     @property
