@@ -20,7 +20,7 @@ _FORM = re.compile(
 
 @dataclass(frozen=True)
 class Condition:
-    """Source that scores were read from. ``str`` gives the form of the result files, `parse` takes it.
+    """Source of scores. ``str`` gives the form of the result files, `parse` takes it.
 
     Attributes:
         source: ``image``; ``text``, the caption; ``reasoning``, caption and reasoning; or the name
