@@ -28,7 +28,15 @@ def build_tower(settings: dict[str, Any]) -> nn.Module:
         return ImageTower(int(settings["width"]), int(settings["dim"]))
     if settings["kind"] == "open_clip":
         return _open_clip_tower(settings["config"])
-    raise InputError(f"unknown kind of image tower {settings['kind']!r}: known are tiny, open_clip")
+    if settings["kind"] == "timm_stages":
+        from lit_biqa.backbones.stage_tower import StageTower, create_network
+
+        network = create_network(str(settings["architecture"]))
+        return StageTower(network, int(settings["dim"]), precision=settings["precision"])
+    raise InputError(
+        f"unknown kind of image tower {settings['kind']!r}: known are tiny, "
+        "open_clip and timm_stages"
+    )
 
 
 def _open_clip_tower(config: dict[str, Any]) -> nn.Module:

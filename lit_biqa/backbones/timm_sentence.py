@@ -1,0 +1,163 @@
+"""A pretrained image network of timm beside a pretrained sentence encoder."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lit_biqa import limits
+from lit_biqa.backbones.base import ImageTextEncoder
+from lit_biqa.backbones.pretrained.folders import resolve
+from lit_biqa.backbones.stage_tower import Precision, StageTower, create_network
+from lit_biqa.backbones.transforms import CentreCrop, Frame, RandomCrop
+from lit_biqa.types import InputError, check_range
+
+
+class TimmSentence(ImageTextEncoder):
+    """Image statistics of a timm network, projected into the space of a sentence encoder.
+
+    Both come pretrained; the projection is trained, and the network too where it is not frozen.
+    The sentence encoder is frozen, so each text is embedded once and remembered.
+
+    Args:
+        image: ``package:lite0``, or a folder of timm's form (``config.json`` and weights).
+        text: ``package:minilm``, or a folder of transformers' form with a tokenizer.
+        size: pixels of the square that is scored; images are scaled to it.
+        crop: side of the random squares that are trained on, as a share of that side.
+        freeze_image: train the projection alone.
+        dropout: of the image statistics, in training.
+        temperature: of the contrastive softmax, fixed.
+        tokens: of a text that are read; longer texts are cut.
+        precision: in which the image network runs, ``float32`` or ``bfloat16``.
+        seed: of the projection.
+
+    Raises:
+        InputError: for numbers out of range, and for packages and folders that are missing or
+            damaged.
+    """
+
+    def __init__(
+        self,
+        image: str = "package:lite0",
+        text: str = "package:minilm",
+        size: int = 512,
+        crop: float = 0.75,
+        freeze_image: bool = True,
+        dropout: float = 0.3,
+        temperature: float = 0.07,
+        tokens: int = 256,
+        precision: Precision = "float32",
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        check_range("encoder.size", size, 32, limits.TOWER_SIDE)
+        check_range("encoder.crop", crop, 32 / size, 1)
+        check_range("encoder.dropout", dropout, 0, 0.99)
+        check_range("encoder.tokens", tokens, 3, limits.TOWER_WIDTH)
+        if not temperature > 0:
+            raise InputError(f"encoder.temperature is {temperature}: give more than 0")
+        self.image_folder, self.text_folder = resolve(image), resolve(text)
+        described = _read(Path(self.image_folder) / "config.json")
+        self.architecture = str(described["architecture"])
+        self.dim = int(_read(Path(self.text_folder) / "config.json")["hidden_size"])
+        self.freeze_image, self.dropout, self.precision = freeze_image, dropout, precision
+        self.temperature, self.tokens, self.seed = temperature, tokens, seed
+        pretrained = described.get("pretrained_cfg", {})
+        mean, std = (tuple(pretrained.get(name, (0.5,) * 3)) for name in ("mean", "std"))
+        self.frame = Frame(size, mean=mean, std=std)
+        side = round(crop * size)
+        self.train_transform = RandomCrop(Frame(side, mean=mean, std=std, margin=size / side - 1))
+        self.eval_transform = CentreCrop(self.frame)
+        self.images: StageTower | None = None
+        self._embedded: dict[str, Tensor] = {}
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the towers exist."""
+        return self.images is not None
+
+    def load(self) -> None:
+        """Read both pretrained models; draw the projection from ``seed``."""
+        from transformers import AutoModel, AutoTokenizer
+
+        network = create_network(self.architecture, self.image_folder)
+        network.requires_grad_(not self.freeze_image)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            self.images = StageTower(network, self.dim, self.dropout, self.precision)
+        self.tokenizer = AutoTokenizer.from_pretrained(self.text_folder)
+        self.texts: nn.Module = AutoModel.from_pretrained(self.text_folder)
+        self.texts.requires_grad_(False)
+        self.log_scale = nn.Parameter(
+            torch.tensor([math.log(1 / self.temperature)]), requires_grad=False
+        )
+
+    def train(self, mode: bool = True) -> TimmSentence:
+        """Set the mode of the image tower; the sentence encoder stays in evaluation."""
+        super().train(mode)
+        if self.loaded:
+            self.texts.eval()
+        return self
+
+    def embed_images(self, pixels: Tensor) -> Tensor:
+        """``[B, 3, H, W] -> [B, D]``."""
+        embeddings: Tensor = self.image_tower(pixels)
+        return embeddings
+
+    @torch.no_grad()
+    def embed_texts(self, texts: list[str]) -> Tensor:
+        """B texts to ``[B, D]``: the mean over their tokens."""
+        new = list(dict.fromkeys(text for text in texts if text not in self._embedded))
+        if new:
+            inputs = self.tokenizer(
+                new, padding=True, truncation=True, max_length=self.tokens, return_tensors="pt"
+            ).to(self.device)
+            hidden = self.texts(**inputs).last_hidden_state
+            mask = inputs["attention_mask"][..., None].to(hidden.dtype)
+            means = (hidden * mask).sum(1) / mask.sum(1)
+            self._embedded.update(zip(new, means.float().cpu(), strict=True))
+        return torch.stack([self._embedded[text] for text in texts]).to(self.device)
+
+    @property
+    def scale(self) -> Tensor:
+        """Inverse temperature."""
+        return self.log_scale.exp()
+
+    @property
+    def image_tower(self) -> nn.Module:
+        """The network with its projection."""
+        assert self.images is not None, "load() comes first"
+        return self.images
+
+    def blocks(self) -> list[nn.Module]:
+        """Stages of the network and layers of the sentence encoder."""
+        assert self.images is not None, "load() comes first"
+        parts = [*self.images.network.children(), *self.texts.children()]
+        return [part for part in parts if any(True for _ in part.parameters())]
+
+    def settings(self) -> dict[str, Any]:
+        """The architecture, the frame of its pixels and the type that the network runs in."""
+        return {
+            "kind": "timm_stages",
+            "architecture": self.architecture,
+            "dim": self.dim,
+            "precision": self.precision,
+            "frame": asdict(self.frame),
+        }
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path}: no settings of a model ({type(error).__name__}); give a folder with "
+            "config.json and weights, or package:NAME (`lit_biqa weights`)"
+        ) from error
+    return settings
