@@ -47,7 +47,7 @@ def scores(file: Path) -> list[float]:
 
 def test_every_configuration_is_among_these_tests() -> None:
     files = {str(file.relative_to(CONFIGS)) for file in CONFIGS.rglob("*.yaml")}
-    rali = {"own_csv", "tiny_agiqa3k", "clip_vit_l_14_336", "refit_head", "score"}
+    rali = {"own_csv", "lite_agiqa3k", "tiny_agiqa3k", "clip_vit_l_14_336", "refit_head", "score"}
     trainer = {"cpu", "gpu", "ddp", "fsdp2_8gpu", "nodes"}
     sft = {"describe", "conclude", "one_stage", "qalign", "deqa"}
     sft |= {f"tiny_{name}" for name in ("describe", "conclude", "one_stage")}
