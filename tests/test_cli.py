@@ -333,9 +333,9 @@ RESUME = "fit --config a.yaml --run out --trainer.max_epochs 3 --ckpt_path last"
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ("fit --config a.yaml --run out", "is in use (it holds last.ckpt): resume it with"),
-        ("fit --config a.yaml --run out --ckpt_path none", "is in use (it holds last.ckpt)"),
-        ("fit --config a.yaml --run out --ckpt_path other.ckpt", "is in use (it holds last.ckpt)"),
+        ("fit --config a.yaml --run out", "already holds a fit (last.ckpt): resume it with"),
+        ("fit --config a.yaml --run out --ckpt_path none", "already holds a fit (last.ckpt)"),
+        ("fit --config a.yaml --run out --ckpt_path other.ckpt", "already holds a fit (last.ckpt)"),
         ("fit --config a.yaml --run out --trainer.max_epochs 1 --ckpt_path last", "has reached 2"),
         ("fit --config a.yaml --run out --ckpt_path best", "resume with --ckpt_path last"),
         ("test --config a.yaml --run out --model dummy_method.Wide", "2 of another shape"),

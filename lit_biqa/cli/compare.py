@@ -255,6 +255,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parsed(arguments)
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH
     try:
+        if options.csv is not None and options.csv.exists():
+            raise InputError(
+                f"{options.csv} exists and is not replaced: name a new file for --csv."
+            )
         check_range("--resamples", options.resamples, 0)
         if options.baseline and not read_runs(options.baseline):
             raise InputError(f"{options.baseline}, the baseline, has no test/results.csv")

@@ -44,13 +44,18 @@ def split_arguments(args: Sequence[str]) -> tuple[list[Path], list[str]]:
 
     Returns:
         The files in order, and the other arguments, with ``--key value`` as ``--key=value``.
+
+    Raises:
+        InputError: if ``--config`` names nothing.
     """
     files: list[Path] = []
     rest: list[str] = []
     left = list(args)
     while left:
         key, equals, value = left.pop(0).partition("=")
-        if key in ("-c", "--config") and (equals or left):
+        if key in ("-c", "--config"):
+            if not equals and not left:
+                raise InputError(f"{key} names nothing: give a recipe or a file.")
             files.append(recipes.find(value if equals else left.pop(0)))
         elif key.startswith("--") and not equals and left and not left[0].startswith("--"):
             rest.append(f"{key}={left.pop(0)}")

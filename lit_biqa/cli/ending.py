@@ -65,7 +65,7 @@ def closing(ending: Ending) -> list[str]:
         predict took 1:01 in all and wrote to a:
           predictions.csv  score of each image
         Next:
-          lit_biqa test --run a --data.test '[livew]'
+          lit_biqa test --run a --data.test '[NAME]'  # `lit_biqa list datasets`
     """
     written, took = ending.written, f"{ending.command} took {clock(ending.seconds)} in all"
     lines = [f"{took} and wrote to {shown(ending.run)}:" if written else f"{took}."]
@@ -93,7 +93,7 @@ def _next(ending: Ending) -> Iterator[str]:
         start = f"--model.init_args.backbone.init_args.pretrained {run}/weights"
         yield f"lit_biqa fit --config RECIPE {start}"
     else:
-        yield f"lit_biqa test --run {run} --data.test '[livew]'"
+        yield f"lit_biqa test --run {run} --data.test '[NAME]'  # `lit_biqa list datasets`"
     if "scorer.safetensors" in ending.written:
         yield f"lit_biqa score photos/ --scorer {run}"
     if ending.command == "fit" and not ending.verdict:

@@ -12,6 +12,7 @@ named with the reason, on stderr. For exactly two pictures the last line says wh
 from __future__ import annotations
 
 import argparse
+import errno
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -38,6 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _score(options)
     except InputError as error:
         return _fail(f"error: {error}", 2)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return _fail("error: a name is longer than this file system takes", 2)
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
 

@@ -152,8 +152,8 @@ def _absence(spec: str, entry: Entry, folder: Path, absent: list[str], total: in
     more = f" and {len(absent) - 5} more" if len(absent) > 5 else ""
     return InputError(
         f"{spec}: {len(absent)} of {total} images are not under {folder} (looked in {versions}): "
-        f"{', '.join(absent[:5])}{more}. Obtain them at {entry.source}, or set missing: skip to "
-        "continue without them."
+        f"{', '.join(absent[:5])}{more}. Obtain them at {entry.source}, or set "
+        "data.images.missing=skip to continue without them."
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from lightning.fabric.utilities.apply_func import move_data_to_device
 from lightning.pytorch import LightningDataModule
+from lightning.pytorch.trainer.states import TrainerFn
 
 from lit_biqa import limits
 from lit_biqa.data.dataset import (
@@ -83,7 +84,7 @@ class BIQADataModule(LightningDataModule):
         self.sources = Sources(self.root, sets, images.missing)
         self.val_share = 0.0 if isinstance(val, list) else val
         named = val if isinstance(val, list) else None
-        self.specs: dict[Part, list[str] | None] = {"train": train, "val": named, "test": test}
+        self.specs: dict[str, list[str] | None] = {"train": train, "val": named, "test": test}
         self.predict = [predict] if isinstance(predict, str) else predict or []
         self.texts, self.images, self.loader = texts, images, loader
         self.cached = Path(images.embeddings) if images.embeddings else None
@@ -117,9 +118,25 @@ class BIQADataModule(LightningDataModule):
         return getattr(method, "opens_images", True)
 
     def prepare_data(self) -> None:
-        """Make the data set ``synthetic`` if it is named and absent."""
-        named = [spec for specs in self.specs.values() for spec in specs or []]
-        self.sources.prepare([*named, *(spec for spec in self.predict if is_dataset(spec))])
+        """Check all names; make ``synthetic`` if this stage reads it and it is absent."""
+        named = {part: specs or [] for part, specs in self.specs.items()}
+        named["predict"] = [spec for spec in self.predict if is_dataset(spec)]
+        parts = self._parts_read()
+        self.sources.prepare(
+            [spec for specs in named.values() for spec in specs],
+            [spec for part in parts for spec in named[part]],
+        )
+
+    def _parts_read(self) -> tuple[str, ...]:
+        """Parts whose data sets a stage reads: a test reads no training set."""
+        stage = self.trainer.state.fn if self.trainer else None
+        if stage == TrainerFn.PREDICTING:
+            return ("predict",)
+        if stage == TrainerFn.TESTING:
+            return ("test",)
+        if stage == TrainerFn.VALIDATING and self.specs["val"]:
+            return ("val",)
+        return ("train", "val", "test", "predict")
 
     def setup(self, stage: str) -> None:
         """Find the samples of a stage, before any weights are loaded.

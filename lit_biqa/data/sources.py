@@ -33,17 +33,21 @@ class Sources:
     sets: SetSettings
     missing: Literal["error", "skip"]
 
-    def prepare(self, specs: Sequence[str]) -> None:
+    def prepare(self, specs: Sequence[str], read: Sequence[str]) -> None:
         """Check all names first, so that a wrong one fails early, then make ``synthetic``.
+
+        Args:
+            specs: all data sets of a run.
+            read: those that are read now; ``synthetic`` is made if it is among them.
 
         Raises:
             InputError: if there is no such data set.
         """
-        names = [parse(spec, "train")[0] for spec in specs]
-        for name in names:
+        for spec in specs:
+            name, _, _ = parse(spec, "train")
             if name != CONVERSATIONS:
                 entry_of(name, self.root, self.sets.scale)
-        if "synthetic" in names:
+        if "synthetic" in [parse(spec, "train")[0] for spec in read]:
             embedded.generate(self.root, self.sets.synthetic)
 
     def load(self, spec: str, part: str, opens_images: bool) -> list[Sample]:

@@ -71,18 +71,18 @@ class RunFolder:
         """
         if self.last.exists():
             raise InputError(
-                f"the run folder {self.path} is in use (it holds last.ckpt): resume it with "
+                f"the run folder {self.path} already holds a fit (last.ckpt): resume it with "
                 f"--run {self.path} --ckpt_path last, or name another folder with --run."
             )
         if self.best.exists():
             raise InputError(
-                f"the run folder {self.path} is in use (it holds best.ckpt): name another folder "
+                f"the run folder {self.path} already holds a fit (best.ckpt): name another folder "
                 f"with --run."
             )
         if self.config.exists() and self.config.read_text(encoding="utf-8") != settings:
             raise InputError(
-                f"the run folder {self.path} is in use (its config.yaml holds other settings): "
-                f"name another folder with --run, or repeat the command that made it."
+                f"the run folder {self.path} already holds a fit (its config.yaml has other "
+                f"settings): name another folder with --run, or repeat the command that made it."
             )
 
     def prepare(self) -> None:

@@ -11,6 +11,8 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from lit_biqa.types import InputError
+
 PACKAGE = Path(__file__).resolve().parent.parent
 #: Folders of overlays, which change a recipe and are none by themselves.
 OVERLAYS = ("backbone", "trainer")
@@ -66,8 +68,16 @@ def find(name: str) -> Path:
 
     Returns:
         The file; the path as it was given where there is neither.
+
+    Raises:
+        InputError: if the name is empty.
     """
-    given = Path(name).expanduser()
+    if not name.strip():
+        raise InputError("a configuration's name is empty: name a recipe or a file.")
+    try:
+        given = Path(name).expanduser()
+    except RuntimeError:  # no such user
+        given = Path(name)
     recipe = name.removeprefix("configs/").removesuffix(".yaml")
     if given.is_file() or recipe not in names():
         return given

@@ -44,6 +44,8 @@ def find_photos(items: Sequence[str]) -> list[Photo]:
 
 
 def _files(item: str) -> Iterator[Path]:
+    if not item.strip():
+        raise InputError("a name is empty: name files, folders or patterns of images.")
     path = Path(item)
     if path.is_dir():
         files = list_files(path)

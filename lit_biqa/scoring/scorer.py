@@ -100,6 +100,8 @@ class Scorer(nn.Module):
         """
         if on_error not in ("raise", "nan"):
             raise InputError(f"on_error is {on_error!r}: give 'raise' or 'nan'.")
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise InputError(f"batch_size is {batch_size!r}: give 1 or more.")
         pictures = as_list(images)
         scores = [torch.zeros(0)]
         for start in range(0, len(pictures), batch_size):
@@ -204,8 +206,8 @@ def usable_device(name: str | torch.device | None) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.zeros(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        torch.zeros(1, device=device).item()  # a meta tensor holds no number
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
         reason = str(error).partition("\n")[0]
         raise InputError(f"device {str(name)!r} cannot be used here: {reason}") from None
     return device

@@ -18,6 +18,8 @@ def scorer_file(path: Path) -> Path:
     Raises:
         InputError: if there is none; names the command that makes one.
     """
+    if path == Path():
+        raise InputError("the scorer's name is empty: name a file or the folder of a run.")
     if path.is_dir():
         if not (path / SCORER).is_file():
             raise InputError(

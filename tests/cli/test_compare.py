@@ -217,3 +217,14 @@ def test_numbers_are_whole_at_any_width(
     assert printed.count("SRCC +0.0000 [") == 5
     assert printed.count("tau") < 6  # many runs are rows, not a table each
     assert max(map(len, printed.splitlines())) <= width
+
+
+def test_a_file_that_is_there_is_not_replaced(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = run(tmp_path / "one", 0, "0.07", result("csiq", 0.8))
+    file = tmp_path / "scores.csv"
+    file.write_text("measured")
+    assert compare.main([str(folder), "--csv", str(file)]) == 2
+    assert "exists and is not replaced" in capsys.readouterr().err
+    assert file.read_text() == "measured"

@@ -22,7 +22,8 @@ def test_a_fit_names_its_scorer_and_what_to_do_with_it() -> None:
     ]
     assert lines[4:] == [
         "Next:",
-        "  lit_biqa test --run '/elsewhere/my runs/first' --data.test '[livew]'",
+        "  lit_biqa test --run '/elsewhere/my runs/first' --data.test '[NAME]'"
+        "  # `lit_biqa list datasets`",
         "  lit_biqa score photos/ --scorer '/elsewhere/my runs/first'",
         "  tensorboard --logdir '/elsewhere/my runs'",
     ]

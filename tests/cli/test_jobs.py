@@ -120,7 +120,7 @@ def test_what_is_wrong_is_an_exception(
 
 
 def test_a_used_folder_is_refused(fitted: Fitted) -> None:
-    with pytest.raises(InputError, match="is in use"):
+    with pytest.raises(InputError, match="already holds a fit"):
         lit_biqa.fit(fitted.recipe, run=fitted.run.path)
     with pytest.raises(InputError, match="does not exist"):
         lit_biqa.test(fitted.recipe.parent / "nowhere")

@@ -174,3 +174,10 @@ def test_a_reader_that_has_seen_enough_ends_a_command_quietly() -> None:
     command = f"{sys.executable} -m lit_biqa list recipes | head -n 1"
     done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("arguments", [["fit", "--config"], ["fit", "--config", " "]])
+def test_a_configuration_has_a_name(arguments: list[str]) -> None:
+    with pytest.raises(InputError, match=r"empty|names nothing"):
+        split_arguments(arguments)
+    assert recipes.find("~nosuchuser/x") == Path("~nosuchuser/x")

@@ -23,6 +23,7 @@ from lit_biqa.evaluation.report import Result, write_results
 from lit_biqa.scoring.head_settings import HeadSettings
 from lit_biqa.scoring.prototypes import PrototypeHead
 from lit_biqa.scoring.scorer import load_scorer, write_scorer
+from lit_biqa.types import InputError
 
 Capture = pytest.CaptureFixture[str]
 
@@ -231,3 +232,27 @@ def test_scoring_a_picture_imports_nothing_heavy(here: Path) -> None:
     imported, distributed = done.stdout.splitlines()[-2:]
     assert set(ast.literal_eval(imported)) <= {"PIL", "lit_biqa", "numpy", "safetensors", "torch"}
     assert distributed == "[]"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([""], "a name is empty"),
+        (["photos", "--scorer", ""], "the scorer's name is empty"),
+        (["x" * 300], "longer than this file system takes"),
+        (["photos", "--device", "meta"], "device 'meta' cannot be used here"),
+    ],
+)
+def test_odd_names_are_told_in_one_line(
+    arguments: list[str], message: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert score.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("size", [0, -1, 1.5])
+def test_a_batch_holds_a_picture(size: int, here: Path) -> None:
+    scorer = load_scorer(next(here.rglob("scorer.safetensors")))
+    with pytest.raises(InputError, match="batch_size is"):
+        scorer([Image.new("RGB", (40, 40))], batch_size=size)

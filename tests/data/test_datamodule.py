@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
 from PIL import Image
 from torch import Generator, Tensor, nn
 
@@ -435,3 +436,19 @@ def test_a_limit_draws_the_same_images_of_each_set_and_names_the_split(tmp_path:
     assert splits["one"].startswith("all-limit-4@")
     assert splits["two"].startswith("all@")
     assert splits["one"] != drawn(1)[0][1]
+
+
+@pytest.mark.parametrize(("stage", "made"), [(TrainerFn.TESTING, False), (TrainerFn.FITTING, True)])
+def test_a_test_makes_no_training_set(stage: TrainerFn, made: bool, tmp_path: Path) -> None:
+    (tmp_path / "own.csv").write_text("image,mos\na.png,3\n")
+    sets = SetSettings(synthetic=SyntheticSettings(sources=2, images_per_source=1, size=32))
+    data = BIQADataModule(
+        root=str(tmp_path / "data"),
+        train=["synthetic"],
+        test=[str(tmp_path / "own.csv")],
+        sets=sets,
+    )
+    data.trainer = Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
+    data.trainer.state.fn = stage
+    data.prepare_data()
+    assert bool(list(tmp_path.glob("data/synthetic-*"))) == made
