@@ -157,7 +157,7 @@ def test_what_cannot_be_added_to_is_left_alone(tmp_path: Path, content: str) -> 
     path = tmp_path / "predictions.csv"
     text = content.format(",".join((*report.ROW_COLUMNS, "index")) + "\n")
     path.write_text(text)
-    with pytest.raises(InputError, match=r"predictions\.csv cannot be added to"):
+    with pytest.raises(InputError, match=r"predictions\.csv cannot be read"):
         save(path, rows("csiq", 4.0))
     assert path.read_text() == text
 

@@ -120,8 +120,7 @@ def draw(run: Path, path: Path) -> None:
         figure.savefig(part, format="png")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the comparison; the exit status is 2 for bad input."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="lit_biqa compare-rewards", description=(__doc__ or "").partition("\n")[0]
     )
@@ -146,7 +145,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap (default 0)")
     parser.add_argument("--figure", type=Path, metavar="PNG", help="also draw the curve")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the comparison; the exit status is 2 for bad input."""
+    options = _parser().parse_args(arguments)
     try:
         rewards_of = [
             rewards(run, options.condition, options.tolerance, weights)

@@ -233,7 +233,7 @@ def _read(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
             [int(line[where]) for line in lines]
     except (OSError, ValueError, csv.Error) as error:
         raise InputError(
-            f"{path} cannot be added to: {error}. Move it elsewhere, then repeat the command."
+            f"{path} cannot be read: {error}. Move it elsewhere, then repeat the command."
         ) from error
     finally:
         csv.field_size_limit(limit)
