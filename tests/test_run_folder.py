@@ -82,7 +82,7 @@ def test_a_folder_that_cannot_be_written_to_is_found_at_once(tmp_path: Path) -> 
 @pytest.mark.parametrize("name", ["best.ckpt", "last.ckpt"])
 def test_a_folder_with_a_checkpoint_is_refused(tmp_path: Path, name: str) -> None:
     run = finished(tmp_path / "run", name)
-    with pytest.raises(InputError, match=rf"holds {name}\): .*name another folder with --run"):
+    with pytest.raises(InputError, match=rf"already holds a fit \({name}\): .*name another folder with --run"):
         run.refuse_if_used("")
 
 
@@ -92,7 +92,7 @@ def test_a_fit_that_saved_nothing_is_begun_anew_by_the_same_settings(tmp_path: P
     run.refuse_if_used("a: 1")
     run.config.write_text("a: 1")
     run.refuse_if_used("a: 1")
-    with pytest.raises(InputError, match=r"its config.yaml holds other settings\): name another"):
+    with pytest.raises(InputError, match=r"its config.yaml has other settings\): name another"):
         run.refuse_if_used("a: 2")
 
 
