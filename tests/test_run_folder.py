@@ -82,7 +82,8 @@ def test_a_folder_that_cannot_be_written_to_is_found_at_once(tmp_path: Path) -> 
 @pytest.mark.parametrize("name", ["best.ckpt", "last.ckpt"])
 def test_a_folder_with_a_checkpoint_is_refused(tmp_path: Path, name: str) -> None:
     run = finished(tmp_path / "run", name)
-    with pytest.raises(InputError, match=rf"already holds a fit \({name}\): .*name another folder with --run"):
+    message = rf"already holds a fit \({name}\): .*name another folder with --run"
+    with pytest.raises(InputError, match=message):
         run.refuse_if_used("")
 
 
