@@ -31,7 +31,7 @@ def test_paired_intervals_are_those_of_scipy() -> None:
             vectorized=False,
             n_resamples=2000,
             method="percentile",
-            rng=np.random.default_rng(2),
+            random_state=2,
         ).confidence_interval
         assert interval == pytest.approx([reference.low, reference.high], abs=0.02)
 
