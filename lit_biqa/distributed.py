@@ -26,6 +26,12 @@ def world() -> tuple[int, int]:
     return 0, 1
 
 
+def barrier() -> None:
+    """Wait for all ranks."""
+    if world()[1] > 1:
+        dist.barrier()
+
+
 def leave_group() -> None:
     """Leave the process group before the interpreter ends.
 

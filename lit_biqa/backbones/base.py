@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from lit_biqa.backbones.by_shape import by_shape
+from lit_biqa.backbones.frozen import FrozenTower
 from lit_biqa.backbones.transforms import Evaluate, Train
 
 if TYPE_CHECKING:
@@ -72,9 +75,19 @@ class ImageTextEncoder(nn.Module, ABC):
         """
         return self.embed_images(pixels), self.embed_texts(texts), self.scale
 
-    def encode_images(self, pixels: Tensor) -> Tensor:
-        """``[B, 3, H, W] -> [B, D]``, not normalised; the entry point for scoring."""
-        return self.embed_images(pixels)
+    def encode_images(self, pixels: Tensor | Sequence[Tensor]) -> Tensor:
+        """``[B, 3, H, W]``, or B images of several sizes, to ``[B, D]``, not normalised.
+
+        It is the entry point for scoring.
+        """
+        return by_shape(self.embed_images, pixels)
+
+    def frozen_network(self) -> FrozenTower | None:
+        """Image network that is not trained, whose features replace pixels; ``None`` for none.
+
+        :meth:`embed_images` then takes these features too.
+        """
+        return None
 
     def shard(self, mesh: DeviceMesh) -> None:
         """Shard the parameters over a device mesh with FSDP2, block by block."""

@@ -60,8 +60,9 @@ class StageTower(nn.Module):
         return torch.cat([_pooled(stage) for stage in [*stages, last]], dim=1)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """``[B, 3, H, W] -> [B, D]``."""
-        embeddings: Tensor = self.project(self.standardise(self.statistics(pixels)))
+        """Pixels ``[B, 3, H, W]``, or their statistics ``[B, F]``, to ``[B, D]``."""
+        statistics = pixels if pixels.ndim == 2 else self.statistics(pixels)
+        embeddings: Tensor = self.project(self.standardise(statistics))
         return embeddings
 
 

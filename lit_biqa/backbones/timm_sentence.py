@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from lit_biqa import limits
 from lit_biqa.backbones.base import ImageTextEncoder
+from lit_biqa.backbones.frozen import FrozenTower
 from lit_biqa.backbones.pretrained.folders import resolve
 from lit_biqa.backbones.stage_tower import Precision, StageTower, create_network
 from lit_biqa.backbones.transforms import CentreCrop, Frame, RandomCrop
@@ -28,9 +29,12 @@ class TimmSentence(ImageTextEncoder):
     Args:
         image: ``package:lite0``, or a folder of timm's form (``config.json`` and weights).
         text: ``package:minilm``, or a folder of transformers' form with a tokenizer.
-        size: pixels of the square that is scored; images are scaled to it.
-        crop: side of the random squares that are trained on, as a share of that side.
-        freeze_image: train the projection alone.
+        size: most pixels of the shorter side of an image that is scored; a larger image is scaled
+            down, others keep their size.
+        crop: side of the random squares that a network is trained on which is not frozen, as a
+            share of ``size``, to which images are then scaled.
+        freeze_image: train the projection alone, on statistics of whole images that are computed
+            once and kept on disk.
         dropout: of the image statistics, in training.
         temperature: of the contrastive softmax, fixed.
         tokens: of a text that are read; longer texts are cut.
@@ -70,7 +74,7 @@ class TimmSentence(ImageTextEncoder):
         self.temperature, self.tokens, self.seed = temperature, tokens, seed
         pretrained = described.get("pretrained_cfg", {})
         mean, std = (tuple(pretrained.get(name, (0.5,) * 3)) for name in ("mean", "std"))
-        self.frame = Frame(size, mean=mean, std=std)
+        self.frame = Frame(size, mode="native", mean=mean, std=std)
         side = round(crop * size)
         self.train_transform = RandomCrop(Frame(side, mean=mean, std=std, margin=size / side - 1))
         self.eval_transform = CentreCrop(self.frame)
@@ -105,8 +109,16 @@ class TimmSentence(ImageTextEncoder):
             self.texts.eval()
         return self
 
+    def frozen_network(self) -> FrozenTower | None:
+        """The image network if it is frozen."""
+        assert self.images is not None, "load() comes first"
+        if not self.freeze_image:
+            return None
+        settings = {"architecture": self.architecture, "precision": self.precision}
+        return FrozenTower(self.images.network, self.frame, self.images.statistics, settings)
+
     def embed_images(self, pixels: Tensor) -> Tensor:
-        """``[B, 3, H, W] -> [B, D]``."""
+        """Pixels ``[B, 3, H, W]`` or statistics ``[B, F]`` to ``[B, D]``."""
         embeddings: Tensor = self.image_tower(pixels)
         return embeddings
 

@@ -37,7 +37,8 @@ class Frame:
     Attributes:
         size: height and width in pixels.
         mode: ``shortest`` scales the shorter side and crops the centre, as in CLIP; ``squash``
-            scales both sides, as in SigLIP.
+            scales both sides, as in SigLIP; ``native`` crops nothing, and scales only an image
+            whose shorter side has more pixels than ``size``.
         mean: mean of each channel, on [0, 1].
         std: standard deviation of each channel, on [0, 1].
         bicubic: true for bicubic, false for bilinear interpolation.
@@ -58,7 +59,9 @@ class Frame:
         Of an image so narrow that it would grow beyond `IMAGE_PIXELS`, only the middle is used.
         """
         size = round(self.size * (1 + self.margin))
-        if self.mode == "shortest":
+        if self.mode == "native":
+            size = min(size, *image.size)
+        if self.mode != "squash":
             image = _middle(image, max(1, IMAGE_PIXELS // size**2))
         width, height = image.size
         # Integers: a rounded ratio would lose a row of 3:2 images compared with torchvision.
@@ -89,7 +92,7 @@ def _middle(image: Image.Image, ratio: int) -> Image.Image:
 
 @dataclass(frozen=True)
 class CentreCrop:
-    """Crop of the centre."""
+    """Crop of the centre; the whole image in a ``native`` frame."""
 
     frame: Frame
 
@@ -97,6 +100,8 @@ class CentreCrop:
         """Pixels of the image's centre."""
         size = self.frame.size
         scaled = self.frame.scale(image)
+        if self.frame.mode == "native":
+            return self.frame.tensor(scaled)
         # Rounds like torchvision's CenterCrop, so that published weights get the pixels they
         # expect.
         left, top = (round((side - size) / 2) for side in scaled.size)

@@ -23,6 +23,7 @@ from lit_biqa.data.dataset import (
     collate,
 )
 from lit_biqa.data.embeddings import EmbeddingReader, Embeddings, read_embeddings
+from lit_biqa.data.frozen_features import FeatureReader, FrozenNetwork, cached_features
 from lit_biqa.data.loader import BatchLoader, ResumingSampler
 from lit_biqa.data.parts import hold_out, is_dataset, limited, to_predict, warn_of_overlap
 from lit_biqa.data.settings import ImageSettings, LoaderSettings, SetSettings, TextSettings
@@ -110,6 +111,17 @@ class BIQADataModule(LightningDataModule):
             self._train = TrainReader(train, most) if train else BlindReader()
             rated = limits.RATED_SIDE
             self._evaluate = EvaluateReader(evaluate, most, rated) if evaluate else BlindReader()
+
+    def use_features(self, network: FrozenNetwork, device: torch.device) -> None:
+        """Read features of a frozen network instead of pixels; the method's ``load`` calls it.
+
+        Only images of data sets have cached features: of an image to predict, pixels are read.
+        """
+        parts = (self.samples.get(part, []) for part in ("train", "val", "test"))
+        samples = [sample for part in parts for sample in part]
+        if features := cached_features(network, samples, self.images.max_pixels, device):
+            assert isinstance(self._evaluate, EvaluateReader)
+            self._train = self._evaluate = FeatureReader(self._evaluate, features)
 
     @property
     def opens_images(self) -> bool:

@@ -81,7 +81,7 @@ class EvaluateReader:
 
     def __call__(self, sample: Sample, generator: Generator) -> Tensor | None:
         """See `Reader`."""
-        return _pixels(sample.path, self.transform, self.max_pixels, self.least_side)
+        return read_pixels(sample.path, self.transform, self.max_pixels, self.least_side)
 
     def stand_in(self) -> Tensor:
         """See `Reader`."""
@@ -97,14 +97,16 @@ class TrainReader:
 
     def __call__(self, sample: Sample, generator: Generator) -> Tensor | None:
         """See `Reader`."""
-        return _pixels(sample.path, lambda image: self.transform(image, generator), self.max_pixels)
+        return read_pixels(
+            sample.path, lambda image: self.transform(image, generator), self.max_pixels
+        )
 
     def stand_in(self) -> Tensor:
         """See `Reader`."""
         return self.transform(_grey(), Generator().manual_seed(0))
 
 
-def _pixels(
+def read_pixels(
     path: Path | None, transform: EvaluateTransform, max_pixels: int, least_side: int = 1
 ) -> Tensor | None:
     """Pixels of an image file; ``None`` without a path.

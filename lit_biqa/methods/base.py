@@ -17,6 +17,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from lit_biqa.compat.lightning import allow_unused, forget_optimizers
+from lit_biqa.data.datamodule import BIQADataModule
+from lit_biqa.data.frozen_features import FrozenNetwork
 from lit_biqa.distributed import gradient_norm
 from lit_biqa.methods.evaluation import Evaluator
 from lit_biqa.methods.finite import OnNonfinite, Watch
@@ -83,6 +85,10 @@ class Method(Evaluator):
     def load(self) -> None:
         """Make the modules and read their weights; called once, after settings are checked."""
 
+    def frozen_network(self) -> FrozenNetwork | None:
+        """Network whose features of an image are computed once; ``None`` to read pixels."""
+        return None
+
     @abstractmethod
     def shard(self) -> None:
         """Shard the parameters over ``self.device_mesh``."""
@@ -111,6 +117,9 @@ class Method(Evaluator):
         if any(True for _ in self.parameters()):
             return
         self.load()
+        if (network := self.frozen_network()) is not None:
+            data: BIQADataModule = self.trainer.datamodule  # type: ignore[attr-defined]
+            data.use_features(network, self.trainer.strategy.root_device)
         if self.device_mesh is not None:
             self.shard()
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lit_biqa.backbones.base import ImageTextEncoder
 from lit_biqa.data.datamodule import BIQADataModule
+from lit_biqa.data.frozen_features import FrozenNetwork
 from lit_biqa.distributed import all_gather
 from lit_biqa.methods.base import Decay, Method
 from lit_biqa.methods.evaluation import image_predictions
@@ -133,6 +134,10 @@ class RALI(Method):
         """Load the encoder, unless its embeddings are cached."""
         if not self.cached:
             self.encoder.load()
+
+    def frozen_network(self) -> FrozenNetwork | None:
+        """The encoder's image network if it is frozen."""
+        return None if self.cached else self.encoder.frozen_network()
 
     def shard(self) -> None:
         """Shard the encoder; the head is small and whole on every rank."""

@@ -59,8 +59,8 @@ def rate(scorer: Scorer, photos: Sequence[Photo], crops: int = 0) -> Iterator[Ra
 
 def _rate_together(scorer: Scorer, photos: Sequence[Photo], crops: int) -> Iterator[Rating]:
     read = [_read(scorer, photo, crops) for photo in photos]
-    views = [item for item in read if isinstance(item, Tensor)]
-    scores = _scores(scorer, torch.cat(views)) if views else torch.zeros(0)
+    read_views = [item for item in read if isinstance(item, Tensor)]
+    scores = _scores(scorer, [view for views in read_views for view in views])
     for photo, item in zip(photos, read, strict=True):
         if isinstance(item, str):
             yield Rating(photo.path, status=item)
@@ -86,11 +86,12 @@ def _read(scorer: Scorer, photo: Photo, crops: int) -> Tensor | str:
 
 
 @torch.inference_mode()
-def _scores(scorer: Scorer, pixels: Tensor) -> Tensor:
-    device = scorer.head.scores.device
-    starts = range(0, len(pixels), _BATCH)
-    batches = (pixels[start : start + _BATCH].to(device) for start in starts)
-    return torch.cat([scorer.score_pixels(batch).float().cpu() for batch in batches])
+def _scores(scorer: Scorer, views: Sequence[Tensor]) -> Tensor:
+    device, scores = scorer.head.scores.device, [torch.zeros(0)]
+    for start in range(0, len(views), _BATCH):
+        pixels = [view.to(device) for view in views[start : start + _BATCH]]
+        scores.append(scorer.score_pixels(pixels).float().cpu())
+    return torch.cat(scores)
 
 
 def grid(image: Image.Image, size: int, n: int) -> list[Image.Image]:

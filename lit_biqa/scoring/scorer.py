@@ -19,6 +19,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from lit_biqa.backbones.by_shape import by_shape
 from lit_biqa.backbones.image_towers import build_tower
 from lit_biqa.backbones.transforms import CentreCrop, Frame
 from lit_biqa.data.images import UnreadableImage
@@ -57,13 +58,15 @@ class Scorer(nn.Module):
 
     def __repr__(self) -> str:
         """One line: kind of tower, input size in pixels, number of prototypes, file."""
-        size, prototypes = self.transform.frame.size, len(self.head.prototypes)
+        frame, prototypes = self.transform.frame, len(self.head.prototypes)
+        side = "shorter side at most" if frame.mode == "native" else f"{frame.size} x"
         file = f", {self.path}" if self.path else ""
-        return f"Scorer({self.encoder['kind']}, {size} x {size}, {prototypes} prototypes{file})"
+        kind = self.encoder["kind"]
+        return f"Scorer({kind}, {side} {frame.size}, {prototypes} prototypes{file})"
 
-    def score_pixels(self, pixels: Tensor) -> Tensor:
-        """Scores ``[B]`` of transformed pixels ``[B, 3, H, W]``."""
-        scores: Tensor = self.head(self.tower(pixels))
+    def score_pixels(self, pixels: Tensor | Sequence[Tensor]) -> Tensor:
+        """Scores ``[B]`` of transformed pixels ``[B, 3, H, W]``, or ``[3, H, W]`` each."""
+        scores: Tensor = self.head(by_shape(self.tower, pixels))
         return scores
 
     @torch.inference_mode()
@@ -126,8 +129,8 @@ class Scorer(nn.Module):
         scores = torch.full((len(read),), torch.nan)
         if pixels := [image for image in read if image is not None]:
             there = torch.tensor([image is not None for image in read])
-            stacked = torch.stack(pixels).to(self.head.scores.device)
-            scores[there] = self.score_pixels(stacked).float().cpu()
+            moved = [image.to(self.head.scores.device) for image in pixels]
+            scores[there] = self.score_pixels(moved).float().cpu()
         return scores
 
 

@@ -66,8 +66,8 @@ def check_frame(frame: Frame) -> None:
             f"frame of size {frame.size} and margin {frame.margin}: sides of 1 to "
             f"{limits.TOWER_SIDE:,} pixels are allowed"
         )
-    if frame.mode not in ("shortest", "squash"):
-        raise InputError(f"frame of mode {frame.mode!r}: known are shortest and squash")
+    if frame.mode not in ("shortest", "squash", "native"):
+        raise InputError(f"frame of mode {frame.mode!r}: known are shortest, squash and native")
     if not len(frame.mean) == len(frame.std) == 3 or min(frame.std) <= 0:
         raise InputError("frame without a mean and a positive deviation of three channels")
 

@@ -20,7 +20,7 @@ CONTENT = b"some weights"
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WeightsPackage:
     """The table's lite0 as a package of twelve bytes."""
-    monkeypatch.setenv(folders.CACHE, str(tmp_path / "cache"))
+    monkeypatch.setenv("LIT_BIQA_CACHE", str(tmp_path / "cache"))
     (tmp_path / "twelve_bytes").mkdir()
     (tmp_path / "twelve_bytes" / "weights.pth").write_bytes(CONTENT)
     monkeypatch.syspath_prepend(tmp_path)

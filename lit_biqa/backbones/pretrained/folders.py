@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import logging
-import os
 import shutil
 from pathlib import Path
 
@@ -16,12 +15,12 @@ from lit_biqa.backbones.pretrained.packages import (
     package_named,
     verify,
 )
+from lit_biqa.io.cache import CACHE, cache_root
 from lit_biqa.io.digests import DIGESTS, digests_of_files
 from lit_biqa.io.files import draft
 from lit_biqa.types import InputError
 
 PREFIX = "package:"
-CACHE = "LIT_BIQA_CACHE"
 # Part of the name of a copy: raise it when `convert` writes something else.
 _FORM = 1
 
@@ -79,11 +78,6 @@ def weights_folder(name: str) -> Path:
         return convert(package)
     check_copy(package)
     return copy
-
-
-def cache_root() -> Path:
-    """Folder of converted weights: ``LIT_BIQA_CACHE``, or ``~/.cache/lit_biqa``."""
-    return Path(os.environ.get(CACHE) or "~/.cache/lit_biqa").expanduser()
 
 
 def copy_of(package: WeightsPackage) -> Path:
