@@ -32,7 +32,9 @@ def build_tower(settings: dict[str, Any]) -> nn.Module:
         from lit_biqa.backbones.stage_tower import StageTower, create_network
 
         network = create_network(str(settings["architecture"]))
-        return StageTower(network, int(settings["dim"]), precision=settings["precision"])
+        tower = StageTower(network, int(settings["dim"]), precision=settings["precision"])
+        tower.freeze()
+        return tower
     raise InputError(
         f"unknown kind of image tower {settings['kind']!r}: known are tiny, "
         "open_clip and timm_stages"

@@ -50,12 +50,18 @@ class StageTower(nn.Module):
         self.network.eval()
         return self
 
+    def freeze(self) -> None:
+        """Freeze the network, and hold its weights in the precision that it runs in."""
+        dtype = torch.bfloat16 if self.precision == "bfloat16" else torch.float32
+        self.network.requires_grad_(False).to(dtype)
+
     def statistics(self, pixels: Tensor) -> Tensor:
         """``[B, 3, H, W] -> [B, F]``: unit-length means and deviations of all stages."""
-        pixels = pixels.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(
-            pixels.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"
-        ):
+        weights = next(self.network.parameters()).dtype
+        pixels = pixels.to(weights).contiguous(memory_format=torch.channels_last)
+        # Weights that are trained stay in float32, and autocast rounds them in each step.
+        mixed = self.precision == "bfloat16" and weights == torch.float32
+        with torch.autocast(pixels.device.type, torch.bfloat16, enabled=mixed):
             last, stages = self.network.forward_intermediates(pixels)  # type: ignore[operator]
         return torch.cat([_pooled(stage) for stage in [*stages, last]], dim=1)
 

@@ -91,10 +91,11 @@ class TimmSentence(ImageTextEncoder):
         from transformers import AutoModel, AutoTokenizer
 
         network = create_network(self.architecture, self.image_folder)
-        network.requires_grad_(not self.freeze_image)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             self.images = StageTower(network, self.dim, self.dropout, self.precision)
+        if self.freeze_image:
+            self.images.freeze()
         self.tokenizer = AutoTokenizer.from_pretrained(self.text_folder)
         self.texts: nn.Module = AutoModel.from_pretrained(self.text_folder)
         self.texts.requires_grad_(False)
