@@ -22,12 +22,14 @@ class FrozenTower:
         frame: frame of its pixels.
         extract: features of a batch of one shape, ``[B, 3, H, W] -> [B, ...]``.
         settings: all else that the features depend on, such as the precision.
+        observe: called with the features of all training images, ``[N, ...]``, before a fit.
     """
 
     network: nn.Module
     frame: Frame
     extract: Callable[[Tensor], Tensor]
     settings: Mapping[str, Any]
+    observe: Callable[[Tensor], None] = lambda features: None
 
     @property
     def transform(self) -> Evaluate:

@@ -44,7 +44,7 @@ class _Layer:
 
 
 class FusedDecoder:
-    """Qwen2.5-VL's decoder on rows of one text token.
+    """Decoder of Llama's layout, such as Qwen2.5-VL's, on rows of one text token.
 
     It holds copies of most weights, with LoRA's updates merged in float32, in the precision of
     autocast if that is on: make one for each rollout, and release it afterwards.
@@ -58,6 +58,7 @@ class FusedDecoder:
         self.norm, self.epsilon = decoder.norm.weight, decoder.norm.variance_epsilon
         self.floor = torch.tensor(self.epsilon)
         config = decoder.config
+        self.has_axes = "mrope_section" in (config.rope_parameters or {})
         self.heads, self.heads_kv = config.num_attention_heads, config.num_key_value_heads
         self.layers = [_layer(layer) for layer in decoder.layers]
 
@@ -73,7 +74,8 @@ class FusedDecoder:
             Hidden states ``[R, D]`` after the final norm.
         """
         x: Tensor = self.words(ids)
-        cosine, sine = self.rotary(x[:, None], positions[..., None])
+        places = positions if self.has_axes else positions[0]
+        cosine, sine = self.rotary(x[:, None], places[..., None])
         half = cosine.shape[-1] // 2
         # Rotation is x cos + (-x2, x1) sin; rolling gives (x2, x1), and the sine carries the sign.
         sine = torch.cat([-sine[..., :half], sine[..., half:]], -1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -40,7 +41,7 @@ class StageTower(nn.Module):
     ) -> None:
         super().__init__()
         self.network, self.precision = network, precision
-        features = 2 * sum(_channels(network))
+        features = 2 * sum(channels(network))
         self.standardise = Standardise(features)
         self.project = nn.Sequential(nn.Dropout(dropout), nn.Linear(features, dim))
 
@@ -52,18 +53,11 @@ class StageTower(nn.Module):
 
     def freeze(self) -> None:
         """Freeze the network, and hold its weights in the precision that it runs in."""
-        dtype = torch.bfloat16 if self.precision == "bfloat16" else torch.float32
-        self.network.requires_grad_(False).to(dtype)
+        freeze(self.network, self.precision)
 
     def statistics(self, pixels: Tensor) -> Tensor:
         """``[B, 3, H, W] -> [B, F]``: unit-length means and deviations of all stages."""
-        weights = next(self.network.parameters()).dtype
-        pixels = pixels.to(weights).contiguous(memory_format=torch.channels_last)
-        # Weights that are trained stay in float32, and autocast rounds them in each step.
-        mixed = self.precision == "bfloat16" and weights == torch.float32
-        with torch.autocast(pixels.device.type, torch.bfloat16, enabled=mixed):
-            last, stages = self.network.forward_intermediates(pixels)  # type: ignore[operator]
-        return torch.cat([_pooled(stage) for stage in [*stages, last]], dim=1)
+        return statistics_of(run_stages(self.network, pixels, self.precision))
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Pixels ``[B, 3, H, W]``, or their statistics ``[B, F]``, to ``[B, D]``."""
@@ -107,11 +101,37 @@ class Standardise(nn.Module):
         """``[B, F] -> [B, F]``, cut at four deviations."""
         if self.training:
             self.add(all_gather(rows.detach()))
+        return self.scaled(rows)
+
+    def scaled(self, rows: Tensor) -> Tensor:
+        """``[..., F] -> [..., F]``, by the rows seen so far."""
         deviation = (self.squares / self.count.clamp(min=1)).sqrt()
         return ((rows - self.mean) / (deviation + 1e-6)).clamp(-_CLAMP, _CLAMP)
 
 
-def _channels(network: Any) -> list[int]:
+def freeze(network: nn.Module, precision: Precision) -> None:
+    """Freeze a network, and hold its weights in the precision that it runs in."""
+    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+    network.requires_grad_(False).to(dtype)
+
+
+def run_stages(network: Any, pixels: Tensor, precision: Precision) -> list[Tensor]:
+    """Maps ``[B, C, H, W]`` of all stages of a network of timm, and of its head, the last."""
+    weights = next(network.parameters()).dtype
+    pixels = pixels.to(weights).contiguous(memory_format=torch.channels_last)
+    # Weights that are trained stay in float32, and autocast rounds them in each step.
+    mixed = precision == "bfloat16" and weights == torch.float32
+    with torch.autocast(pixels.device.type, torch.bfloat16, enabled=mixed):
+        last, stages = network.forward_intermediates(pixels)
+    return [*stages, last]
+
+
+def statistics_of(stages: Sequence[Tensor]) -> Tensor:
+    """Unit-length means and deviations of all stages, ``[B, F]``."""
+    return torch.cat([_pooled(stage) for stage in stages], dim=1)
+
+
+def channels(network: Any) -> list[int]:
     """Channels of all stages and of the head."""
     return [*(int(stage["num_chs"]) for stage in network.feature_info), int(network.num_features)]
 

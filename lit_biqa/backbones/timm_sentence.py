@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,8 @@ from lit_biqa.backbones.base import ImageTextEncoder
 from lit_biqa.backbones.frozen import FrozenTower
 from lit_biqa.backbones.pretrained.folders import resolve
 from lit_biqa.backbones.stage_tower import Precision, StageTower, create_network
-from lit_biqa.backbones.transforms import CentreCrop, Frame, RandomCrop
+from lit_biqa.backbones.timm_folder import frame_of, read_settings
+from lit_biqa.backbones.transforms import CentreCrop, RandomCrop
 from lit_biqa.types import InputError, check_range
 
 
@@ -67,16 +67,15 @@ class TimmSentence(ImageTextEncoder):
         if not temperature > 0:
             raise InputError(f"encoder.temperature is {temperature}: give more than 0")
         self.image_folder, self.text_folder = resolve(image), resolve(text)
-        described = _read(Path(self.image_folder) / "config.json")
+        described = read_settings(Path(self.image_folder))
         self.architecture = str(described["architecture"])
-        self.dim = int(_read(Path(self.text_folder) / "config.json")["hidden_size"])
+        self.dim = int(read_settings(Path(self.text_folder))["hidden_size"])
         self.freeze_image, self.dropout, self.precision = freeze_image, dropout, precision
         self.temperature, self.tokens, self.seed = temperature, tokens, seed
-        pretrained = described.get("pretrained_cfg", {})
-        mean, std = (tuple(pretrained.get(name, (0.5,) * 3)) for name in ("mean", "std"))
-        self.frame = Frame(size, mode="native", mean=mean, std=std)
+        self.frame = frame_of(described, size)
         side = round(crop * size)
-        self.train_transform = RandomCrop(Frame(side, mean=mean, std=std, margin=size / side - 1))
+        cropped = replace(self.frame, size=side, mode="shortest", margin=size / side - 1)
+        self.train_transform = RandomCrop(cropped)
         self.eval_transform = CentreCrop(self.frame)
         self.images: StageTower | None = None
         self._embedded: dict[str, Tensor] = {}
@@ -163,14 +162,3 @@ class TimmSentence(ImageTextEncoder):
             "precision": self.precision,
             "frame": asdict(self.frame),
         }
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path}: no settings of a model ({type(error).__name__}); give a folder with "
-            "config.json and weights, or package:NAME (`lit_biqa weights`)"
-        ) from error
-    return settings

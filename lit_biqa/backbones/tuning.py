@@ -77,13 +77,20 @@ class Tuning:
             )
         return options
 
-    def apply(self, model: nn.Module, parts: dict[Part, list[nn.Module]], head: nn.Module) -> None:
+    def apply(
+        self,
+        model: nn.Module,
+        parts: dict[Part, list[nn.Module]],
+        head: nn.Module,
+        new: Sequence[nn.Module] = (),
+    ) -> None:
         """Freeze a loaded model in place, and add LoRA's updates if ``how`` says so.
 
         Args:
             model: a transformers model.
             parts: modules of each part, none inside another.
             head: head of the language model; LoRA does not change it.
+            new: modules with random weights, which train in full even with LoRA.
         """
         model.requires_grad_(False)
         layers: Any = model.modules()
@@ -98,12 +105,15 @@ class Tuning:
                 module.requires_grad_(True)
             return
         within = {id(m) for module in trained for m in module.modules()} - {id(head)}
+        within -= {id(m) for module in new for m in module.modules()}
         linear = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.Linear)]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             from lit_biqa.compat.peft import add_lora
 
             add_lora(model, [name for name, m in linear if id(m) in within], self.rank, self.alpha)
+        for module in (module for module in trained if any(module is other for other in new)):
+            module.requires_grad_(True)
 
 
 def counted(model: nn.Module) -> dict[str, str]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lit_biqa.backbones.chat_encoding import ChatEncoder
+from lit_biqa.backbones.frozen import FrozenTower
 from lit_biqa.backbones.image_embedding import ImageEmbedding
 from lit_biqa.backbones.inputs import Inputs
 from lit_biqa.backbones.shared_prefix import Growing, set_attention
@@ -66,10 +67,22 @@ class VisionLanguageModel(ImageEmbedding, ChatEncoder):
     def _adopt(self, model: Any) -> None:
         self.model = model
         set_attention(model)
-        self.tuning.apply(model, self.parts, self.head)
+        self.tuning.apply(model, self.parts, self.head, self.new_modules)
         model.eval()  # LoRA's modules start in training mode
         if self.tuning.checkpointing:
             model.activation_checkpointing_enable({"use_reentrant": False})
+
+    @property
+    def new_modules(self) -> list[nn.Module]:
+        """Modules that no checkpoint has weights of, so that LoRA alone could not train them."""
+        return []
+
+    def frozen_network(self) -> FrozenTower | None:
+        """Image network that is not trained, whose features replace pixels; ``None`` for none.
+
+        Chats then hold these features as their pixels.
+        """
+        return None
 
     @property
     @abstractmethod

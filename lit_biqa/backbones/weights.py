@@ -181,7 +181,7 @@ def save_weights(
     from huggingface_hub import save_torch_state_dict
 
     named = {name.removeprefix("model."): weight for name, weight in state.items()}
-    weights = {name: _own(w.to(tuning.dtype)) for name, w in merged(named, tuning).items()}
+    weights = {name: _own(_cast(w, tuning.dtype)) for name, w in merged(named, tuning).items()}
     if model.config.tie_word_embeddings:
         weights.pop("lm_head.weight", None)
     try:
@@ -197,6 +197,11 @@ def save_weights(
         raise InputError(
             f"{folder} cannot be written: {error}. Free disk space and repeat."
         ) from error
+
+
+def _cast(weight: Tensor, dtype: torch.dtype) -> Tensor:
+    """Weight in a data type; counters stay integers."""
+    return weight.to(dtype) if weight.is_floating_point() else weight
 
 
 def _own(weight: Tensor) -> Tensor:

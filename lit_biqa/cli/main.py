@@ -14,7 +14,16 @@ from typing import Any
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
-from lit_biqa.backbones import auto_chat, clip, owl2, qwen_vl, tiny, tiny_chat  # noqa: F401
+from lit_biqa.backbones import (  # noqa: F401
+    auto_chat,
+    clip,
+    owl2,
+    qwen_vl,
+    timm_chat,
+    timm_sentence,
+    tiny,
+    tiny_chat,
+)
 from lit_biqa.callbacks import CorrelationReport, Watchdog
 
 # The methods and encoders are imported to be known by their bare names, as in `--model RALI`;

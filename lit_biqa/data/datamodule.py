@@ -119,9 +119,13 @@ class BIQADataModule(LightningDataModule):
         """
         parts = (self.samples.get(part, []) for part in ("train", "val", "test"))
         samples = [sample for part in parts for sample in part]
-        if features := cached_features(network, samples, self.images.max_pixels, device):
-            assert isinstance(self._evaluate, EvaluateReader)
-            self._train = self._evaluate = FeatureReader(self._evaluate, features)
+        if not (features := cached_features(network, samples, self.images.max_pixels, device)):
+            return
+        assert isinstance(self._evaluate, EvaluateReader)
+        self._train = self._evaluate = FeatureReader(self._evaluate, features)
+        paths = [sample.path for sample in self.samples.get("train", [])]
+        if rows := [features[path] for path in paths if path in features]:
+            network.observe(torch.stack(rows).float())
 
     @property
     def opens_images(self) -> bool:

@@ -49,6 +49,10 @@ class FrozenNetwork(Protocol):
     def features(self, pixels: Sequence[Tensor]) -> Tensor:
         """B images ``[3, H, W]``, which may differ in size, to ``[B, ...]``."""
 
+    @property
+    def observe(self) -> Callable[[Tensor], None]:
+        """Function of the features of all training images, ``[N, ...]``; called before a fit."""
+
 
 @dataclass(frozen=True)
 class FeatureCache:

@@ -17,6 +17,7 @@ from lit_biqa.backbones.transforms import Evaluate
 from lit_biqa.backbones.tuning import counted
 from lit_biqa.backbones.vision_language import VisionLanguageModel
 from lit_biqa.data.datamodule import BIQADataModule
+from lit_biqa.data.frozen_features import FrozenNetwork
 from lit_biqa.evaluation import tables
 from lit_biqa.methods.base import Decay, Method
 from lit_biqa.methods.finite import OnNonfinite
@@ -114,6 +115,10 @@ class ChatMethod(Method):
         # transformers returns models in evaluation mode, and Lightning keeps the mode.
         self.backbone.train()
 
+    def frozen_network(self) -> FrozenNetwork | None:
+        """The backbone's image network if it is frozen and images are read."""
+        return self.backbone.frozen_network() if self.opens_images else None
+
     def shard(self) -> None:
         """Shard the backbone."""
         assert self.device_mesh is not None
@@ -192,7 +197,10 @@ class ChatMethod(Method):
         return self.backbone.tuning.how != "full"
 
     def _trained(self) -> set[str]:
-        return {name for name, parameter in self.named_parameters() if parameter.requires_grad}
+        """Names of trained weights, and of buffers that a fit sets."""
+        buffers = {name for name, _ in self.named_buffers()} & self.state_dict().keys()
+        trained = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
+        return trained | buffers
 
     def ship(self, folder: Path, state: dict[str, Tensor]) -> None:
         """Write ``weights/``, a folder that a backbone's ``pretrained`` takes."""

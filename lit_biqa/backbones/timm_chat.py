@@ -1,0 +1,308 @@
+"""A vision-language model of a timm network, a projection and a language model of transformers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lit_biqa import limits
+from lit_biqa.backbones.by_shape import by_shape
+from lit_biqa.backbones.composed_model import (
+    IMAGE,
+    SETTINGS,
+    ComposedModel,
+    VisionFiles,
+    load_projector,
+)
+from lit_biqa.backbones.frozen import FrozenTower
+from lit_biqa.backbones.fused import FusedDecoder, can_fuse
+from lit_biqa.backbones.grid_tower import GridProjector, GridTower
+from lit_biqa.backbones.inputs import Row
+from lit_biqa.backbones.pretrained.folders import resolve
+from lit_biqa.backbones.stage_tower import Precision, create_network, freeze
+from lit_biqa.backbones.templated import TemplatedModel
+from lit_biqa.backbones.timm_folder import frame_of, read_settings
+from lit_biqa.backbones.tiny_chat import byte_level_tokenizer, words_of
+from lit_biqa.backbones.transforms import CentreCrop, Evaluate, Frame
+from lit_biqa.backbones.tuning import Part, Tuning
+from lit_biqa.backbones.vision_language import Stepper
+from lit_biqa.backbones.weights import read_weights, reading, save_weights
+from lit_biqa.types import Chat, InputError, check_range
+
+IMAGE_TOKEN = "<|image_pad|>"
+# ChatML, as Qwen2.5 and SmolLM2 were trained with, and an image where the user puts it.
+_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+    "{% for part in message['content'] %}{% if part['type'] == 'image' %}"
+    "<|image_pad|>\n{% else %}{{ part['text'] }}{% endif %}"
+    "{% endfor %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+_FUSED = ("llama", "qwen2")  # decoders of one layout
+
+
+@dataclass(frozen=True)
+class SmallDecoder:
+    """A Llama decoder of random weights, with a tokenizer that is trained on texts.
+
+    Attributes:
+        texts: files, JSON or plain text, that the tokenizer is trained on, relative to the working
+            directory or to ``data.root``; by default the words of prompts.
+        vocabulary: most tokens of the vocabulary.
+        width: width of the decoder, a multiple of 16 times ``heads``.
+        layers: number of layers.
+        heads: number of heads; keys and values have half as many.
+
+    Raises:
+        InputError: for numbers out of range.
+    """
+
+    texts: Sequence[str] = ()
+    vocabulary: int = 2000
+    width: int = 256
+    layers: int = 4
+    heads: int = 4
+
+    def __post_init__(self) -> None:
+        check_range("language.vocabulary", self.vocabulary, 1, limits.VOCABULARY)
+        check_range("language.layers", self.layers, 1, limits.TOWER_LAYERS)
+        check_range("language.heads", self.heads, 2, limits.TOWER_WIDTH)
+        check_range("language.width", self.width, 16 * self.heads, limits.TOWER_WIDTH)
+        if self.width % (16 * self.heads) or self.heads % 2:
+            raise InputError(
+                f"language.width is {self.width} and language.heads {self.heads}: give an even "
+                "number of heads, and a multiple of 16 times that as width"
+            )
+
+
+class TimmChat(TemplatedModel):
+    """Image features of a timm network, projected into the embeddings of a language model.
+
+    An image takes the place of ``grid * grid + 1`` tokens. If ``tuning.parts`` leaves ``vision``
+    out, the features of an image are computed once and kept on disk. The projection is new, so it
+    trains in full even with LoRA.
+
+    Args:
+        pretrained: folder that :meth:`save` wrote, from which image network, projection, language
+            model, ``grid`` and ``size`` come; ``None`` to start from ``image`` and ``language``.
+        image: ``package:lite0``, or a folder of timm's form.
+        language: ``package:smollm2``, a folder of a causal language model of transformers or a hub
+            name; or a small decoder of random weights.
+        tuning: trained parts, and how they are trained.
+        size: most pixels of the shorter side of an image; larger images are scaled down.
+        grid: cells per side.
+        precision: precision of the image network.
+        context: most positions of a chat and its answer.
+        seed: seed of the random weights.
+
+    Raises:
+        InputError: for numbers out of range, and for packages and folders that are missing.
+    """
+
+    def __init__(
+        self,
+        pretrained: str | None = None,
+        image: str = "package:lite0",
+        language: str | SmallDecoder = "package:smollm2",
+        tuning: Tuning = Tuning(parts=("bridge", "language")),
+        size: int = 512,
+        grid: int = 4,
+        precision: Precision = "bfloat16",
+        context: int = 2048,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(tuning)
+        check_range("backbone.size", size, 32, limits.TOWER_SIDE)
+        check_range("backbone.grid", grid, 1, 32)
+        check_range("backbone.context", context, 2)
+        if isinstance(language, SmallDecoder) and tuning.how == "qlora":
+            raise InputError(
+                "tuning.how=qlora reads weights from a checkpoint, and a small decoder has none"
+            )
+        self.pretrained, self.image, self.language = pretrained, image, language
+        self.size, self.grid, self.precision = size, grid, precision
+        self.context, self.seed = context, seed
+
+    def prepare(self) -> None:
+        """Read the settings of all parts, and the tokenizer."""
+        if "tokenizer" in self.__dict__:
+            return
+        if self.pretrained is not None:
+            self._take_saved(Path(resolve(self.pretrained)))
+        self.image_folder = Path(resolve(self.image))
+        described = read_settings(self.image_folder)
+        self.architecture = str(described["architecture"])
+        self.frame: Frame = frame_of(described, self.size)
+        tokenizer = self._tokenizer()
+        if IMAGE_TOKEN not in tokenizer.get_vocab():
+            tokenizer.add_special_tokens({"additional_special_tokens": [IMAGE_TOKEN]})
+        tokenizer.chat_template = _TEMPLATE
+        self.image_id = tokenizer.convert_tokens_to_ids(IMAGE_TOKEN)
+        self.end = (tokenizer.eos_token_id,)
+        self.tokenizer = self.template = tokenizer
+
+    def _take_saved(self, folder: Path) -> None:
+        try:
+            saved = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+            self.size, self.grid = int(saved["size"]), int(saved["grid"])
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise InputError(
+                f"{folder}: no model that TimmChat saved ({type(error).__name__} in {SETTINGS}): "
+                "name the weights/ of its run, or leave `pretrained` out and name `language`"
+            ) from error
+        self.image, self.language = str(folder / IMAGE), str(folder)
+
+    def _tokenizer(self) -> Any:
+        if isinstance(self.language, SmallDecoder):
+            words = words_of(self.language.texts, self.root)
+            return byte_level_tokenizer(words, self.language.vocabulary)
+        from transformers import AutoTokenizer
+
+        self.language_folder = resolve(self.language)
+        with reading(self.language_folder, "its tokenizer"):
+            tokenizer = AutoTokenizer.from_pretrained(self.language_folder, trust_remote_code=False)
+        if "<|im_end|>" in tokenizer.get_vocab():
+            tokenizer.eos_token = "<|im_end|>"
+        return tokenizer
+
+    def _read(self) -> ComposedModel:
+        language = self._read_language()
+        network = create_network(self.architecture, str(self.image_folder))
+        tower = GridTower(network, self.grid, self.precision)
+        if "vision" not in self.tuning.parts:
+            freeze(tower, self.precision)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            width = language.get_input_embeddings().embedding_dim
+            projector = GridProjector(self.grid, tower.cell, tower.whole, width)
+        if self.pretrained is not None:
+            load_projector(Path(self.language_folder), projector)
+        return ComposedModel(tower, projector, language).eval()
+
+    def _read_language(self) -> Any:
+        if not isinstance(self.language, SmallDecoder):
+            from transformers import AutoModelForCausalLM
+
+            options = self.tuning.loading(["lm_head"])
+            return read_weights(AutoModelForCausalLM, self.language_folder, options)
+        from transformers import LlamaConfig, LlamaForCausalLM
+
+        small = self.language
+        config = LlamaConfig(
+            vocab_size=len(self.tokenizer),
+            hidden_size=small.width,
+            intermediate_size=3 * small.width,
+            num_hidden_layers=small.layers,
+            num_attention_heads=small.heads,
+            num_key_value_heads=small.heads // 2,
+            max_position_embeddings=self.context,
+            bos_token_id=None,
+            eos_token_id=self.end[0],
+            pad_token_id=self.tokenizer.pad_token_id,
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            language = LlamaForCausalLM(config)
+        for parameter in language.parameters():
+            parameter.data = parameter.data.to(self.tuning.dtype)
+        return language
+
+    @property
+    def image_transform(self) -> Evaluate:
+        """Transform from an image to pixels ``[3, H, W]``."""
+        self.prepare()
+        return CentreCrop(self.frame)
+
+    def frozen_network(self) -> FrozenTower | None:
+        """The image network, unless ``vision`` is trained."""
+        if "vision" in self.tuning.parts:
+            return None
+        tower, projector = self.model.tower, self.model.projector
+        settings = {
+            "architecture": self.architecture,
+            "grid": self.grid,
+            "precision": self.precision,
+        }
+        return FrozenTower(tower, self.frame, tower, settings, projector.observe)
+
+    def encode_chat(self, chat: Chat) -> Row:
+        """Encode a chat; the image token may be no word of the decoder, so that 0 stands for it."""
+        row = super().encode_chat(chat)
+        return replace(row, ids=row.ids.masked_fill(row.image, 0))
+
+    def image_width(self, pixels: Tensor) -> int:
+        """Number of positions of an image."""
+        return self.grid**2 + 1
+
+    def place(self, image: Tensor, pixels: Tensor | None) -> Tensor:
+        """Positions ``[1, L]``."""
+        return torch.arange(len(image))[None]
+
+    def image_features(self, pixels: Sequence[Tensor]) -> Tensor:
+        """Pixels ``[3, H, W]`` or features ``[F]`` each to ``[n * positions, D]``."""
+        features = by_shape(self._extract, pixels)
+        embedded: Tensor = self.model.projector(features.float())
+        return embedded.flatten(0, 1)
+
+    def _extract(self, batch: Tensor) -> Tensor:
+        features: Tensor = batch if batch.ndim == 2 else self.model.tower(batch)
+        return features
+
+    @property
+    def decoder(self) -> Any:
+        """Decoder without its head."""
+        return self.model.language.get_decoder()
+
+    def stepper(self) -> Stepper:
+        """See `VisionLanguageModel.stepper`; faster for decoders of Llama's layout."""
+        decoder = self.decoder
+        fits = decoder.config.model_type in _FUSED and can_fuse(decoder)
+        return FusedDecoder(decoder) if fits else super().stepper()
+
+    @property
+    def parts(self) -> dict[Part, list[nn.Module]]:
+        """Modules of each part; the projection is the bridge."""
+        model = self.model
+        return {
+            "vision": [model.tower],
+            "bridge": [model.projector],
+            "language": [self.decoder, self.head],
+        }
+
+    @property
+    def new_modules(self) -> list[nn.Module]:
+        """The projection."""
+        return [self.model.projector]
+
+    def blocks(self) -> list[nn.Module]:
+        """Layers of the decoder; image network and projection, whose data types differ from it."""
+        return [*super().blocks(), self.model.tower, self.model.projector]
+
+    @property
+    def final_norm(self) -> nn.Module:
+        """Norm before the head."""
+        norm: nn.Module = self.decoder.norm
+        return norm
+
+    def save(self, folder: Path, state: dict[str, Tensor]) -> None:
+        """Write the language model, with image network and projection beside it."""
+        language = _below("model.language.", state)
+        vision = VisionFiles(
+            self.architecture,
+            {"size": self.size, "grid": self.grid},
+            read_settings(self.image_folder),
+            _below("model.tower.network.", state),
+            _below("model.projector.", state),
+        )
+        named = {f"model.{name}": weight for name, weight in language.items()}
+        save_weights(folder, self.model.language, named, self.tuning, self.tokenizer, vision)
+
+
+def _below(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
