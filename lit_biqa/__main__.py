@@ -20,6 +20,7 @@ SUBCOMMANDS = {
 COMMANDS = {
     "score": ("lit_biqa.cli.score", "score photographs, one, two or whole folders"),
     "list": ("lit_biqa.cli.list", "recipes, data sets, splits, backbones, methods, readouts, ..."),
+    "baseline": ("lit_biqa.cli.baseline", "what group means of training MOS reach, no image seen"),
     "describe": ("lit_biqa.cli.describe", "have a trained model write texts about images"),
     "analyse": ("lit_biqa.cli.analyse", "study a model: instability, accuracy, layers, attention"),
     "compare": ("lit_biqa.cli.compare", "lay tested runs side by side"),

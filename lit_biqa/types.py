@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
@@ -58,7 +58,9 @@ class Sample:
         path: path of the image; ``None`` for text alone, and if the image is not needed.
         mos: mean opinion score on [1, 5], 5 best; ``nan`` if unknown.
         std: standard deviation of single ratings on the same scale; ``nan`` if unknown.
-        reference: name of the pristine source, for data sets that have one.
+        groups: kind of group -> its name, such as ``{"reference": "I01.png"}`` or
+            ``{"generator": "glide_normal", "prompt": "a tray of sushi"}``; the first kind is the
+            default one. Empty for data sets without groups.
         texts: texts about this image, such as reasoning sampled from a trained model.
         prompts: the turns before each of the texts; empty if the texts answer no question.
         conclusions: the concluding sentence of each text, empty for a text without one; an empty
@@ -73,11 +75,16 @@ class Sample:
     path: Path | None
     mos: float = math.nan
     std: float = math.nan
-    reference: str | None = None
+    groups: Mapping[str, str] = field(default_factory=dict)
     texts: tuple[str, ...] = ()
     prompts: tuple[tuple[Message, ...], ...] = ()
     conclusions: tuple[str, ...] = ()
     degradation: tuple[str, str] | None = None
+
+    @property
+    def group(self) -> str:
+        """Group of the default kind, such as the image's generator; empty if it has none."""
+        return next(iter(self.groups.values()), "")
 
 
 class Samples:
@@ -222,6 +229,7 @@ class Prediction:
         score: predicted score on [1, 5]; ``nan`` if there is none.
         condition: input that the score was read from; ``image`` by default.
         status: ``ok``, or the reason for the missing score.
+        group: `Sample.group`, such as the image's generator; empty if it has none.
     """
 
     dataset: str
@@ -232,6 +240,7 @@ class Prediction:
     score: float
     condition: str = "image"
     status: str = "ok"
+    group: str = ""
 
 
 @dataclass(frozen=True)

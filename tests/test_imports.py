@@ -144,6 +144,7 @@ SLOW |= {"scipy", "sklearn", "matplotlib", "tensorboard", "pandas", "openpyxl", 
 LIGHTNING = {"torch", "lightning", "transformers", "torchvision", "scipy", "matplotlib"}
 MAY_IMPORT: dict[str, set[str]] = {
     "list": set(),
+    "baseline": set(),
     "compare": set(),
     "compare_rewards": set(),
     "weights": set(),

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-WORDS = ("dataset", "split", "condition", "name", "status")
+WORDS = ("dataset", "split", "condition", "name", "status", "group")
 FSDP2 = {
     "devices": 2,
     "strategy": {

@@ -20,7 +20,7 @@ from lit_biqa.types import InputError, Prediction, TextPrediction
 def line(
     dataset: str, condition: str = "image", weights: str = "aa", srcc: float = 0.5, n: int = 10
 ) -> Result:
-    return Result(dataset, "all@1", condition, Correlations(n, 0, *[srcc] * 9), weights)
+    return Result(dataset, "all@1", condition, Correlations(n, 0, *[srcc] * 12), weights)
 
 
 def rows(dataset: str, *scores: float, condition: str = "image") -> list[Prediction]:
@@ -94,7 +94,7 @@ def test_means_do_not_depend_on_whether_lines_were_measured_or_read(tmp_path: Pa
 def test_results_of_before_weights_were_told_apart_are_read_and_kept(tmp_path: Path) -> None:
     path = tmp_path / "results.csv"
     old = ["csiq,all@1,image,20,0" + ",0.5" * 9, "mean,-,image,20,0" + ",0.5" * 9]
-    path.write_text("\n".join([",".join(report.COLUMNS[:-1]), *old]) + "\n")
+    path.write_text("\n".join([",".join(report.HEADERS[-1]), *old]) + "\n")
     assert keys(report.read_results(path)) == [("csiq", "image", "-"), ("mean", "image", "-")]
     store.merge_results(path, [line("csiq", weights="aa")])
     assert keys(report.read_results(path)) == [("csiq", "image", "-"), ("csiq", "image", "aa")]
@@ -124,15 +124,18 @@ def test_predictions_of_other_kinds_share_a_file(tmp_path: Path) -> None:
     path = tmp_path / "predictions.csv"
     said = 'dull\nsky, "grey"\r' + "x" * 200_000
     spoken = TextPrediction(
-        "csiq", "all@9", 7, 'a, "b".png', 2.0, math.nan, "text", "cut off", "bad", said, True
+        *("csiq", "all@9", 7, 'a, "b".png', 2.0, math.nan, "text", "cut off"),
+        level="bad",
+        text=said,
+        leak=True,
     )
     save(path, [spoken])
     save(path, rows("spaq", 1.25))
     save(path, rows("spaq", 1.5))
     with path.open(newline="") as file:
         assert file.readline() == (
-            "dataset,split,condition,name,mos,score,status,index,level,text,leak,spread,seconds,"
-            "weights\n"
+            "dataset,split,condition,name,mos,score,status,index,group,level,text,leak,spread,"
+            "seconds,weights\n"
         )
     text, plain = store.read_predictions(path)
     assert (text["name"], text["text"], text["leak"]) == (spoken.name, said, "True")

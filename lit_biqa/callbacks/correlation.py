@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from lit_biqa.callbacks.weights import steps_of, weights_of
 from lit_biqa.distributed import gather_rows
 from lit_biqa.evaluation import report, store, tables
 from lit_biqa.evaluation.conditions import IMAGE
+from lit_biqa.evaluation.groups import GroupFigures
 from lit_biqa.evaluation.hyperparameters import read_hyperparameters
 from lit_biqa.types import InputError, Prediction, check_range
 
@@ -159,7 +161,9 @@ class CorrelationReport(pl.Callback):
         metrics, shown = _headlines(self.results), {}
         for label, result in zip(report.labels(self.results), self.results, strict=True):
             for name in report.METRICS:
-                metrics[f"test/{label}/{name}"] = float(getattr(result.correlations, name))
+                value = float(getattr(result.correlations, name))
+                if math.isfinite(value) or name not in GroupFigures._fields:
+                    metrics[f"test/{label}/{name}"] = value
             if figure := figures.get(store.identity(result)):
                 shown[f"test/{label}"] = figure
         for logger in trainer.loggers:

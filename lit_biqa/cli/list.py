@@ -2,6 +2,7 @@
 
 lit_biqa list recipes
 lit_biqa list recipes rali/tiny_agiqa3k
+lit_biqa list splits agiqa3k --root data
 lit_biqa list readouts
 """
 
@@ -10,11 +11,16 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from textwrap import TextWrapper
+from typing import TYPE_CHECKING
 
 from lit_biqa.cli.class_index import classes_of
 from lit_biqa.runs import recipes
 from lit_biqa.types import InputError, nearest
+
+if TYPE_CHECKING:  # Recipes are listed without the readers of data sets.
+    from lit_biqa.data.readers.entry import Entry, Label
 
 Rows = list[tuple[str, ...]]
 WIDTH = 150  # of a table where the output is no terminal
@@ -64,12 +70,55 @@ def split_rows() -> Rows:
             rows.append((entry.name, split + default.get(split, ""), ", ".join(parts)))
         if entry.lists:
             rows.append((entry.name, "qalign", ", ".join(entry.lists)))
+        for kind in entry.groups:
+            split = f"{kind}-<seed>" + default.get(f"{kind}-0", "")
+            rows.append((entry.name, split, f"train, test: a fifth of the {kind}s, whole"))
     return [
         *rows,
         ("any", "all", "train, val, test: every image"),
         ("any", "random-<seed>", "train, test: a fifth of the images by a hash of their names"),
-        ("with references", "reference-<seed>", "train, test: a fifth of the references"),
+        (
+            "with groups",
+            "group-<seed>",
+            "train, test: by the first kind of groups that the data set has",
+        ),
     ]
+
+
+def split_counts(name: str, root: Path) -> Rows:
+    """Images in each part of each split of one data set; seeded splits by the seed 0.
+
+    Args:
+        name: catalogue name, or the path of a CSV.
+        root: folder under which data sets lie.
+
+    Raises:
+        InputError: if there is no such data set, or its label file is absent or wrong.
+    """
+    from lit_biqa.data.catalog import entry_of
+    from lit_biqa.data.splits import PARTS, held_out, offered
+
+    entry, root = entry_of(name, root)
+    labels = entry.labels(entry.folder(root), partial=True)
+    rows: Rows = [("split", *PARTS, "groups held out")]
+    for split in offered(entry):
+        split = split.replace("<seed>", "0")
+        chosen = [_rows(entry, labels, split, part, root) for part in PARTS]
+        kind = held_out(entry, split)
+        sides = [{labels[row].groups.get(kind, "").lower() for row in rows} for rows in chosen]
+        groups = f"{len(sides[2])} of {len(sides[0] | sides[2])} {kind}s" if kind else "-"
+        rows.append((split, *(str(len(rows) or "-") for rows in chosen), groups))
+    return rows
+
+
+def _rows(entry: Entry, labels: list[Label], split: str, part: str, root: Path) -> list[int]:
+    """Rows of a part; none where the split has no such part, or its list is not on disk."""
+    from lit_biqa.data.splits import choose
+
+    try:
+        return choose(entry, labels, split, part, root)
+    except InputError:
+        return []
 
 
 def class_rows(room: str, root: str) -> Rows:
@@ -113,16 +162,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("kind", choices=["recipes", *TABLES])
-    parser.add_argument("name", nargs="?", help="one recipe, of which the whole header is shown")
+    parser.add_argument(
+        "name",
+        nargs="?",
+        help="one recipe, to show its whole header, or one data set, to count its splits",
+    )
+    parser.add_argument("--root", type=Path, default=Path("data"), help="folder of the data sets")
     options = parser.parse_args(arguments)
     try:
         if options.kind == "recipes":
             print(recipe_lines() if options.name is None else header_of(options.name))
         elif options.name is None:
             _print(TABLES[options.kind]())
+        elif options.kind == "splits":
+            _print(split_counts(options.name, options.root))
         else:
             raise InputError(
-                f"a name is for recipes; `lit_biqa list {options.kind}` lists them all"
+                f"a name is for recipes and splits; `lit_biqa list {options.kind}` lists them all"
             )
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -171,7 +171,7 @@ def _split(
             path=path,
             mos=scores[row][0],
             std=scores[row][1],
-            reference=labels[row].reference,
+            groups=labels[row].groups,
             texts=labels[row].texts,
             degradation=labels[row].degradation,
         )

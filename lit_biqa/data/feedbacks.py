@@ -148,7 +148,7 @@ class ConversationSet:
             name=row.image or row.id or f"record {row.row}",
             path=self.images / row.image if row.image else None,
             # Records of one image stay on one side when a part is held out.
-            reference=row.image,
+            groups={"reference": row.image} if row.image else {},
             texts=tuple(answer for _, answer in row.answers),
             prompts=tuple(before for before, _ in row.answers),
         )

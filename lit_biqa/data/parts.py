@@ -142,4 +142,4 @@ def _name_others(folder: Path) -> None:
 
 
 def _group(sample: Sample) -> str:
-    return sample.reference or f"{sample.index}/{sample.name}"
+    return sample.groups.get("reference") or f"{sample.index}/{sample.name}"

@@ -15,6 +15,8 @@ from lit_biqa.io.json_text import parse_json
 from lit_biqa.types import InputError, Sample
 
 PARTS = ("train", "val", "test")
+GROUP = "group"
+"""Word for the default kind of groups, in ``group-<seed>``."""
 QALIGN = "https://github.com/Q-Future/Q-Align, playground/data (training_sft, test_jsons)"
 
 
@@ -45,8 +47,8 @@ def choose(entry: Entry, labels: list[Label], split: str, part: str, root: Path)
     Args:
         entry: the data set.
         labels: all of its labels.
-        split: ``all``, one of ``entry.parts``, ``qalign``, ``random-<seed>`` or
-            ``reference-<seed>``.
+        split: ``all``, one of ``entry.parts``, ``qalign``, ``random-<seed>``, ``<kind>-<seed>`` for
+            one of ``entry.groups``, or ``group-<seed>`` for the first of them.
         part: ``train``, ``val`` or ``test``.
         root: data root; Q-Align's lists are under it.
 
@@ -54,27 +56,36 @@ def choose(entry: Entry, labels: list[Label], split: str, part: str, root: Path)
         InputError: if the data set has no such split, or the split no such part.
     """
     counted = entry.counted(labels)
-    seeded = re.fullmatch(r"(random|reference)-(\d+)", split)
+    kind = held_out(entry, split)
     if split == "all":
         return counted
     if split in entry.parts:
         return _authors(entry, labels, split, part)
     if split == "qalign" and entry.lists:
         return _listed(entry, labels, part, root / "splits" / "qalign")
-    if seeded and seeded[1] == "random":
+    if re.fullmatch(r"random-\d+", split):
         return _seeded(counted, lambda i: labels[i].name, split, part)
-    if seeded and labels[counted[0]].reference is not None:
-        return _seeded(counted, lambda i: labels[i].reference or "", split, part)
-    raise InputError(
-        f"{entry.name} has no split {split!r}; it has {', '.join(offered(entry, labels))}."
-    )
+    if kind:
+        return _seeded(counted, lambda i: labels[i].groups.get(kind, ""), split, part)
+    raise InputError(f"{entry.name} has no split {split!r}; it has {', '.join(offered(entry))}.")
 
 
-def offered(entry: Entry, labels: list[Label]) -> list[str]:
+def held_out(entry: Entry, split: str) -> str:
+    """Kind of the groups that a seeded split holds out; empty if it holds out none.
+
+    Example: of AGIQA-3K, ``group-0`` and ``generator-0`` -> ``generator``, ``random-0`` -> empty.
+    """
+    seeded = re.fullmatch(r"(.+)-\d+", split)
+    if seeded and seeded[1] == GROUP and entry.groups:
+        return entry.groups[0]
+    return seeded[1] if seeded and seeded[1] in entry.groups else ""
+
+
+def offered(entry: Entry) -> list[str]:
     """Names of the splits of a data set."""
     names = [*entry.parts, "all", "random-<seed>"]
     names += ["qalign"] if entry.lists else []
-    return names + (["reference-<seed>"] if labels[0].reference is not None else [])
+    return names + [f"{kind}-<seed>" for kind in entry.groups]
 
 
 def _no_part(split: str, part: str, names: Iterable[str]) -> InputError:

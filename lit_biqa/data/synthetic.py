@@ -142,7 +142,7 @@ def samples(folder: Path) -> list[Sample]:
             path=folder / "images" / label.name,
             mos=label.mos,
             std=label.std,
-            reference=label.reference,
+            groups=label.groups,
             texts=label.texts,
         )
         for index, label in enumerate(read(folder))

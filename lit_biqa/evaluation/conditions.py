@@ -10,7 +10,10 @@ from lit_biqa.evaluation.metrics import Correlations
 from lit_biqa.types import Prediction, TextPrediction
 
 LEAKING, CLEAN = "leaking", "clean"
-_COMPARED = ("plcc", "srcc", "krcc", "rmse", "plcc_fitted")
+_COMPARED = (
+    *("plcc", "srcc", "krcc", "rmse", "plcc_fitted"),
+    *("srcc_within", "plcc_groups", "srcc_groups"),
+)
 _TEXTS = ("text", "reasoning")
 _FORM = re.compile(
     r"(?P<prefix>|.*[^a-zA-Z0-9])(?P<source>image|text|reasoning)"

@@ -46,6 +46,9 @@ class Correlations:
         plcc_high: its upper end.
         srcc_low: lower end of the 95% percentile bootstrap interval of ``srcc``.
         srcc_high: its upper end.
+        srcc_within: mean Spearman correlation within groups (`lit_biqa.evaluation.groups`).
+        plcc_groups: Pearson's correlation of the groups' mean scores with their mean MOS.
+        srcc_groups: Spearman's correlation of these means.
     """
 
     n: int
@@ -59,6 +62,9 @@ class Correlations:
     plcc_high: float = math.nan
     srcc_low: float = math.nan
     srcc_high: float = math.nan
+    srcc_within: float = math.nan
+    plcc_groups: float = math.nan
+    srcc_groups: float = math.nan
 
 
 def correlate(

@@ -12,14 +12,18 @@ from pathlib import Path
 from typing import TextIO
 
 from lit_biqa.evaluation.conditions import IMAGE, Condition, by_leak, gap
+from lit_biqa.evaluation.groups import GroupFigures, group_figures
 from lit_biqa.evaluation.metrics import Correlations, correlate, mean
 from lit_biqa.io.files import refuse_special, replacing
 from lit_biqa.types import InputError, Prediction
 
 MEAN, _NO_SPLIT = "mean", "-"
 METRICS = tuple(field.name for field in fields(Correlations))
-FORMER_COLUMNS = ("dataset", "split", "condition", *METRICS)
-COLUMNS = (*FORMER_COLUMNS, "weights")
+KEYS = ("dataset", "split", "condition")
+COLUMNS = (*KEYS, *METRICS, "weights")
+_FORMER = (*KEYS, *(name for name in METRICS if name not in GroupFigures._fields))
+HEADERS = (COLUMNS, (*_FORMER, "weights"), _FORMER)
+"""Columns of `results.csv`, then those of former versions."""
 UNKNOWN = "-"
 """Weights of lines in a file from before the column of weights existed."""
 ROW_COLUMNS = ("dataset", "split", "condition", "name", "mos", "score", "status")
@@ -97,15 +101,19 @@ def evaluate(
     """
     results: list[Result] = []
     for (dataset, split, condition), group in grouped([*rows, *by_leak(rows)]).items():
-        values = correlate(
-            [math.nan if failed(row) else row.score for row in group],
-            [row.mos for row in group],
-            bootstrap,
-            seed,
-            label=f"{dataset} ({condition})",
-        )
+        values = _correlated(group, bootstrap, seed, f"{dataset} ({condition})")
         results.append(Result(dataset, split, condition, values, weights))
     return with_derived(results)
+
+
+def _correlated(rows: Sequence[Prediction], bootstrap: int, seed: int, label: str) -> Correlations:
+    scores = [math.nan if failed(row) else row.score for row in rows]
+    mos = [row.mos for row in rows]
+    whole = correlate(scores, mos, bootstrap, seed, label)
+    if math.isnan(whole.srcc):  # undefined as a whole: no figure of a part stands for it
+        return whole
+    figures = group_figures(scores, mos, [row.group for row in rows])
+    return replace(whole, **figures._asdict())
 
 
 def with_derived(measured: Sequence[Result]) -> list[Result]:
@@ -215,7 +223,9 @@ def write_results(path: Path, results: Sequence[Result]) -> None:
 
 
 def read_results(path: Path) -> list[Result]:
-    """Read `results.csv` back; one without the column of weights has those of `UNKNOWN`.
+    """Read `results.csv` back; columns that former versions did not write may be absent.
+
+    Lines without weights have those of `UNKNOWN`, and figures of groups are ``nan``.
 
     Raises:
         InputError: if the file is absent or has other columns.
@@ -224,12 +234,12 @@ def read_results(path: Path) -> list[Result]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             lines = list(csv.reader(file))
-        if not lines or tuple(lines[0]) not in (COLUMNS, FORMER_COLUMNS):
+        if not lines or tuple(lines[0]) not in HEADERS:
             raise ValueError(f"its columns are not {','.join(COLUMNS)}")
         for place, line in enumerate(lines[1:], 2):
             if len(line) != len(lines[0]):
                 raise ValueError(f"line {place} has {len(line)} cells, not {len(lines[0])}")
-        return [_result(*line) for line in lines[1:]]
+        return [_result(dict(zip(lines[0], line, strict=True))) for line in lines[1:]]
     except OSError as error:
         raise InputError(
             f"no results at {path} ({error.strerror}): run `lit_biqa test` on the run first."
@@ -240,7 +250,9 @@ def read_results(path: Path) -> list[Result]:
         ) from error
 
 
-def _result(dataset: str, split: str, condition: str, n: str, failures: str, *rest: str) -> Result:
-    count = len(METRICS) - 2
-    figures = Correlations(int(n), int(failures), *(float(value) for value in rest[:count]))
-    return Result(dataset, split, condition, figures, *rest[count:])
+def _result(cells: dict[str, str]) -> Result:
+    counts = {name: int(cells[name]) for name in ("n", "failures")}
+    values = {m: float(cells[m]) for m in METRICS if m in cells and m not in counts}
+    figures = Correlations(counts["n"], counts["failures"], **values)
+    weights = cells.get("weights", UNKNOWN)
+    return Result(cells["dataset"], cells["split"], cells["condition"], figures, weights)

@@ -21,7 +21,8 @@ _NARROWEST, _WIDEST = 6, 36
 def table(results: Sequence[Result], title: str = "Test") -> str:
     """Results as a Markdown table, which can be pasted unchanged.
 
-    Intervals are beside PLCC and SRCC if there are any, means come last. A note below a mean says
+    Intervals are beside PLCC and SRCC if there are any, the mean SRCC within groups is last if any
+    data set has groups, and means come last. A note below a mean says
     that it counts the smallest set as much as the largest; other notes say why a correlation is
     ``nan``.
     """
@@ -30,11 +31,13 @@ def table(results: Sequence[Result], title: str = "Test") -> str:
 
     conditions = any(result.condition != IMAGE for result in results)
     intervals = any(math.isfinite(result.correlations.plcc_low) for result in results)
+    within = any(math.isfinite(result.correlations.srcc_within) for result in results)
     beside = " [95%]" * intervals
     grid = Table(title=title, title_justify="left", box=box.MARKDOWN)
     for name in ("data set", "split", *["condition"] * conditions):
         grid.add_column(name)
-    for name in ("n", "failures", f"PLCC{beside}", f"SRCC{beside}", "KRCC", "RMSE", "PLCC fitted"):
+    figures = ["n", "failures", f"PLCC{beside}", f"SRCC{beside}", "KRCC", "RMSE", "PLCC fitted"]
+    for name in (*figures, *["SRCC within"] * within):
         grid.add_column(name, justify="right", no_wrap=True)
     for r in results:
         f = r.correlations
@@ -45,6 +48,7 @@ def table(results: Sequence[Result], title: str = "Test") -> str:
             _between(f.plcc, f.plcc_low, f.plcc_high),
             _between(f.srcc, f.srcc_low, f.srcc_high),
             *(f"{f.krcc:.4f}", f"{f.rmse:.4f}", f"{f.plcc_fitted:.4f}"),
+            *["-" if math.isnan(f.srcc_within) else f"{f.srcc_within:.4f}"] * within,
         )
     return "\n".join([rendered(grid), *_note(results), *_undefined(results)])
 

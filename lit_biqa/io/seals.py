@@ -7,12 +7,13 @@ accidents, not intent: anyone who alters a file can seal it again.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from lit_biqa.io.digests import digest_of, digest_of_plain
 from lit_biqa.types import InputError
+
+if TYPE_CHECKING:  # Label files are read without torch.
+    from torch import Tensor
 
 KEY = "digest"
 _OURS = "lit_biqa-1:"  # other programs may use a field named digest

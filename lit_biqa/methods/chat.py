@@ -159,6 +159,7 @@ class ChatMethod(Method):
                 score=verdict.score if batch["status"][row] == "ok" else math.nan,
                 condition=condition,
                 status=verdict.status if batch["status"][row] == "ok" else batch["status"][row],
+                group=batch["samples"][row].group,
                 level=verdict.level,
                 text=verdict.text,
                 leak=verdict.leak,

@@ -62,6 +62,7 @@ def image_predictions(batch: Batch, scores: Tensor) -> list[Prediction]:
             mos=float(batch["mos"][row]),
             score=score if batch["status"][row] == "ok" else math.nan,
             status=batch["status"][row],
+            group=batch["samples"][row].group,
         )
         for row, score in enumerate(scores.float().tolist())
     ]

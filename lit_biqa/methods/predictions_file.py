@@ -128,6 +128,7 @@ class Predictions(Evaluator):
                 score=score,
                 condition=condition,
                 status=status,
+                group=batch["samples"][row].group,
             )
             for row, name in enumerate(batch["name"])
             for condition in self.columns

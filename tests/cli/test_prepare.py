@@ -9,13 +9,13 @@ from PIL import Image
 
 from lit_biqa.cli import prepare
 
-HEADER = "name,mos_quality,std_quality\n"
+HEADER = "name,prompt,mos_quality,std_quality\n"
 
 
 def agiqa(root: Path, count: int) -> Path:
     folder = root / "AGIQA-3K"
     folder.mkdir()
-    rows = "".join(f"{i}.jpg,{i % 4},0.5\n" for i in range(count))
+    rows = "".join(f"{i}.jpg,a cat,{i % 4},0.5\n" for i in range(count))
     (folder / "data.csv").write_text(HEADER + rows, encoding="utf-8")
     for i in range(count):
         Image.new("RGB", (4, 4)).save(folder / f"{i}.jpg")
@@ -88,7 +88,7 @@ def test_the_status_is_2_where_the_name_is_unknown(
 
 def test_a_label_file_on_another_scale_is_a_fault(tmp_path: Path) -> None:
     folder = agiqa(tmp_path, 1)
-    (folder / "data.csv").write_text(HEADER + "0.jpg,73,2\n", encoding="utf-8")
+    (folder / "data.csv").write_text(HEADER + "0.jpg,a cat,73,2\n", encoding="utf-8")
     (fault,) = prepare.check("agiqa3k", tmp_path, decode=False).faults
     assert "another scale" in fault
 

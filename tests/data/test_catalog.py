@@ -73,7 +73,7 @@ def test_a_sample_has_all_that_is_known(tmp_path: Path) -> None:
     assert (split.dataset, split.name, split.part, split.skipped) == ("kadid10k", "all", "test", 0)
     assert split.digest == digest([("I01_01_01.png", 5.0)])
     assert sample.split == f"all@{split.digest}"
-    assert (sample.dataset, sample.index, sample.reference) == ("kadid10k", 0, "I01.png")
+    assert (sample.dataset, sample.index, sample.group) == ("kadid10k", 0, "I01.png")
     assert sample.path == tmp_path / "kadid10k" / "images" / "I01_01_01.png"
     assert sample.mos == 5.0
     assert sample.std == pytest.approx(2 / 3.93)

@@ -370,7 +370,9 @@ def test_the_embedded_data_set_is_made_once_and_split_by_source(tmp_path: Path) 
         loader=LoaderSettings(num_workers=0),
     )
     ready(data, "fit")
-    sources = [{s.reference for s in data.samples[part]} for part in ("train", "val", "test")]
+    sources = [
+        {s.groups["reference"] for s in data.samples[part]} for part in ("train", "val", "test")
+    ]
     assert sum(map(len, sources)) == 6 and len(set.union(*sources)) == 6
     assert all(len(s.texts) == 2 for s in data.samples["train"])
     made = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}

@@ -77,7 +77,7 @@ def test_a_feedback_becomes_description_conclusion_and_mos(
     first = split.samples[0]
     assert first.prompts == ((ASK,),) and split.samples[5].prompts == ()
     assert first.path == tmp_path / "photos" / "0.jpg"
-    assert (first.dataset, first.index, first.reference) == ("conversations", 0, "0.jpg")
+    assert (first.dataset, first.index, first.group) == ("conversations", 0, "0.jpg")
     assert (first.split, split.skipped) == (f"all@{split.digest}", 0)
     said = capsys.readouterr().out
     assert f"{file}: 5 of 6 feedbacks conclude the quality: 1 bad, 1 poor, 1 fair, 1 good" in said
@@ -97,7 +97,7 @@ def test_whole_answers_keep_all_that_was_said_before(
     before = (ASK, Message("assistant", FEEDBACKS[0][0]), Message("user", "Why?"))
     assert seen.prompts == ((ASK,), before)
     assert seen.conclusions == () and math.isnan(seen.mos)
-    assert (alone.path, alone.name, alone.reference) == (None, "record 1", None)
+    assert (alone.path, alone.name, alone.groups) == (None, "record 1", {})
     assert alone.prompts == ((Message("user", "It is dim. How good?"),),)
     assert capsys.readouterr().out == ""
 

@@ -101,7 +101,7 @@ def test_kadid_takes_the_root_of_the_variance_and_does_not_turn_the_scale(tmp_pa
     best, worst = kadid10k.read(write(tmp_path / "dmos.csv", rows))
     assert kadid10k.ENTRY.mos(best) == pytest.approx((5.0, 4 * 0.5 / 3.93))
     assert kadid10k.ENTRY.mos(worst) == (1.0, 0.0)
-    assert best.reference == "I01.png"
+    assert best.groups == {"reference": "I01.png"}
 
 
 def test_kadid_refuses_a_negative_variance(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_pipal_reads_both_parts_onto_one_scale(tmp_path: Path) -> None:
     write(tmp_path / "Val_Label" / "A0005.txt", "A0005_10_00.bmp, 868.2988\nA0005_10_02.bmp,1857\n")
     labels = pipal.read(tmp_path)
     assert [label.part for label in labels] == ["train", "val", "val"]
-    assert labels[0].reference == "A0001"
+    assert labels[0].groups == {"reference": "A0001"}
     mos = scores(pipal.ENTRY, labels)
     assert (mos["A0005_10_00.bmp"], mos["A0005_10_02.bmp"]) == (1.0, 5.0)
     assert mos["A0001_00_00.bmp"] == pytest.approx(1 + 4 * 651.766 / 988.7012)
@@ -172,10 +172,13 @@ def test_livew_a_broken_mat_file_is_named(tmp_path: Path) -> None:
 
 def test_agiqa_survives_commas_in_prompts(tmp_path: Path) -> None:
     header = "name,prompt,adj1,adj2,style,mos_quality,std_quality,mos_align,std_align\r\n"
-    rows = 'a.jpg,"a cat, a dog, 3d",,,,4.488740784,0.5,1,1\r\nb.jpg,plain,,,,0,0.1,1,1\r\n'
+    rows = 'sd1.5_normal_7.jpg,"a cat, a dog, 3d",,,,4.488740784,0.5,1,1\r\n'
+    rows += "b.jpg,plain,,,,0,0.1,1,1\r\n"
     best, worst = agiqa3k.read(write(tmp_path / "data.csv", header + rows))
     assert agiqa3k.ENTRY.mos(best) == pytest.approx((5.0, 2 / 4.488740784))
     assert agiqa3k.ENTRY.mos(worst)[0] == 1.0
+    assert best.groups == {"generator": "sd1.5_normal", "prompt": "a cat, a dog, 3d"}
+    assert tuple(best.groups) == agiqa3k.ENTRY.groups
 
 
 # CSIQ: scores turned round, names made up.
@@ -200,7 +203,7 @@ def test_csiq_makes_names_and_turns_the_scale(tmp_path: Path, file: str) -> None
         "jpeg2000/1600.jpeg2000.2.png",
         "contrast/woman.contrast.4.png",
     ]
-    assert labels[0].reference == "1600"
+    assert labels[0].groups == {"reference": "1600"}
     assert [csiq.ENTRY.mos(label) for label in labels] == [(5.0, 0.4), (1.0, 0.4), (4.0, 0.8)]
 
 
@@ -229,7 +232,7 @@ def test_tid_reads_score_then_name(tmp_path: Path) -> None:
         tmp_path / "mos_with_names.txt", "7.21429 I01_01_1.bmp\r\n0.24242 i25_11_1.BMP\r\n"
     )
     best, worst = tid2013.read(folder)
-    assert (best.reference, worst.reference) == ("I01", "I25")
+    assert [label.groups["reference"] for label in (best, worst)] == ["I01", "I25"]
     assert (tid2013.ENTRY.mos(best)[0], tid2013.ENTRY.mos(worst)[0]) == (5.0, 1.0)
     assert math.isnan(best.std)
 
@@ -244,7 +247,10 @@ def test_live2_leaves_undistorted_copies_out(tmp_path: Path) -> None:
     labels = liver2.read(tmp_path)
     assert len(labels) == 980
     assert (labels[0].name, labels[226].name) == ("jp2k/img2.bmp", "jpeg/img2.bmp")
-    assert (labels[-1].name, labels[-1].reference) == ("fastfading/img174.bmp", "bikes.bmp")
+    assert (labels[-1].name, labels[-1].groups) == (
+        "fastfading/img174.bmp",
+        {"reference": "bikes.bmp"},
+    )
     assert liver2.ENTRY.mos(labels[-1])[0] == pytest.approx(1.0, abs=1e-3)
     assert math.isnan(labels[0].std)
 
@@ -255,5 +261,5 @@ def test_live2_leaves_undistorted_copies_out(tmp_path: Path) -> None:
 def test_synthetic_merges_the_texts_of_an_image(tmp_path: Path) -> None:
     rows = "name,mos,std,reference,text\na.png,2.5,0.4,s0,first\na.png,2.5,0.4,s0,second\n"
     (label,) = synthetic.read(write(tmp_path / "labels.csv", rows))
-    assert (label.mos, label.std, label.reference) == (2.5, 0.4, "s0")
+    assert (label.mos, label.std, label.groups) == (2.5, 0.4, {"reference": "s0"})
     assert label.texts == ("first", "second")

@@ -74,7 +74,7 @@ def test_spaq_equals_an_independent_normalisation(shared: Path, tmp_path: Path) 
 def test_kadid_whole(shared: Path) -> None:
     labels = kadid10k.read(shared / "data" / "KADID-10k")
     assert len(labels) == kadid10k.ENTRY.count == 81 * 125
-    assert len({label.reference for label in labels}) == 81
+    assert len({label.groups["reference"] for label in labels}) == 81
     assert whole_digest(kadid10k.ENTRY, labels) == kadid10k.ENTRY.digest
 
 
@@ -125,7 +125,7 @@ def test_csiq_equals_the_complement_of_dmos_in_other_lists(shared: Path) -> None
 def test_tid_whole(shared: Path) -> None:
     labels = tid2013.read(shared / "data" / "TID2013")
     assert len(labels) == tid2013.ENTRY.count
-    assert len({label.reference for label in labels}) == 25
+    assert len({label.groups["reference"] for label in labels}) == 25
     assert whole_digest(tid2013.ENTRY, labels) == tid2013.ENTRY.digest
 
 

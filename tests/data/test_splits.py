@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from archives import write
 
-from lit_biqa.data.catalog import find
+from lit_biqa.data.catalog import find, load_split
 from lit_biqa.data.readers import kadid10k, koniq10k, pipal
 from lit_biqa.data.readers.entry import Entry, Label, digest
-from lit_biqa.data.splits import choose
+from lit_biqa.data.splits import PARTS, choose
 from lit_biqa.types import InputError
 
 HERE = Path()
@@ -20,7 +20,10 @@ HERE = Path()
 
 def images(count: int, references: int = 0) -> list[Label]:
     source = [f"I{i % references:02}" if references else None for i in range(count)]
-    return [Label(f"{i:03}.png", 3.0, reference=source[i]) for i in range(count)]
+    return [
+        Label(f"{i:03}.png", 3.0, groups={"reference": name} if (name := source[i]) else {})
+        for i in range(count)
+    ]
 
 
 def names(entry: Entry, labels: list[Label], split: str, part: str, root: Path = HERE) -> set[str]:
@@ -65,17 +68,42 @@ def test_by_reference_no_source_is_on_both_sides() -> None:
     labels = images(200, references=10)
     entry = find("kadid10k")
     train, test = (choose(entry, labels, "reference-0", part, HERE) for part in ("train", "test"))
-    sources = [{labels[row].reference for row in rows} for rows in (train, test)]
+    sources = [{labels[row].groups["reference"] for row in rows} for rows in (train, test)]
     assert [len(rows) for rows in (train, test)] == [160, 40]
     assert sources[0].isdisjoint(sources[1])
     assert len(sources[1]) == 2
 
 
 def test_references_that_differ_in_case_are_one() -> None:
-    labels = [Label(f"{i}{case}", 3.0, reference=f"{case}{i}") for i in range(5) for case in "iI"]
+    labels = [
+        Label(f"{i}{case}", 3.0, groups={"reference": f"{case}{i}"})
+        for i in range(5)
+        for case in "iI"
+    ]
     test = choose(find("tid2013"), labels, "reference-0", "test", HERE)
     assert len(test) == 2
-    assert labels[test[0]].reference != labels[test[1]].reference
+    assert labels[test[0]].groups != labels[test[1]].groups
+
+
+@pytest.mark.parametrize(("kind", "held"), [("generator", 2), ("prompt", 60)])
+def test_whole_generators_or_prompts_of_agiqa_are_held_out(
+    shared: Path, kind: str, held: int
+) -> None:
+    root = shared / "data"
+    train, test = (load_split(f"agiqa3k/{kind}-0", part, root).samples for part in PARTS[::2])
+    sides = [{sample.groups[kind] for sample in side} for side in (train, test)]
+    assert sides[0].isdisjoint(sides[1])
+    assert len(sides[1]) == held
+    assert len(train) + len(test) == 2982
+
+
+def test_by_group_is_by_the_first_kind_of_groups(shared: Path) -> None:
+    for dataset, kind in (("agiqa3k", "generator"), ("csiq", "reference")):
+        splits = [
+            load_split(f"{dataset}/{name}-3", "test", shared / "data", missing="keep")
+            for name in ("group", kind)
+        ]
+        assert splits[0].digest == splits[1].digest
 
 
 def test_images_aside_are_in_no_split_that_does_not_name_them() -> None:
@@ -190,4 +218,4 @@ def test_qalign_real_test_list_of_kadid(shared: Path, tmp_path: Path) -> None:
     labels = kadid10k.read(shared / "data" / "KADID-10k")
     rows = choose(kadid10k.ENTRY, labels, "qalign", "test", qalign_root(shared, tmp_path))
     assert len(rows) == 2000
-    assert len({labels[row].reference for row in rows}) == 16
+    assert len({labels[row].groups["reference"] for row in rows}) == 16

@@ -55,7 +55,7 @@ def test_more_sources_leave_the_first_ones_as_they_were(tmp_path: Path) -> None:
 def test_samples_are_whole(tmp_path: Path) -> None:
     found = samples(generate(tmp_path, SMALL))
     assert [sample.index for sample in found] == list(range(10))
-    assert {sample.reference for sample in found} == {"leaves-000", "leaves-001"}
+    assert {sample.group for sample in found} == {"leaves-000", "leaves-001"}
     assert all(len(set(sample.texts)) == 2 for sample in found)
     for sample in found:
         with Image.open(file_of(sample)) as image:
@@ -167,7 +167,7 @@ def test_photographs_in_place_of_leaves(tmp_path: Path) -> None:
     pristine = photographs(tmp_path / "photographs", 3)
     place = generate(tmp_path, replace(SMALL, size=60, pristine=str(pristine)))
     found = samples(place)
-    assert [s.reference for s in found] == ["p0.png"] * 5 + ["p1.png"] * 5  # at most `sources`
+    assert [s.group for s in found] == ["p0.png"] * 5 + ["p1.png"] * 5  # at most `sources`
     with Image.open(pristine / "p0.png") as photograph:
         centre = np.asarray(photograph)[:, 15:75]  # 90 x 60: the square needs no resizing
     np.testing.assert_array_equal(np.asarray(Image.open(file_of(found[0]))), centre)
@@ -175,7 +175,7 @@ def test_photographs_in_place_of_leaves(tmp_path: Path) -> None:
 
 def test_fewer_photographs_than_sources_are_all_used(tmp_path: Path) -> None:
     settings = replace(SMALL, pristine=str(photographs(tmp_path / "photographs", 1)))
-    assert {s.reference for s in samples(generate(tmp_path, settings))} == {"p0.png"}
+    assert {s.group for s in samples(generate(tmp_path, settings))} == {"p0.png"}
 
 
 def test_a_changed_photograph_makes_another_set(tmp_path: Path) -> None:

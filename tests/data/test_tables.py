@@ -13,11 +13,11 @@ from lit_biqa.types import InputError
 
 
 def test_a_label_file_without_rows_or_with_doubles_is_an_error(tmp_path: Path) -> None:
-    header = "name,mos_quality,std_quality\n"
+    header = "name,prompt,mos_quality,std_quality\n"
     write(tmp_path / "data.csv", header)
     with pytest.raises(InputError, match="names no image"):
         agiqa3k.ENTRY.labels(tmp_path)
-    write(tmp_path / "data.csv", header + "a.jpg,1,1\na.jpg,2,1\n")
+    write(tmp_path / "data.csv", header + "a.jpg,a cat,1,1\na.jpg,a cat,2,1\n")
     with pytest.raises(InputError, match=r"two labels for a\.jpg"):
         agiqa3k.ENTRY.labels(tmp_path)
 

@@ -46,7 +46,8 @@ def _label(row: Row) -> Label:
     scene = row.text("image")
     name = f"{scene}.{word}.{row.text('dst_lev')}.png"
     std = row.number("dmos_std", least=0.0)
-    return Label(name, row.number("dmos"), std, file=f"{place}/{name}", reference=scene)
+    groups = {"reference": scene}
+    return Label(name, row.number("dmos"), std, file=f"{place}/{name}", groups=groups)
 
 
 ENTRY = Entry(
@@ -60,5 +61,6 @@ ENTRY = Entry(
     low=0.0,
     high=1.0,
     lower_is_better=True,
+    groups=("reference",),
     digest="66c50031",
 )

@@ -34,6 +34,7 @@ def entry(path: Path, scale: Scale = ON_MOS) -> Entry:
     refuse_special(path)
     if not path.is_file():
         raise InputError(f"{path} does not exist. Give the path of a CSV with columns image,mos.")
+    columns = [name.strip() for name in first_line(path).split(",")]
     return Entry(
         name=as_utf8(path.stem),
         title=str(path),
@@ -45,6 +46,7 @@ def entry(path: Path, scale: Scale = ON_MOS) -> Entry:
         low=min(scale),
         high=max(scale),
         lower_is_better=scale[0] > scale[1],
+        groups=("reference",) if "reference" in columns else (),
     )
 
 
@@ -93,7 +95,7 @@ def _compare(name: str, row: Row, first: Row, repeated: bool) -> None:
         raise InputError(
             f"{row.place}: {name} has another mos or std than in {where}. Give an image one score."
         )
-    if _reference(row) != _reference(first):
+    if _groups(row) != _groups(first):
         raise InputError(
             f"{row.place}: {name} has another reference than in {where}. Give an image one source."
         )
@@ -104,8 +106,9 @@ def _compare(name: str, row: Row, first: Row, repeated: bool) -> None:
         )
 
 
-def _reference(row: Row) -> str | None:
-    return str(row.cells.get("reference") or "").strip() or None
+def _groups(row: Row) -> dict[str, str]:
+    reference = str(row.cells.get("reference") or "").strip()
+    return {"reference": reference} if reference else {}
 
 
 def _std(row: Row) -> float | None:
@@ -123,4 +126,4 @@ def _label(row: Row, name: str, scale: Scale) -> Label:
             "[0, 100], or [100, 0] where a higher number is worse."
         )
     std = _std(row)
-    return Label(name, mos, math.nan if std is None else std, reference=_reference(row))
+    return Label(name, mos, math.nan if std is None else std, groups=_groups(row))

@@ -28,7 +28,7 @@ class Label:
         std: standard deviation of single ratings on that scale; ``nan`` if it is unknown, or if the
             authors give the deviation of the mean.
         file: path within the image folder, if it is not ``name``.
-        reference: name of the pristine source.
+        groups: kind of group -> name of the image's group, in the order of `Entry.groups`.
         part: part of the authors' split, in their word.
         texts: texts about the image.
         degradation: class and severity of its distortion.
@@ -38,7 +38,7 @@ class Label:
     mos: float
     std: float = math.nan
     file: str = ""
-    reference: str | None = None
+    groups: Mapping[str, str] = field(default_factory=dict)
     part: str | None = None
     texts: tuple[str, ...] = ()
     degradation: tuple[str, str] | None = None
@@ -61,6 +61,8 @@ class Entry:
         low: lowest score over the whole data set, on its own scale; becomes 1 (or 5).
         high: highest score; becomes 5 (or 1).
         lower_is_better: true for DMOS; the scale is then inverted.
+        groups: kinds of groups of its images, such as ``reference`` or ``generator``; the first is
+            the default one. Each kind makes a split, ``<kind>-<seed>``.
         split: split that a name alone stands for.
         parts: named splits beside the general ones: split -> part -> the authors' words.
         aside: the authors' word for images that are not part of the data set. Only a split that
@@ -83,6 +85,7 @@ class Entry:
     low: float
     high: float
     lower_is_better: bool = False
+    groups: tuple[str, ...] = ()
     split: str = "all"
     parts: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
     aside: str = ""

@@ -21,7 +21,8 @@ def read(folder: Path) -> list[Label]:
 
 def _label(row: Row) -> Label:
     std = math.sqrt(row.number("var", least=0.0))
-    return Label(row.text("dist_img"), row.number("dmos"), std, reference=row.text("ref_img"))
+    groups = {"reference": row.text("ref_img")}
+    return Label(row.text("dist_img"), row.number("dmos"), std, groups=groups)
 
 
 ENTRY = Entry(
@@ -34,6 +35,7 @@ ENTRY = Entry(
     count=10125,
     low=1.0,
     high=4.93,
+    groups=("reference",),
     lists={"train": "train_kadid.json", "test": "test_kadid.json"},
     digest="6d3d6a5c",
 )

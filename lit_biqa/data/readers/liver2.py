@@ -34,7 +34,7 @@ def read(folder: Path) -> list[Label]:
     path = existing(folder, "refnames_all.mat")
     references = _whole(path, "refnames_all", texts(path, "refnames_all"), len(names))
     return [
-        Label(name, score, reference=reference)
+        Label(name, score, groups={"reference": reference})
         for name, score, copy, reference in zip(names, scores, copies, references, strict=True)
         if not copy
     ]
@@ -61,5 +61,6 @@ ENTRY = Entry(
     low=-2.6400150164096132,
     high=111.77469352631448,
     lower_is_better=True,
+    groups=("reference",),
     digest="a9d7935a",
 )

@@ -30,7 +30,7 @@ def read(folder: Path) -> list[Label]:
             for row in separated_rows(path, ("name", "Elo score"), ","):
                 name = row.text("name")
                 score, reference = row.number("Elo score"), name.partition("_")[0]
-                labels.append(Label(name, score, reference=reference, part=part))
+                labels.append(Label(name, score, groups={"reference": reference}, part=part))
     if not labels:
         raise InputError(
             f"{folder} has no label files Train_Label/*.txt. Unpack Train_Label.zip there."
@@ -51,6 +51,7 @@ ENTRY = Entry(
     count=24200,
     low=868.2988,
     high=1857.0,
+    groups=("reference",),
     split="official",
     parts={"official": {"train": ("train",), "val": ("val",)}},
     digest="29edc757",

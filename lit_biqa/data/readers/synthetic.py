@@ -48,5 +48,6 @@ ENTRY = Entry(
     count=None,
     low=1.0,
     high=5.0,
+    groups=("reference",),
     split="reference-0",
 )

@@ -17,8 +17,9 @@ def read(folder: Path) -> list[Label]:
     """Labels from ``mos_with_names.txt``; the reference of ``i01_02_3.bmp`` is ``I01``."""
     rows = separated_rows(existing(folder, "mos_with_names.txt"), ("score", "name"))
     return [
-        Label(row.text("name"), row.number("score"), reference=row.text("name")[:3].upper())
+        Label(name, row.number("score"), groups={"reference": name[:3].upper()})
         for row in rows
+        for name in [row.text("name")]
     ]
 
 
@@ -32,5 +33,6 @@ ENTRY = Entry(
     count=3000,
     low=0.24242,
     high=7.21429,
+    groups=("reference",),
     digest="494a3eb8",
 )
