@@ -45,6 +45,10 @@ class Sharded(nn.Module):
 
         return [m for m in self.model.modules() if isinstance(m, GradientCheckpointingLayer)]
 
+    def replicated(self) -> list[nn.Module]:
+        """Frozen modules that every rank keeps whole, so that each may call them as it needs."""
+        return []
+
     def shard(self, mesh: DeviceMesh) -> None:
         """Shard the parameters over a device mesh with FSDP2, block by block.
 
@@ -58,7 +62,8 @@ class Sharded(nn.Module):
             )
         for block in self.blocks():
             fully_shard(block, mesh=mesh)
-        fully_shard(self, mesh=mesh)
+        whole = {weight for module in self.replicated() for weight in module.parameters()}
+        fully_shard(self, mesh=mesh, ignored_params=whole)
         self.together = mesh.get_group()
 
     @contextmanager

@@ -95,7 +95,8 @@ class TimmChat(TemplatedModel):
         language: ``package:smollm2``, a folder of a causal language model of transformers or a hub
             name; or a small decoder of random weights.
         tuning: trained parts, and how they are trained.
-        size: most pixels of the shorter side of an image; larger images are scaled down.
+        size: most pixels of the shorter side of an image; larger images are scaled down. If
+            ``vision`` is trained, all images are scaled to it and cropped to a square.
         grid: cells per side.
         precision: precision of the image network.
         context: most positions of a chat and its answer.
@@ -139,6 +140,9 @@ class TimmChat(TemplatedModel):
         described = read_settings(self.image_folder)
         self.architecture = str(described["architecture"])
         self.frame: Frame = frame_of(described, self.size)
+        if "vision" in self.tuning.parts:
+            # Of one shape, so that all ranks run the sharded network equally often.
+            self.frame = replace(self.frame, mode="shortest")
         tokenizer = self._tokenizer()
         if IMAGE_TOKEN not in tokenizer.get_vocab():
             tokenizer.add_special_tokens({"additional_special_tokens": [IMAGE_TOKEN]})
@@ -281,8 +285,13 @@ class TimmChat(TemplatedModel):
         return [self.model.projector]
 
     def blocks(self) -> list[nn.Module]:
-        """Layers of the decoder; image network and projection, whose data types differ from it."""
-        return [*super().blocks(), self.model.tower, self.model.projector]
+        """Layers of the decoder; projection and trained image network, of other data types."""
+        tower = [self.model.tower] * ("vision" in self.tuning.parts)
+        return [*super().blocks(), *tower, self.model.projector]
+
+    def replicated(self) -> list[nn.Module]:
+        """The image network if it is frozen."""
+        return [self.model.tower] * ("vision" not in self.tuning.parts)
 
     @property
     def final_norm(self) -> nn.Module:

@@ -107,11 +107,12 @@ class Tuning:
         within = {id(m) for module in trained for m in module.modules()} - {id(head)}
         within -= {id(m) for module in new for m in module.modules()}
         linear = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.Linear)]
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            from lit_biqa.compat.peft import add_lora
+        if updated := [name for name, m in linear if id(m) in within]:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(self.seed)
+                from lit_biqa.compat.peft import add_lora
 
-            add_lora(model, [name for name, m in linear if id(m) in within], self.rank, self.alpha)
+                add_lora(model, updated, self.rank, self.alpha)
         for module in (module for module in trained if any(module is other for other in new)):
             module.requires_grad_(True)
 

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-from chatters import FAMILIES, Tiny, loaded, mixed
+from chatters import FAMILIES as TINY
+from chatters import Tiny, loaded, mixed
+from timm_chats import TinyTimmChat
 from torch import Tensor
 from torch.distributed.device_mesh import init_device_mesh
 
@@ -20,6 +22,7 @@ from lit_biqa.backbones.tuning import Tuning
 from lit_biqa.objectives.likelihood import smoothed_likelihood
 from lit_biqa.types import Chat, ask
 
+FAMILIES = (*TINY, TinyTimmChat)
 LIMIT = 240.0  # seconds; a hang is noticed after them
 TUNINGS = {
     "full": Tuning(checkpointing=True),

@@ -8,6 +8,7 @@ from typing import TypeAlias
 import numpy as np
 import torch
 from PIL import Image
+from timm_chats import TinyTimmChat
 from torch import Tensor
 
 from lit_biqa.backbones.inputs import Inputs
@@ -16,8 +17,8 @@ from lit_biqa.backbones.tuning import Tuning
 from lit_biqa.backbones.vision_language import VisionLanguageModel
 from lit_biqa.types import Chat, ask
 
-Family: TypeAlias = type[TinyMplugOwl2] | type[TinyQwenVL]
-FAMILIES: tuple[Family, ...] = (TinyMplugOwl2, TinyQwenVL)
+Family: TypeAlias = type[TinyMplugOwl2] | type[TinyQwenVL] | type[TinyTimmChat]
+FAMILIES: tuple[Family, ...] = (TinyMplugOwl2, TinyQwenVL, TinyTimmChat)
 
 
 def talker(family: Family, tuning: Tuning = Tuning(), seed: int = 0) -> VisionLanguageModel:
