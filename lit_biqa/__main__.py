@@ -20,11 +20,11 @@ SUBCOMMANDS = {
 COMMANDS = {
     "score": ("lit_biqa.cli.score", "score photographs, one, two or whole folders"),
     "list": ("lit_biqa.cli.list", "recipes, data sets, splits, backbones, methods, readouts, ..."),
-    "baseline": ("lit_biqa.cli.baseline", "what group means of training MOS reach, no image seen"),
     "describe": ("lit_biqa.cli.describe", "have a trained model write texts about images"),
     "analyse": ("lit_biqa.cli.analyse", "study a model: instability, accuracy, layers, attention"),
     "compare": ("lit_biqa.cli.compare", "lay tested runs side by side"),
     "compare-rewards": ("lit_biqa.cli.compare_rewards", "rewards before and after reinforcement"),
+    "baseline": ("lit_biqa.cli.baseline", "what group means of training MOS reach, no image seen"),
     "weights": ("lit_biqa.cli.weights", "pretrained weights that packages carry: found, checked"),
     "prepare": ("lit_biqa.cli.prepare", "check unpacked data sets and say where each is obtained"),
 }

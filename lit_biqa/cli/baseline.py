@@ -30,7 +30,7 @@ def rows_of(spec: str, root: Path) -> list[Row]:
     """Row of each kind of groups of one data set; none for a data set without groups.
 
     Args:
-        spec: ``NAME[/SPLIT]``.
+        spec: ``NAME[/SPLIT[:PART]]``; the test part unless another is named.
         root: folder under which data sets lie.
 
     Raises:
@@ -39,7 +39,7 @@ def rows_of(spec: str, root: Path) -> list[Row]:
     name, split, part = parse(spec, "test")
     entry, _ = entry_of(name, root)
     train, test = (_rated(f"{name}/{split or SPLIT}", each, root) for each in ("train", part))
-    title = f"{entry.name}/{split or SPLIT}"
+    title = f"{entry.name}/{split or SPLIT}" + f":{part}" * (part != "test")
     return [(title, kind, *_cells(group_means(train, test, kind))) for kind in entry.groups]
 
 
@@ -78,7 +78,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("specs", nargs="*", metavar="NAME[/SPLIT]", help="or the path of a .csv")
+    parser.add_argument(
+        "specs", nargs="*", metavar="NAME[/SPLIT[:PART]]", help="or the path of a .csv"
+    )
     parser.add_argument("--root", type=Path, default=Path("data"), help="folder of the data sets")
     options = parser.parse_args(arguments)
     try:

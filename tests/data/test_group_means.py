@@ -86,6 +86,21 @@ def test_a_csv_of_ones_own_with_references(
     )
 
 
+def test_a_csv_of_ones_own_with_groups(tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    rows = [f"{i}.png,{1 + i % 4},camera {i % 5},r{i % 8}" for i in range(80)]
+    write(path, "image,mos,group,reference\n" + "\n".join(rows) + "\n")
+    test = load_split(f"{path}/group-0", "test", tmp_path, missing="keep").samples
+    assert len({sample.group for sample in test}) == 1
+    assert len(test) == 16
+    assert {len(sample.groups) for sample in test} == {2}
+    titles = [row[:3] for row in baseline.rows_of(f"{path}/reference-0:train", tmp_path)]
+    assert titles == [
+        ("mine/reference-0:train", "group", "5"),
+        ("mine/reference-0:train", "reference", "6"),
+    ]
+
+
 def test_data_sets_without_groups_are_refused_or_left_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,4 +1,4 @@
-"""A CSV of one's own: ``image,mos[,std][,reference][,text]``, paths relative to the file.
+"""A CSV of one's own: ``image,mos[,std][,group][,reference][,text]``, paths relative to the file.
 
 Rows of one image with different texts become one sample with several texts. Or, for images of
 which the distortion is known: ``image,degradation,severity[,mos]``, a MOS where there is one.
@@ -19,6 +19,8 @@ from lit_biqa.types import InputError
 
 Scale = tuple[float, float]
 ON_MOS: Scale = (1.0, 5.0)
+GROUPS = ("group", "reference")
+"""Columns that are kinds of groups; a group may be a camera, a scene or a generator."""
 
 
 def entry(path: Path, scale: Scale = ON_MOS) -> Entry:
@@ -46,7 +48,7 @@ def entry(path: Path, scale: Scale = ON_MOS) -> Entry:
         low=min(scale),
         high=max(scale),
         lower_is_better=scale[0] > scale[1],
-        groups=("reference",) if "reference" in columns else (),
+        groups=tuple(kind for kind in GROUPS if kind in columns),
     )
 
 
@@ -67,7 +69,7 @@ def _degraded(row: Row, scale: Scale) -> Label:
     degradation = row.text("degradation").lower(), row.text("severity").lower()
     if str(row.cells.get("mos") or "").strip():
         return replace(_label(row, row.text("image"), scale), degradation=degradation)
-    return Label(row.text("image"), math.nan, degradation=degradation)
+    return Label(row.text("image"), math.nan, groups=_groups(row), degradation=degradation)
 
 
 def merged(rows: Iterable[Row], key: str, scale: Scale = ON_MOS) -> list[Label]:
@@ -97,7 +99,8 @@ def _compare(name: str, row: Row, first: Row, repeated: bool) -> None:
         )
     if _groups(row) != _groups(first):
         raise InputError(
-            f"{row.place}: {name} has another reference than in {where}. Give an image one source."
+            f"{row.place}: {name} has another group or reference than in {where}. "
+            "Give an image one of each."
         )
     if repeated:
         raise InputError(
@@ -107,8 +110,8 @@ def _compare(name: str, row: Row, first: Row, repeated: bool) -> None:
 
 
 def _groups(row: Row) -> dict[str, str]:
-    reference = str(row.cells.get("reference") or "").strip()
-    return {"reference": reference} if reference else {}
+    cells = {kind: str(row.cells.get(kind) or "").strip() for kind in GROUPS}
+    return {kind: cell for kind, cell in cells.items() if cell}
 
 
 def _std(row: Row) -> float | None:
