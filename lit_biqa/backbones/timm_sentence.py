@@ -38,7 +38,7 @@ class TimmSentence(ImageTextEncoder):
         dropout: of the image statistics, in training.
         temperature: of the contrastive softmax, fixed.
         tokens: of a text that are read; longer texts are cut.
-        precision: in which the image network runs, ``float32`` or ``bfloat16``.
+        precision: precision in which both networks run, ``float32`` or ``bfloat16``.
         seed: of the projection.
 
     Raises:
@@ -96,7 +96,8 @@ class TimmSentence(ImageTextEncoder):
         if self.freeze_image:
             self.images.freeze()
         self.tokenizer = AutoTokenizer.from_pretrained(self.text_folder)
-        self.texts: nn.Module = AutoModel.from_pretrained(self.text_folder)
+        dtype = torch.bfloat16 if self.precision == "bfloat16" else torch.float32
+        self.texts: nn.Module = AutoModel.from_pretrained(self.text_folder, dtype=dtype)
         self.texts.requires_grad_(False)
         self.log_scale = nn.Parameter(
             torch.tensor([math.log(1 / self.temperature)]), requires_grad=False
@@ -130,7 +131,7 @@ class TimmSentence(ImageTextEncoder):
             inputs = self.tokenizer(
                 new, padding=True, truncation=True, max_length=self.tokens, return_tensors="pt"
             ).to(self.device)
-            hidden = self.texts(**inputs).last_hidden_state
+            hidden = self.texts(**inputs).last_hidden_state.float()
             mask = inputs["attention_mask"][..., None].to(hidden.dtype)
             means = (hidden * mask).sum(1) / mask.sum(1)
             self._embedded.update(zip(new, means.float().cpu(), strict=True))
