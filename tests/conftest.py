@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 # Two workers on two cores: more threads would only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Each call is told, not the first of its kind alone, so that Lightning's hide none of ours.
 os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "all")
+# Converted weights and features go to a folder that the end of the tests removes.
+if "LIT_BIQA_CACHE" not in os.environ:
+    os.environ["LIT_BIQA_CACHE"] = tempfile.mkdtemp(prefix="lit_biqa-cache-")
+    atexit.register(shutil.rmtree, os.environ["LIT_BIQA_CACHE"], ignore_errors=True)
 
 import pytest
 from hypothesis import HealthCheck, settings

@@ -47,24 +47,33 @@ def scores(file: Path) -> list[float]:
 
 def test_every_configuration_is_among_these_tests() -> None:
     files = {str(file.relative_to(CONFIGS)) for file in CONFIGS.rglob("*.yaml")}
-    rali = {"own_csv", "lite_agiqa3k", "tiny_agiqa3k", "clip_vit_l_14_336", "refit_head", "score"}
+    rali = {
+        "own_csv",
+        "lite_agiqa3k",
+        "lite_head",
+        "lite_mixed",
+        "tiny_agiqa3k",
+        "clip_vit_l_14_336",
+        "refit_head",
+        "score",
+    }
     trainer = {"cpu", "gpu", "ddp", "fsdp2_8gpu", "nodes"}
     sft = {"describe", "conclude", "one_stage", "qalign", "deqa"}
-    sft |= {f"tiny_{name}" for name in ("describe", "conclude", "one_stage")}
+    sft |= {f"small_{name}" for name in ("describe", "conclude", "one_stage")}
     backbone = {"lora", "qlora", "qwen2_5_vl_3b", "qwen2_5_vl_7b"}
     grpo = {"score", "score_without_reasoning", "visual_quality_r1", "chain_of_thought"}
     grpo |= {"self_consistency", "autoencoder", "human_aligned", "multi_task"}
-    grpo |= {"tiny_warmup", "tiny_score", "tiny_chain_of_thought", "tiny_self_consistency"}
-    grpo |= {"tiny_autoencoder", "tiny_human_aligned"}
+    grpo |= {"small_warmup", "small_score", "small_chain_of_thought", "small_self_consistency"}
+    grpo |= {"small_autoencoder", "small_human_aligned"}
     known = {"rali": rali, "trainer": trainer, "sft": sft, "backbone": backbone, "grpo": grpo}
     expected = {f"{folder}/{name}.yaml" for folder, names in known.items() for name in names}
-    assert files == expected | {"quickstart.yaml"}
+    assert files == expected | {"quickstart.yaml", "quickstart_pretrained.yaml"}
 
 
 def test_weights_that_recipes_start_from_are_made_by_recipes() -> None:
     texts = [file.read_text() for file in CONFIGS.rglob("*.yaml")]
     starts = {path for text in texts for path in re.findall("pretrained: (runs/.*)", text)}
-    assert "runs/tiny_describe/weights" in starts
+    assert "runs/small_describe/weights" in starts
     for path in map(Path, starts):
         assert f"/{path.parent.name} --run {path.parent}" in how_made(path)
 

@@ -10,6 +10,7 @@ import pytest
 import runs
 import yaml
 from conftest import REPOSITORY
+from timm_chats import network_folder
 
 from lit_biqa.backbones.tiny_chat import TinyQwenVL
 from lit_biqa.backbones.weights import state_of
@@ -17,9 +18,11 @@ from lit_biqa.cli.config_files import merge_files
 
 CONFIGS = REPOSITORY / "configs"
 RECIPES = sorted(
-    file.stem for file in CONFIGS.glob("grpo/*.yaml") if not file.stem.startswith("tiny_")
+    file.stem for file in CONFIGS.glob("grpo/*.yaml") if not file.stem.startswith("small_")
 )
-TINY = sorted(file.stem for file in CONFIGS.glob("grpo/tiny_*.yaml") if "warmup" not in file.stem)
+SMALL_RECIPES = sorted(
+    file.stem for file in CONFIGS.glob("grpo/small_*.yaml") if "warmup" not in file.stem
+)
 INIT = "--model.init_args."
 SMALL = [f"{INIT}sampling.budget=6", f"{INIT}backbone.init_args.max_pixels=3136"]
 SMALL += ["--trainer.precision=32-true", "--trainer.accelerator=cpu", "--trainer.max_steps=1"]
@@ -94,7 +97,7 @@ def test_weights_of_rewards_and_rewards_are_set_by_name(folder: Path) -> None:
     assert printed["score"]["reward"] == reward | {"init_args": {"tolerance": 0.5, "form": "json"}}
 
 
-def test_tiny_recipes(folder: Path, shared: Path) -> None:
+def test_small_recipes(folder: Path, shared: Path) -> None:
     """The cold start and what goes on from it, on the real images and texts, by a step of each."""
     short = ["--trainer.max_steps=1", "--trainer.limit_test_batches=1", "--report.bootstrap=0"]
     short += [
@@ -102,19 +105,21 @@ def test_tiny_recipes(folder: Path, shared: Path) -> None:
         f"--data.root={shared}/data",
         "--data.loader.batch_size=2",
     ]
-    short += ["--data.loader.eval_batch_size=2", "--trainer.limit_val_batches=1"]
+    short += ["--data.loader.eval_batch_size=2", "--trainer.limit_val_batches=1", "--data.limit=60"]
     said = "{class_path: lit_biqa.readouts.ratings.Rated, init_args: {sampling: {budget: 4}}}"
     short += [f"{INIT}readouts=[{said}]"]
-    words = f"{INIT}backbone.init_args.texts=['texts/case_study_v11.json']"
-    small = [words, f"{INIT}backbone.init_args.width=32", f"{INIT}backbone.init_args.layers=1"]
+    backbone = f"{INIT}backbone.init_args."
+    language = f"{backbone}language.init_args."
+    small = [f"{backbone}image={network_folder()}", f"{backbone}size=64"]
+    small += [f"{language}texts=['texts/case_study_v11.json']", f"{language}width=64"]
+    small += [f"{language}layers=1"]
 
     def run(recipe: str, *more: str) -> Path:
         args = ["fit", "--config", CONFIGS / f"grpo/{recipe}.yaml", "--run", folder / recipe]
         runs.start([*args, *short, *more], folder / f"{recipe}.log").succeed()
         return folder / recipe
 
-    warm = run("tiny_warmup", *small)
+    warm = run("small_warmup", *small)
     start = [f"{INIT}backbone.init_args.pretrained={warm}/weights", f"{INIT}sampling.budget=4"]
-    short.append("--data.images.missing=skip")
-    for recipe in TINY:
+    for recipe in SMALL_RECIPES:
         assert (run(recipe, *start) / "test" / "results.csv").exists()

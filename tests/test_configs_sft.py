@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import runs
 from conftest import REPOSITORY
+from timm_chats import network_folder
 
 from lit_biqa.backbones.tiny_chat import TinyMplugOwl2, TinyQwenVL
 from lit_biqa.backbones.vision_language import VisionLanguageModel
@@ -125,10 +126,10 @@ def test_overlays_of_another_backbone(folder: Path, overlay: str) -> None:
     assert (run / "weights" / "tokenizer.json").exists()
 
 
-def test_tiny_recipes(folder: Path, shared: Path) -> None:
+def test_small_recipes(folder: Path, shared: Path) -> None:
     """On the real images and texts, by one or two steps of each."""
     # Found under the data's root, as all that they read.
-    words = f"{BACKBONE}texts=['texts/case_study_v11.json']"
+    words = f"{BACKBONE}language.init_args.texts=['texts/case_study_v11.json']"
     limits = [
         "--trainer.max_steps=1",
         "--trainer.limit_test_batches=1",
@@ -139,16 +140,17 @@ def test_tiny_recipes(folder: Path, shared: Path) -> None:
         "--report.bootstrap=0",
         "--data.loader.eval_batch_size=2",
     ]
-    limits += ["--data.loader.batch_size=2"]
+    limits += ["--data.loader.batch_size=2", "--data.limit=6"]
 
     def run(recipe: str, *more: str) -> Path:
         args = ["fit", "--config", CONFIGS / f"sft/{recipe}.yaml", "--run", folder / recipe]
         runs.start([*args, *limits, *more], folder / f"{recipe}.log").succeed()
         return folder / recipe
 
-    small = [words, f"{BACKBONE}width=32", f"{BACKBONE}image_size=56"]
-    described = run("tiny_describe", *small)
-    two = run("tiny_conclude", f"{BACKBONE}pretrained={described}/weights", spoken("TwoPass"))
-    one = run("tiny_one_stage", *small, spoken("OnePass", "GeneratedWord"))
+    small = [words, f"{BACKBONE}image={network_folder()}", f"{BACKBONE}size=64"]
+    small += [f"{BACKBONE}language.init_args.{s}" for s in ("width=64", "layers=1")]
+    described = run("small_describe", *small)
+    two = run("small_conclude", f"{BACKBONE}pretrained={described}/weights", spoken("TwoPass"))
+    one = run("small_one_stage", *small, spoken("OnePass", "GeneratedWord"))
     assert "two-pass" in (two / "test" / "results.csv").read_text()
     assert "one-pass" in (one / "test" / "results.csv").read_text()

@@ -10,6 +10,7 @@ from lit_biqa.backbones.stage_tower import (
     Precision,
     Standardise,
     channels,
+    count_statistics,
     run_stages,
     statistics_of,
 )
@@ -37,7 +38,7 @@ class GridTower(nn.Module):
         self.network, self.grid, self.precision = network, grid, precision
         stages = channels(network)[:-1][-_STAGES:]
         self.cell = 2 * sum(stages) - stages[-1]
-        self.whole = 2 * sum(channels(network))
+        self.whole = count_statistics(network)
 
     def train(self, mode: bool = True) -> GridTower:
         """Keep the running statistics of batch normalisation, whatever the mode."""

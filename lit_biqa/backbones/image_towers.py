@@ -32,7 +32,8 @@ def build_tower(settings: dict[str, Any]) -> nn.Module:
         from lit_biqa.backbones.stage_tower import StageTower, create_network
 
         network = create_network(str(settings["architecture"]))
-        tower = StageTower(network, int(settings["dim"]), precision=settings["precision"])
+        dim = int(settings["dim"]) if settings["projected"] else None
+        tower = StageTower(network, dim, precision=settings["precision"])
         tower.freeze()
         return tower
     raise InputError(

@@ -31,19 +31,25 @@ class StageTower(nn.Module):
 
     Args:
         network: of ``timm.create_model``; it must offer ``forward_intermediates``.
-        dim: dimensions D of the embedding.
+        dim: dimensions D of the embedding; ``None`` for the standardised statistics themselves.
         dropout: of the standardised numbers, in training.
         precision: in which the network runs; CPUs that have bfloat16 are three times as fast in it.
     """
 
     def __init__(
-        self, network: nn.Module, dim: int, dropout: float = 0.0, precision: Precision = "float32"
+        self,
+        network: nn.Module,
+        dim: int | None,
+        dropout: float = 0.0,
+        precision: Precision = "float32",
     ) -> None:
         super().__init__()
         self.network, self.precision = network, precision
-        features = 2 * sum(channels(network))
+        features = count_statistics(network)
         self.standardise = Standardise(features)
-        self.project = nn.Sequential(nn.Dropout(dropout), nn.Linear(features, dim))
+        self.project = nn.Sequential()
+        if dim is not None:
+            self.project.extend([nn.Dropout(dropout), nn.Linear(features, dim)])
 
     def train(self, mode: bool = True) -> StageTower:
         """Set the mode of the projection; the network stays in evaluation."""
@@ -54,6 +60,12 @@ class StageTower(nn.Module):
     def freeze(self) -> None:
         """Freeze the network, and hold its weights in the precision that it runs in."""
         freeze(self.network, self.precision)
+        self.standardise.follows = False
+
+    def observe(self, statistics: Tensor) -> None:
+        """Standardise by the statistics ``[N, F]`` of all training images, once."""
+        if self.standardise.count == 0:
+            self.standardise.add(statistics.to(self.standardise.mean.device))
 
     def statistics(self, pixels: Tensor) -> Tensor:
         """``[B, 3, H, W] -> [B, F]``: unit-length means and deviations of all stages."""
@@ -75,6 +87,9 @@ class Standardise(nn.Module):
 
     Args:
         features: F.
+
+    Attributes:
+        follows: add the rows of training; false where they were all added before.
     """
 
     count: Tensor
@@ -83,6 +98,7 @@ class Standardise(nn.Module):
 
     def __init__(self, features: int) -> None:
         super().__init__()
+        self.follows = True
         self.register_buffer("count", torch.zeros(()))
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("squares", torch.zeros(features))
@@ -99,7 +115,7 @@ class Standardise(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         """``[B, F] -> [B, F]``, cut at four deviations."""
-        if self.training:
+        if self.training and self.follows:
             self.add(all_gather(rows.detach()))
         return self.scaled(rows)
 
@@ -129,6 +145,11 @@ def run_stages(network: Any, pixels: Tensor, precision: Precision) -> list[Tenso
 def statistics_of(stages: Sequence[Tensor]) -> Tensor:
     """Unit-length means and deviations of all stages, ``[B, F]``."""
     return torch.cat([_pooled(stage) for stage in stages], dim=1)
+
+
+def count_statistics(network: Any) -> int:
+    """Number F of statistics of a network."""
+    return 2 * sum(channels(network))
 
 
 def channels(network: Any) -> list[int]:

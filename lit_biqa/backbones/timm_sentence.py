@@ -14,7 +14,12 @@ from lit_biqa import limits
 from lit_biqa.backbones.base import ImageTextEncoder
 from lit_biqa.backbones.frozen import FrozenTower
 from lit_biqa.backbones.pretrained.folders import resolve
-from lit_biqa.backbones.stage_tower import Precision, StageTower, create_network
+from lit_biqa.backbones.stage_tower import (
+    Precision,
+    StageTower,
+    count_statistics,
+    create_network,
+)
 from lit_biqa.backbones.timm_folder import frame_of, read_settings
 from lit_biqa.backbones.transforms import CentreCrop, RandomCrop
 from lit_biqa.types import InputError, check_range
@@ -28,7 +33,8 @@ class TimmSentence(ImageTextEncoder):
 
     Args:
         image: ``package:lite0``, or a folder of timm's form (``config.json`` and weights).
-        text: ``package:minilm``, or a folder of transformers' form with a tokenizer.
+        text: ``package:minilm``, or a folder of transformers' form with a tokenizer; ``None`` for
+            no projection, so that the head alone is fitted, to the statistics (``max_epochs: 0``).
         size: most pixels of the shorter side of an image that is scored; a larger image is scaled
             down, others keep their size.
         crop: side of the random squares that a network is trained on which is not frozen, as a
@@ -49,7 +55,7 @@ class TimmSentence(ImageTextEncoder):
     def __init__(
         self,
         image: str = "package:lite0",
-        text: str = "package:minilm",
+        text: str | None = "package:minilm",
         size: int = 512,
         crop: float = 0.75,
         freeze_image: bool = True,
@@ -66,10 +72,11 @@ class TimmSentence(ImageTextEncoder):
         check_range("encoder.tokens", tokens, 3, limits.TOWER_WIDTH)
         if not temperature > 0:
             raise InputError(f"encoder.temperature is {temperature}: give more than 0")
-        self.image_folder, self.text_folder = resolve(image), resolve(text)
+        self.image_folder = resolve(image)
+        self.text_folder = resolve(text) if text is not None else None
         described = read_settings(Path(self.image_folder))
         self.architecture = str(described["architecture"])
-        self.dim = int(read_settings(Path(self.text_folder))["hidden_size"])
+        self.dim = self._dimensions()
         self.freeze_image, self.dropout, self.precision = freeze_image, dropout, precision
         self.temperature, self.tokens, self.seed = temperature, tokens, seed
         self.frame = frame_of(described, size)
@@ -80,28 +87,39 @@ class TimmSentence(ImageTextEncoder):
         self.images: StageTower | None = None
         self._embedded: dict[str, Tensor] = {}
 
+    def _dimensions(self) -> int:
+        """Dimensions of the texts, or of the statistics."""
+        if self.text_folder is not None:
+            return int(read_settings(Path(self.text_folder))["hidden_size"])
+        with torch.device("meta"):
+            return count_statistics(create_network(self.architecture))
+
     @property
     def loaded(self) -> bool:
-        """Whether the towers exist."""
+        """True after :meth:`load`."""
         return self.images is not None
 
     def load(self) -> None:
         """Read both pretrained models; draw the projection from ``seed``."""
-        from transformers import AutoModel, AutoTokenizer
-
         network = create_network(self.architecture, self.image_folder)
+        dim = self.dim if self.text_folder is not None else None
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            self.images = StageTower(network, self.dim, self.dropout, self.precision)
+            self.images = StageTower(network, dim, self.dropout, self.precision)
         if self.freeze_image:
             self.images.freeze()
-        self.tokenizer = AutoTokenizer.from_pretrained(self.text_folder)
-        dtype = torch.bfloat16 if self.precision == "bfloat16" else torch.float32
-        self.texts: nn.Module = AutoModel.from_pretrained(self.text_folder, dtype=dtype)
-        self.texts.requires_grad_(False)
+        self.texts = nn.Module() if self.text_folder is None else self._load_texts()
         self.log_scale = nn.Parameter(
             torch.tensor([math.log(1 / self.temperature)]), requires_grad=False
         )
+
+    def _load_texts(self) -> nn.Module:
+        from transformers import AutoModel, AutoTokenizer
+
+        self.tokenizer = AutoTokenizer.from_pretrained(self.text_folder)
+        dtype = torch.bfloat16 if self.precision == "bfloat16" else torch.float32
+        texts: nn.Module = AutoModel.from_pretrained(self.text_folder, dtype=dtype)
+        return texts.requires_grad_(False)
 
     def train(self, mode: bool = True) -> TimmSentence:
         """Set the mode of the image tower; the sentence encoder stays in evaluation."""
@@ -116,7 +134,8 @@ class TimmSentence(ImageTextEncoder):
         if not self.freeze_image:
             return None
         settings = {"architecture": self.architecture, "precision": self.precision}
-        return FrozenTower(self.images.network, self.frame, self.images.statistics, settings)
+        images = self.images
+        return FrozenTower(images.network, self.frame, images.statistics, settings, images.observe)
 
     def embed_images(self, pixels: Tensor) -> Tensor:
         """Pixels ``[B, 3, H, W]`` or statistics ``[B, F]`` to ``[B, D]``."""
@@ -125,7 +144,16 @@ class TimmSentence(ImageTextEncoder):
 
     @torch.no_grad()
     def embed_texts(self, texts: list[str]) -> Tensor:
-        """B texts to ``[B, D]``: the mean over their tokens."""
+        """B texts to ``[B, D]``: the mean over their tokens.
+
+        Raises:
+            InputError: if no sentence encoder was named.
+        """
+        if self.text_folder is None:
+            raise InputError(
+                "encoder.text is null, so there is nothing to align with: name a sentence encoder, "
+                "or set trainer.max_epochs to 0 to fit the head alone"
+            )
         new = list(dict.fromkeys(text for text in texts if text not in self._embedded))
         if new:
             inputs = self.tokenizer(
@@ -160,6 +188,7 @@ class TimmSentence(ImageTextEncoder):
             "kind": "timm_stages",
             "architecture": self.architecture,
             "dim": self.dim,
+            "projected": self.text_folder is not None,
             "precision": self.precision,
             "frame": asdict(self.frame),
         }
