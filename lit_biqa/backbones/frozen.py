@@ -44,5 +44,6 @@ class FrozenTower:
 
     def features(self, pixels: Sequence[Tensor]) -> Tensor:
         """B images ``[3, H, W]``, which may differ in size, to ``[B, ...]``."""
-        self.network.to(pixels[0].device)
+        # In training mode batch normalisation would change with the images beside it.
+        self.network.to(pixels[0].device).eval()
         return by_shape(self.extract, pixels)

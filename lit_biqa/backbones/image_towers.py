@@ -32,7 +32,7 @@ def build_tower(settings: dict[str, Any]) -> nn.Module:
         from lit_biqa.backbones.stage_tower import StageTower, create_network
 
         network = create_network(str(settings["architecture"]))
-        dim = int(settings["dim"]) if settings["projected"] else None
+        dim = int(settings["dim"]) if settings.get("projected", True) else None
         tower = StageTower(network, dim, precision=settings["precision"])
         tower.freeze()
         return tower

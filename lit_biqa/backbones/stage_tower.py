@@ -167,6 +167,8 @@ def _pooled(stage: Tensor) -> Tensor:
 def create_network(architecture: str, folder: str | None = None) -> nn.Module:
     """A timm network without its classifier, with random weights or those of a folder.
 
+    It is in evaluation mode, so that batch normalisation uses its running statistics.
+
     Args:
         architecture: name that timm knows.
         folder: of timm's form, with weights; random weights where it is ``None``.
@@ -184,4 +186,4 @@ def create_network(architecture: str, folder: str | None = None) -> nn.Module:
     network: nn.Module = timm.create_model(name, **options)
     if not hasattr(network, "forward_intermediates"):
         raise InputError(f"{architecture} gives no stages: take another network of timm")
-    return network
+    return network.eval()

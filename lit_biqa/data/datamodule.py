@@ -94,6 +94,7 @@ class BIQADataModule(LightningDataModule):
         # image is trained on once for each of its texts, or once.
         self.repeats, self.row_per_text = 1, True
         self._embeddings: Embeddings | None = None
+        self._features: dict[Path, torch.Tensor] = {}  # of a frozen network, by image file
         self._train: Reader | None = None
         self._evaluate: Reader | None = None
 
@@ -111,6 +112,7 @@ class BIQADataModule(LightningDataModule):
             self._train = TrainReader(train, most) if train else BlindReader()
             rated = limits.RATED_SIDE
             self._evaluate = EvaluateReader(evaluate, most, rated) if evaluate else BlindReader()
+            self._read_features()
 
     def use_features(self, network: FrozenNetwork, device: torch.device) -> None:
         """Read features of a frozen network instead of pixels; the method's ``load`` calls it.
@@ -119,13 +121,19 @@ class BIQADataModule(LightningDataModule):
         """
         parts = (self.samples.get(part, []) for part in ("train", "val", "test"))
         samples = [sample for part in parts for sample in part]
-        if not (features := cached_features(network, samples, self.images.max_pixels, device)):
-            return
-        assert isinstance(self._evaluate, EvaluateReader)
-        self._train = self._evaluate = FeatureReader(self._evaluate, features)
+        self._features = cached_features(network, samples, self.images.max_pixels, device)
+        self._read_features()
         paths = [sample.path for sample in self.samples.get("train", [])]
-        if rows := [features[path] for path in paths if path in features]:
+        if rows := [self._features[path] for path in paths if path in self._features]:
             network.observe(torch.stack(rows).float())
+
+    def _read_features(self) -> None:
+        """Read features, where there are any, in the place of pixels."""
+        if not self._features or not isinstance(self._evaluate, EvaluateReader):
+            return
+        self._evaluate = FeatureReader(self._evaluate, self._features)
+        if isinstance(self._train, TrainReader):  # training may open no image
+            self._train = self._evaluate
 
     @property
     def opens_images(self) -> bool:

@@ -68,6 +68,39 @@ def test_statistics_are_unit_length_means_and_deviations(encoder: TimmSentence) 
     assert head.shape[1] == 1280
 
 
+def test_features_do_not_depend_on_the_images_beside(folders: tuple[Path, Path]) -> None:
+    encoder = made(folders)
+    encoder.load()  # in training mode, as Lightning holds it
+    network = encoder.frozen_network()
+    assert network is not None
+    before = network.digest
+    with torch.no_grad():
+        together = network.features(list(pixels()))
+        alone = torch.cat([network.features([image]) for image in pixels()])
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
+    assert network.digest == before
+    large = torch.randn(3, 96, 64, generator=torch.Generator().manual_seed(2))
+    mixed = network.features([pixels()[0], large, pixels()[1]])
+    torch.testing.assert_close(mixed[[0, 2]], alone[:2], atol=1e-5, rtol=0)
+
+
+def test_without_texts_the_embedding_is_the_statistics(folders: tuple[Path, Path]) -> None:
+    encoder = TimmSentence(str(folders[0]), None, size=64)
+    encoder.load()
+    network = encoder.frozen_network()
+    assert network is not None and encoder.dim == 2 * (16 + 24 + 40 + 112 + 320 + 1280)
+    with torch.no_grad():
+        statistics = network.features(list(pixels(8)))
+        network.observe(statistics)
+        embeddings = encoder.embed_images(statistics)
+    varies = statistics.std(0, correction=0) > 1e-4  # others are divided by a little more
+    expected = (statistics - statistics.mean(0)) / statistics.std(0, correction=0)
+    assert varies.sum() > 1000
+    torch.testing.assert_close(embeddings[:, varies], expected[:, varies], atol=0.03, rtol=0)
+    with pytest.raises(InputError, match=r"encoder\.text is null"):
+        encoder.embed_texts(["sharp"])
+
+
 def test_rows_are_standardised_by_all_that_were_trained_on() -> None:
     rows = torch.randn(10, 4, generator=torch.Generator().manual_seed(0)) * 3 + 1
     layer = Standardise(4).train()
