@@ -18,7 +18,7 @@ from lit_biqa.types import InputError
 
 RECIPES = Path(__file__).resolve().parent.parent / "configs"
 RALI = RECIPES / "quickstart.yaml"
-GRPO = RECIPES / "grpo" / "tiny_autoencoder.yaml"
+GRPO = RECIPES / "grpo" / "small_autoencoder.yaml"
 LAMBDA = "lightning.pytorch.callbacks.LambdaCallback"
 SETTINGS = [
     "model",

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import torch
 
-from lit_biqa.backbones.timm_chat import SmallDecoder, TimmChat
+from lit_biqa.backbones.small_decoder import SmallDecoder
+from lit_biqa.backbones.timm_chat import TimmChat
 from lit_biqa.backbones.tuning import Tuning
 
 NETWORK = "test_efficientnet"  # of a hundred thousand weights

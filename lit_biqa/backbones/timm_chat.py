@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,10 @@ from lit_biqa.backbones.fused import FusedDecoder, can_fuse
 from lit_biqa.backbones.grid_tower import GridProjector, GridTower
 from lit_biqa.backbones.inputs import Row
 from lit_biqa.backbones.pretrained.folders import resolve
+from lit_biqa.backbones.small_decoder import SmallDecoder
 from lit_biqa.backbones.stage_tower import Precision, create_network, freeze
 from lit_biqa.backbones.templated import TemplatedModel
 from lit_biqa.backbones.timm_folder import frame_of, read_settings
-from lit_biqa.backbones.tiny_chat import byte_level_tokenizer, words_of
 from lit_biqa.backbones.transforms import CentreCrop, Evaluate, Frame
 from lit_biqa.backbones.tuning import Part, Tuning
 from lit_biqa.backbones.vision_language import Stepper
@@ -45,40 +45,6 @@ _TEMPLATE = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 _FUSED = ("llama", "qwen2")  # decoders of one layout
-
-
-@dataclass(frozen=True)
-class SmallDecoder:
-    """A Llama decoder of random weights, with a tokenizer that is trained on texts.
-
-    Attributes:
-        texts: files, JSON or plain text, that the tokenizer is trained on, relative to the working
-            directory or to ``data.root``; by default the words of prompts.
-        vocabulary: most tokens of the vocabulary.
-        width: width of the decoder, a multiple of 16 times ``heads``.
-        layers: number of layers.
-        heads: number of heads; keys and values have half as many.
-
-    Raises:
-        InputError: for numbers out of range.
-    """
-
-    texts: Sequence[str] = ()
-    vocabulary: int = 2000
-    width: int = 256
-    layers: int = 4
-    heads: int = 4
-
-    def __post_init__(self) -> None:
-        check_range("language.vocabulary", self.vocabulary, 1, limits.VOCABULARY)
-        check_range("language.layers", self.layers, 1, limits.TOWER_LAYERS)
-        check_range("language.heads", self.heads, 2, limits.TOWER_WIDTH)
-        check_range("language.width", self.width, 16 * self.heads, limits.TOWER_WIDTH)
-        if self.width % (16 * self.heads) or self.heads % 2:
-            raise InputError(
-                f"language.width is {self.width} and language.heads {self.heads}: give an even "
-                "number of heads, and a multiple of 16 times that as width"
-            )
 
 
 class TimmChat(TemplatedModel):
@@ -164,8 +130,7 @@ class TimmChat(TemplatedModel):
 
     def _tokenizer(self) -> Any:
         if isinstance(self.language, SmallDecoder):
-            words = words_of(self.language.texts, self.root)
-            return byte_level_tokenizer(words, self.language.vocabulary)
+            return self.language.tokenizer(self.root)
         from transformers import AutoTokenizer
 
         self.language_folder = resolve(self.language)
@@ -195,27 +160,7 @@ class TimmChat(TemplatedModel):
 
             options = self.tuning.loading(["lm_head"])
             return read_weights(AutoModelForCausalLM, self.language_folder, options)
-        from transformers import LlamaConfig, LlamaForCausalLM
-
-        small = self.language
-        config = LlamaConfig(
-            vocab_size=len(self.tokenizer),
-            hidden_size=small.width,
-            intermediate_size=3 * small.width,
-            num_hidden_layers=small.layers,
-            num_attention_heads=small.heads,
-            num_key_value_heads=small.heads // 2,
-            max_position_embeddings=self.context,
-            bos_token_id=None,
-            eos_token_id=self.end[0],
-            pad_token_id=self.tokenizer.pad_token_id,
-        )
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            language = LlamaForCausalLM(config)
-        for parameter in language.parameters():
-            parameter.data = parameter.data.to(self.tuning.dtype)
-        return language
+        return self.language.build(self.tokenizer, self.context, self.seed, self.tuning.dtype)
 
     @property
     def image_transform(self) -> Evaluate:

@@ -1,6 +1,6 @@
 """Compare the score reward before and after reinforcement learning, and draw its curve.
 
-    lit_biqa compare-rewards runs/tiny_warmup runs/tiny_score --figure rewards.png
+    lit_biqa compare-rewards runs/small_warmup runs/small_score --figure rewards.png
 
 Both runs were tested on the same images. The reward of a test image is Q-Insight's: 1 for a rating
 nearer to the MOS than the tolerance, else 0, and 0 without a rating. The interval of the

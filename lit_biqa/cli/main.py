@@ -14,21 +14,8 @@ from typing import Any
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
-from lit_biqa.backbones import (  # noqa: F401
-    auto_chat,
-    clip,
-    owl2,
-    qwen_vl,
-    timm_chat,
-    timm_sentence,
-    tiny,
-    tiny_chat,
-)
 from lit_biqa.callbacks import CorrelationReport, Watchdog
-
-# The methods and encoders are imported to be known by their bare names, as in `--model RALI`;
-# none of them imports a heavy library before it is used.
-from lit_biqa.cli import errors
+from lit_biqa.cli import errors, known_classes  # noqa: F401  the second for bare names
 from lit_biqa.cli.class_paths import check_parsed
 from lit_biqa.cli.config_files import merge_arguments, with_own_settings
 from lit_biqa.cli.ending import Ending, closing, files_in
@@ -40,7 +27,6 @@ from lit_biqa.compat import lightning as inside
 from lit_biqa.compat.jsonargparse import allow_subclasses
 from lit_biqa.data.datamodule import BIQADataModule
 from lit_biqa.distributed import leave_group
-from lit_biqa.methods import grpo, predictions_file, rali, scorer_method, sft  # noqa: F401
 from lit_biqa.methods.base import Method
 from lit_biqa.methods.evaluation import Evaluator
 from lit_biqa.methods.optimizer import refuse_changed

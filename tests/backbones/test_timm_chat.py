@@ -12,7 +12,8 @@ from PIL import Image
 from timm_chats import TinyTimmChat, network_folder
 
 from lit_biqa.backbones.fused import FusedDecoder
-from lit_biqa.backbones.timm_chat import SmallDecoder, TimmChat
+from lit_biqa.backbones.small_decoder import SmallDecoder
+from lit_biqa.backbones.timm_chat import TimmChat
 from lit_biqa.backbones.tuning import Tuning
 from lit_biqa.backbones.vision_language import VisionLanguageModel
 from lit_biqa.types import Chat, InputError, Message, ask

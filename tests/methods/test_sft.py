@@ -275,7 +275,7 @@ def soft(folder: Path) -> dict[str, Any]:
 
 
 def imitate(folder: Path) -> dict[str, Any]:
-    """As grpo/tiny_warmup.yaml: texts with a caption and reasoning in their tags, in two forms."""
+    """As grpo/small_warmup.yaml: texts with a caption and reasoning in their tags, in two forms."""
     made = settings(folder, "Imitate", "qwen_vl")
     made["model"]["init_args"]["task"]["init_args"] = {"forms": ["score", "both"]}
     for name in ("train", "val"):

@@ -29,7 +29,7 @@ def test_every_readout_of_the_room_is_exported() -> None:
 
 @pytest.mark.parametrize("name", sorted(set(readouts.__all__) - {"Readout", "Verdict"}))
 def test_a_bare_name_chooses_a_readout(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    recipe = ["fit", "--config", "configs/sft/tiny_conclude.yaml"]
+    recipe = ["fit", "--config", "configs/sft/small_conclude.yaml"]
     with pytest.raises(SystemExit) as ending:
         main([*recipe, "--model.readouts", f"[{name}]", "--print_config"])
     assert ending.value.code == 0
