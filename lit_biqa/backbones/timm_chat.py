@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +35,8 @@ from lit_biqa.backbones.tuning import Part, Tuning
 from lit_biqa.backbones.vision_language import Stepper
 from lit_biqa.backbones.weights import read_weights, reading, save_weights
 from lit_biqa.types import Chat, InputError, check_range
+
+log = logging.getLogger(__name__)
 
 IMAGE_TOKEN = "<|image_pad|>"
 # ChatML, as Qwen2.5 and SmolLM2 were trained with, and an image where the user puts it.
@@ -112,6 +115,8 @@ class TimmChat(TemplatedModel):
         tokenizer = self._tokenizer()
         if IMAGE_TOKEN not in tokenizer.get_vocab():
             tokenizer.add_special_tokens({"additional_special_tokens": [IMAGE_TOKEN]})
+        if "<|im_start|>" not in str(tokenizer.chat_template):
+            log.warning("%s has no chat template of ChatML: it gets one", self.language)
         tokenizer.chat_template = _TEMPLATE
         self.image_id = tokenizer.convert_tokens_to_ids(IMAGE_TOKEN)
         self.end = (tokenizer.eos_token_id,)

@@ -178,6 +178,24 @@ def test_wrong_settings_are_told(settings: dict[str, Any], message: str) -> None
         TimmChat(**options).prepare()
 
 
+def test_a_language_model_without_chat_template_gets_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from transformers import AutoTokenizer
+
+    saved = loaded()
+    saved.save(tmp_path / "weights", saved.state())
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "weights")
+    tokenizer.chat_template = None
+    tokenizer.save_pretrained(tmp_path / "weights")
+    (tmp_path / "weights" / "chat_template.jinja").unlink(missing_ok=True)
+    model = TimmChat(image=str(network_folder()), language=str(tmp_path / "weights"))
+    model.prepare()
+    assert "has no chat template of ChatML" in caplog.text
+    row = model.encode_chat(ask("Sharp?"))
+    assert model.tokenizer.decode(row.ids).startswith("<|im_start|>user")
+
+
 def test_a_text_with_the_image_token_is_refused(model: TinyTimmChat) -> None:
     with pytest.raises(InputError, match="image token"):
         model.encode([Chat((Message("user", "What is <|image_pad|>?"),))])
