@@ -33,7 +33,8 @@ def build_tower(settings: dict[str, Any]) -> nn.Module:
 
         network = create_network(str(settings["architecture"]))
         dim = int(settings["dim"]) if settings.get("projected", True) else None
-        tower = StageTower(network, dim, precision=settings["precision"])
+        stages = settings.get("stages")
+        tower = StageTower(network, dim, precision=settings["precision"], stages=stages)
         tower.freeze()
         return tower
     raise InputError(

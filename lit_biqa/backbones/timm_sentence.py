@@ -24,6 +24,8 @@ from lit_biqa.backbones.timm_folder import frame_of, read_settings
 from lit_biqa.backbones.transforms import CentreCrop, RandomCrop
 from lit_biqa.types import InputError, check_range
 
+_TOKENS = 256  # of a text that are read, as many as MiniLM was trained with; longer texts are cut
+
 
 class TimmSentence(ImageTextEncoder):
     """Image statistics of a timm network, projected into the space of a sentence encoder.
@@ -35,6 +37,8 @@ class TimmSentence(ImageTextEncoder):
         image: ``package:lite0``, or a folder of timm's form (``config.json`` and weights).
         text: ``package:minilm``, or a folder of transformers' form with a tokenizer; ``None`` for
             no projection, so that the head alone is fitted, to the statistics (``max_epochs: 0``).
+        stages: places of the network's stages whose statistics are used, the head being the last;
+            ``None`` for all. Early stages show distortions, late ones content.
         size: most pixels of the shorter side of an image that is scored; a larger image is scaled
             down, others keep their size.
         crop: side of the random squares that a network is trained on which is not frozen, as a
@@ -43,7 +47,6 @@ class TimmSentence(ImageTextEncoder):
             once and kept on disk.
         dropout: of the image statistics, in training.
         temperature: of the contrastive softmax, fixed.
-        tokens: of a text that are read; longer texts are cut.
         precision: precision in which both networks run, ``float32`` or ``bfloat16``.
         seed: of the projection.
 
@@ -56,12 +59,12 @@ class TimmSentence(ImageTextEncoder):
         self,
         image: str = "package:lite0",
         text: str | None = "package:minilm",
+        stages: list[int] | None = None,
         size: int = 512,
         crop: float = 0.75,
         freeze_image: bool = True,
         dropout: float = 0.3,
         temperature: float = 0.07,
-        tokens: int = 256,
         precision: Precision = "float32",
         seed: int = 0,
     ) -> None:
@@ -69,16 +72,16 @@ class TimmSentence(ImageTextEncoder):
         check_range("encoder.size", size, 32, limits.TOWER_SIDE)
         check_range("encoder.crop", crop, 32 / size, 1)
         check_range("encoder.dropout", dropout, 0, 0.99)
-        check_range("encoder.tokens", tokens, 3, limits.TOWER_WIDTH)
         if not temperature > 0:
             raise InputError(f"encoder.temperature is {temperature}: give more than 0")
         self.image_folder = resolve(image)
         self.text_folder = resolve(text) if text is not None else None
         described = read_settings(Path(self.image_folder))
         self.architecture = str(described["architecture"])
+        self.stages = stages
         self.dim = self._dimensions()
         self.freeze_image, self.dropout, self.precision = freeze_image, dropout, precision
-        self.temperature, self.tokens, self.seed = temperature, tokens, seed
+        self.temperature, self.seed = temperature, seed
         self.frame = frame_of(described, size)
         side = round(crop * size)
         cropped = replace(self.frame, size=side, mode="shortest", margin=size / side - 1)
@@ -92,7 +95,7 @@ class TimmSentence(ImageTextEncoder):
         if self.text_folder is not None:
             return int(read_settings(Path(self.text_folder))["hidden_size"])
         with torch.device("meta"):
-            return count_statistics(create_network(self.architecture))
+            return count_statistics(create_network(self.architecture), self.stages)
 
     @property
     def loaded(self) -> bool:
@@ -105,7 +108,7 @@ class TimmSentence(ImageTextEncoder):
         dim = self.dim if self.text_folder is not None else None
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            self.images = StageTower(network, dim, self.dropout, self.precision)
+            self.images = StageTower(network, dim, self.dropout, self.precision, self.stages)
         if self.freeze_image:
             self.images.freeze()
         self.texts = nn.Module() if self.text_folder is None else self._load_texts()
@@ -133,7 +136,11 @@ class TimmSentence(ImageTextEncoder):
         assert self.images is not None, "load() comes first"
         if not self.freeze_image:
             return None
-        settings = {"architecture": self.architecture, "precision": self.precision}
+        settings = {
+            "architecture": self.architecture,
+            "precision": self.precision,
+            "stages": self.stages,
+        }
         images = self.images
         return FrozenTower(images.network, self.frame, images.statistics, settings, images.observe)
 
@@ -157,7 +164,7 @@ class TimmSentence(ImageTextEncoder):
         new = list(dict.fromkeys(text for text in texts if text not in self._embedded))
         if new:
             inputs = self.tokenizer(
-                new, padding=True, truncation=True, max_length=self.tokens, return_tensors="pt"
+                new, padding=True, truncation=True, max_length=_TOKENS, return_tensors="pt"
             ).to(self.device)
             hidden = self.texts(**inputs).last_hidden_state.float()
             mask = inputs["attention_mask"][..., None].to(hidden.dtype)
@@ -190,5 +197,6 @@ class TimmSentence(ImageTextEncoder):
             "dim": self.dim,
             "projected": self.text_folder is not None,
             "precision": self.precision,
+            "stages": self.stages,
             "frame": asdict(self.frame),
         }

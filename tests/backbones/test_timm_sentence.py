@@ -84,6 +84,23 @@ def test_features_do_not_depend_on_the_images_beside(folders: tuple[Path, Path])
     torch.testing.assert_close(mixed[[0, 2]], alone[:2], atol=1e-5, rtol=0)
 
 
+def test_some_stages_alone(folders: tuple[Path, Path]) -> None:
+    every, some = made(folders), made(folders, stages=[0, 5])
+    for encoder in (every, some):
+        encoder.load()
+    assert every.images is not None and some.images is not None
+    with torch.no_grad():
+        whole, part = every.images.statistics(pixels()), some.images.statistics(pixels())
+    assert torch.equal(part, torch.cat([whole[:, :32], whole[:, -2560:]], 1))
+    digests = [encoder.frozen_network().digest for encoder in (every, some)]  # type: ignore[union-attr]
+    assert digests[0] != digests[1]
+    tower = build_tower(some.settings())
+    tower.load_state_dict(some.images.state_dict())
+    for stages in ([], [6], [1, 1], [-1]):
+        with pytest.raises(InputError, match=r"stages=.* from 0 to 5"):
+            made(folders, stages=stages).load()
+
+
 def test_without_texts_the_embedding_is_the_statistics(folders: tuple[Path, Path]) -> None:
     encoder = TimmSentence(str(folders[0]), None, size=64)
     encoder.load()
