@@ -116,14 +116,16 @@ def test_an_old_name_of_grpo_is_refused_and_that_of_another_method_is_not(
 ) -> None:
     name, told = old.removeprefix("model."), f"{old} is now {RENAMED_OF_GRPO[old]}$"
     method = {"class_path": "lit_biqa.methods.grpo.GRPO", "init_args": {}}
+    group, _, key = name.rpartition(".")
+    given = {group: {"init_args": {key: 1}}} if group else {key: 1}
     with pytest.raises(InputError, match=rf"0\.yaml, .*1\.yaml uses old names of settings: {told}"):
-        merged(tmp_path, {"model": method}, {"model": {"init_args": {name: 1}}})
+        merged(tmp_path, {"model": method}, {"model": {"init_args": given}})
     for key in (old, f"model.init_args.{name}"):
         with pytest.raises(
             InputError, match=f"the command line uses old names of settings: {told}"
         ):
             merged(tmp_path, {"model": method}, args=f"--{key}=1")
-    other = {"model": {"class_path": "mine.Method", "init_args": {name: 1}}}
+    other = {"model": {"class_path": "mine.Method", "init_args": given}}
     assert merged(tmp_path, other) == other
 
 

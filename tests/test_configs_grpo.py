@@ -53,7 +53,7 @@ def arguments(folder: Path, recipe: str) -> list[object]:
     args += [f"--data.train=[{files}]", f"--data.test=['{folder}/test.csv']"]
     args += [f"{INIT}backbone.init_args.pretrained={folder}/qwen"]
     if recipe == "human_aligned":
-        args += [f"{INIT}paradigm.init_args.annotations={folder}/people.json"]
+        args += [f"--data.texts.annotations={folder}/people.json"]
     return args
 
 

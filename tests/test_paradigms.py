@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -213,17 +212,6 @@ def test_human_aligned() -> None:
     assert group_rewards.total[0].tolist() == near(2.5 + 2 / 3, 2.5 + 2 / 11)
     without = replace(sample, texts=())
     assert paradigm.suited([sample, without, replace(sample, mos=math.nan)]) == [sample]
-
-
-def test_annotations_are_the_references(tmp_path: Path) -> None:
-    file = tmp_path / "people.json"
-    file.write_text(
-        '[{"image": "0.png", "annotations": [{"annotator": "a", "dims": {"flaw": "dark", '
-        '"subject": "dog"}, "score": 2}, {"annotator": "b", "dims": {"flaw": "noise"}}]}]'
-    )
-    samples = [Sample("own", "all", row, f"{row}.png", None, 2.0) for row in range(2)]
-    (kept,) = HumanAligned(annotations=str(file)).suited(samples)
-    assert kept.index == 0 and kept.texts == ("dark dog", "noise")
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ RENAMED = {
 
 #: The same for GRPO; other methods may have settings of these names.
 RENAMED_OF_GRPO = {
+    "model.paradigm.annotations": "data.texts.annotations",
     **{
         f"model.{name}": f"model.policy.{name}"
         for name in ("beta", "clip", "aggregation", "scale", "iterations", "rows_at_once")
@@ -84,11 +85,12 @@ def refuse_renamed_argument(argument: str, method: str = "") -> None:
 
 
 def _holds(settings: Mapping[str, Any], name: str, new: str) -> bool:
-    group, _, key = name.partition(".")
-    inside = settings.get(group)
-    if isinstance(inside, Mapping) and isinstance(inside.get("init_args"), Mapping):
-        inside = inside["init_args"]
-    if not isinstance(inside, Mapping) or key not in inside:
-        return False
+    value: Any = settings
+    for key in name.split("."):
+        if isinstance(value, Mapping) and isinstance(value.get("init_args"), Mapping):
+            value = value["init_args"]
+        if not isinstance(value, Mapping) or key not in value:
+            return False
+        value = value[key]
     became_a_group = new.startswith(f"{name}.")
-    return not (became_a_group and isinstance(inside[key], Mapping))
+    return not (became_a_group and isinstance(value, Mapping))

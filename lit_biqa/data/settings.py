@@ -51,6 +51,8 @@ class TextSettings:
         files: JSON files of texts (`lit_biqa.data.texts`), relative to the working directory or
             to ``data.root``.
         fields: fields of their records that hold texts, such as ``perception_text:think``.
+        annotations: JSON of human-written texts (`lit_biqa.data.annotations`), which take the
+            place of other texts; images that it does not name have none.
         per_image: train on the first so many texts of each image; ``None`` for all.
         clean: content to remove from all texts: ``ratings`` removes each sentence that gives a
             rating as a number.
@@ -61,6 +63,7 @@ class TextSettings:
 
     files: Sequence[str] = ()
     fields: Sequence[str] = DEFAULT_FIELDS
+    annotations: str | None = None
     per_image: int | None = None
     clean: Literal["ratings"] | None = None
 

@@ -177,13 +177,8 @@ class Paradigm(ABC):
         """
         return ask(prompts.second_pass(text), system=prompts.R1_SYSTEM)
 
-    def suited(self, samples: Sequence[Sample], beside: Sequence[Sample] = ()) -> list[Sample]:
-        """Samples that the paradigm can train on, with the references of their rewards.
-
-        Args:
-            samples: samples to choose from.
-            beside: samples of other parts, which a file may also name.
-        """
+    def suited(self, samples: Sequence[Sample]) -> list[Sample]:
+        """Samples that the paradigm can train on."""
         return [sample for sample in samples if sample.mos == sample.mos]
 
     def question(self, batch: Batch, row: int) -> Chat:

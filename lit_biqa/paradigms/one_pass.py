@@ -120,11 +120,11 @@ class MultiTask(Score):
         self.slots["degradation"] = degradation
         self.degradation_question = degradation_question
 
-    def suited(self, samples: Sequence[Sample], beside: Sequence[Sample] = ()) -> list[Sample]:
+    def suited(self, samples: Sequence[Sample]) -> list[Sample]:
         """Samples with a MOS, and samples with a degradation, which is then their task."""
         degraded = [sample for sample in samples if sample.degradation is not None]
         rated = [sample for sample in samples if sample.degradation is None]
-        return [*super().suited(rated, beside), *degraded]
+        return [*super().suited(rated), *degraded]
 
     def first(self, batch: Batch, row: int, masked: bool = False) -> Chat:
         """See `Paradigm`."""

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
-from lit_biqa.data.annotations import annotated
 from lit_biqa.paradigms.base import Paradigm, RewardCredit
 from lit_biqa.paradigms.question import Question
 from lit_biqa.rewards import CosineScore, Format, Rouge1, SecondPass, Slot
@@ -142,17 +140,14 @@ class SelfConsistency(Question):
 class HumanAligned(SelfConsistency):
     """`SelfConsistency` with a reward for agreement with human-written texts about the image.
 
-    References are the texts of the data, or those of a file of annotations.
+    References are the texts of the data (`data.texts`): the best of an image's counts.
 
     Args:
         score: reward of the rating that saw the image.
         format: reward of the first answer's format.
         consistency: reward of the rating that saw the description.
         human: reward of description and reasoning.
-        annotations: JSON of human-written texts, see `lit_biqa.data.annotations`; only images that
-            it names are trained on.
         system: system prompt of the first pass.
-        question: question about the image.
         group: G, answers to each image.
         second: M, ratings of each description.
         update_pass1: true if the first answer contributes to the loss.
@@ -169,26 +164,19 @@ class HumanAligned(SelfConsistency):
         format: Slot = Slot(Format(tags=DESCRIBED), 0.5),
         consistency: Slot = Slot(SecondPass(CosineScore()), credit="reasoning"),
         human: Slot = Slot(Rouge1(), credit="reasoning"),
-        annotations: str | None = None,
         system: str = prompts.HUMAN_ALIGNED_SYSTEM,
-        question: str = prompts.TEST_SCORE,
         group: int = 4,
         second: int = 1,
         update_pass1: bool = True,
         update_pass2: bool = False,
         reward_credit: RewardCredit = "shared",
     ) -> None:
-        self.human, self.annotations = human, annotations
+        self.human = human
         passes = (group, second, update_pass1, update_pass2)
+        question = prompts.TEST_SCORE
         super().__init__(score, format, consistency, system, question, *passes, reward_credit)
         self.slots["human"] = human
 
-    def suited(self, samples: Sequence[Sample], beside: Sequence[Sample] = ()) -> list[Sample]:
-        """Samples with human-written texts.
-
-        Raises:
-            InputError: if the file is absent, broken, or names an image that does not exist.
-        """
-        if self.annotations is not None:
-            samples = annotated(samples, Path(self.annotations), beside)
+    def suited(self, samples: Sequence[Sample]) -> list[Sample]:
+        """Samples with human-written texts."""
         return [sample for sample in super().suited(samples) if sample.texts]

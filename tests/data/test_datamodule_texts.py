@@ -19,6 +19,21 @@ from lit_biqa.data.feedbacks import ConversationSettings
 from lit_biqa.data.settings import LoaderSettings, SetSettings, TextSettings
 from lit_biqa.types import IMAGE, Batch, InputError, Message, Sample
 
+
+def test_annotations_take_the_place_of_texts(tmp_path: Path) -> None:
+    (tmp_path / "own.csv").write_text("image,mos,text\n0.png,2,by a model\n1.png,3,by a model\n")
+    for number in range(2):
+        Image.new("RGB", (20, 20)).save(tmp_path / f"{number}.png")
+    by_a = {"annotator": "a", "dims": {"flaw": "dark", "subject": "dog"}, "score": 2}
+    by_b = {"annotator": "b", "dims": {"flaw": "noise"}}
+    people = [{"image": "0.png", "annotations": [by_a, by_b]}]
+    (tmp_path / "people.json").write_text(json.dumps(people))
+    texts = TextSettings(annotations="people.json")  # under the root
+    data = BIQADataModule(str(tmp_path), [f"{tmp_path}/own.csv"], [], texts=texts)
+    data.setup("fit")
+    assert [s.texts for s in data.samples["train"]] == [("dark dog", "noise"), ()]
+
+
 END = "The quality of this image is poor."
 
 

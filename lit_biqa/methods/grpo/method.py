@@ -142,7 +142,7 @@ class GRPO(ChatMethod):
 
     def _choose(self, samples: dict[str, list[Sample]]) -> None:
         name, train = type(self.paradigm).__name__, samples["train"]
-        suited = self.paradigm.suited(train, [*samples.get("val", ()), *samples.get("test", ())])
+        suited = self.paradigm.suited(train)
         if not suited:
             raise InputError(f"none of {len(train)} training samples suits {name}")
         if len(suited) < len(train):
