@@ -89,6 +89,10 @@ class ImageTextEncoder(nn.Module, ABC):
         """
         return None
 
+    def replicated(self) -> list[nn.Module]:
+        """Frozen modules that every rank keeps whole, so that each may call them as it needs."""
+        return []
+
     def shard(self, mesh: DeviceMesh) -> None:
         """Shard the parameters over a device mesh with FSDP2, block by block."""
         # This import takes a second, which scoring a picture does not need.
@@ -96,7 +100,8 @@ class ImageTextEncoder(nn.Module, ABC):
 
         for block in self.blocks():
             fully_shard(block, mesh=mesh)
-        fully_shard(self, mesh=mesh)
+        whole = {weight for module in self.replicated() for weight in module.parameters()}
+        fully_shard(self, mesh=mesh, ignored_params=whole)
         register_fsdp_forward_method(self, "encode_images")
 
     @abstractmethod

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lit_biqa.backbones.precision import Precision
 from lit_biqa.backbones.stage_tower import (
-    Precision,
     Standardise,
     channels,
     count_statistics,
@@ -24,8 +24,8 @@ class GridTower(nn.Module):
     A cell holds the mean of each of the last four stages over its area, and the deviation of the
     first three of these, in which distortions show.
 
-    Example: ``tf_efficientnet_lite0`` with a grid of 4 gives 16 cells of 668 numbers and 3,584
-    statistics, so 14,272 numbers an image.
+    Example: ``tf_efficientnet_lite0`` with a grid of 4 gives 16 cells of 672 numbers and 3,584
+    statistics, so 14,336 numbers an image.
 
     Args:
         network: network of ``timm.create_model`` that offers ``forward_intermediates``.

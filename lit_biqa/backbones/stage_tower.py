@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lit_biqa.backbones.precision import Precision, dtype_of
 from lit_biqa.distributed import all_gather
 from lit_biqa.types import InputError
 
-Precision = Literal["float32", "bfloat16"]
 _CLAMP = 4.0  # deviations beyond which a standardised feature is cut
 
 
@@ -33,7 +33,7 @@ class StageTower(nn.Module):
         network: of ``timm.create_model``; it must offer ``forward_intermediates``.
         dim: dimensions D of the embedding; ``None`` for the standardised statistics themselves.
         dropout: of the standardised numbers, in training.
-        precision: in which the network runs; CPUs that have bfloat16 are three times as fast in it.
+        precision: in which the network runs; hardware that has bfloat16 is faster in it.
         stages: places of the stages that are used, the head being the last; ``None`` for all.
 
     Raises:
@@ -133,8 +133,7 @@ class Standardise(nn.Module):
 
 def freeze(network: nn.Module, precision: Precision) -> None:
     """Freeze a network, and hold its weights in the precision that it runs in."""
-    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
-    network.requires_grad_(False).to(dtype)
+    network.requires_grad_(False).to(dtype_of(precision))
 
 
 def run_stages(network: Any, pixels: Tensor, precision: Precision) -> list[Tensor]:
@@ -142,7 +141,7 @@ def run_stages(network: Any, pixels: Tensor, precision: Precision) -> list[Tenso
     weights = next(network.parameters()).dtype
     pixels = pixels.to(weights).contiguous(memory_format=torch.channels_last)
     # Weights that are trained stay in float32, and autocast rounds them in each step.
-    mixed = precision == "bfloat16" and weights == torch.float32
+    mixed = weights == torch.float32 and dtype_of(precision) == torch.bfloat16
     with torch.autocast(pixels.device.type, torch.bfloat16, enabled=mixed):
         last, stages = network.forward_intermediates(pixels)
     return [*stages, last]

@@ -25,9 +25,10 @@ from lit_biqa.backbones.frozen import FrozenTower
 from lit_biqa.backbones.fused import FusedDecoder, can_fuse
 from lit_biqa.backbones.grid_tower import GridProjector, GridTower
 from lit_biqa.backbones.inputs import Row
+from lit_biqa.backbones.precision import Precision, chosen
 from lit_biqa.backbones.pretrained.folders import resolve
 from lit_biqa.backbones.small_decoder import SmallDecoder
-from lit_biqa.backbones.stage_tower import Precision, create_network, freeze
+from lit_biqa.backbones.stage_tower import create_network, freeze
 from lit_biqa.backbones.templated import TemplatedModel
 from lit_biqa.backbones.timm_folder import frame_of, read_settings
 from lit_biqa.backbones.transforms import CentreCrop, Evaluate, Frame
@@ -67,7 +68,8 @@ class TimmChat(TemplatedModel):
         size: most pixels of the shorter side of an image; larger images are scaled down. If
             ``vision`` is trained, all images are scaled to it and cropped to a square.
         grid: cells per side.
-        precision: precision of the image network.
+        precision: precision of the image network; ``auto`` is bfloat16 where the hardware has it,
+            else float32.
         context: most positions of a chat and its answer.
         seed: seed of the random weights.
 
@@ -83,7 +85,7 @@ class TimmChat(TemplatedModel):
         tuning: Tuning = Tuning(parts=("bridge", "language")),
         size: int = 512,
         grid: int = 4,
-        precision: Precision = "bfloat16",
+        precision: Precision = "auto",
         context: int = 2048,
         seed: int = 0,
     ) -> None:
@@ -181,7 +183,7 @@ class TimmChat(TemplatedModel):
         settings = {
             "architecture": self.architecture,
             "grid": self.grid,
-            "precision": self.precision,
+            "precision": chosen(self.precision),
         }
         return FrozenTower(tower, self.frame, tower, settings, projector.observe)
 

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from lit_biqa import limits
 from lit_biqa.backbones.base import ImageTextEncoder
 from lit_biqa.backbones.frozen import FrozenTower
+from lit_biqa.backbones.precision import Precision, chosen, dtype_of
 from lit_biqa.backbones.pretrained.folders import resolve
 from lit_biqa.backbones.stage_tower import (
-    Precision,
     StageTower,
     count_statistics,
     create_network,
@@ -40,14 +40,16 @@ class TimmSentence(ImageTextEncoder):
         stages: places of the network's stages whose statistics are used, the head being the last;
             ``None`` for all. Early stages show distortions, late ones content.
         size: most pixels of the shorter side of an image that is scored; a larger image is scaled
-            down, others keep their size.
+            down, others keep their size. If the network is trained, all images are scaled to it
+            and cropped to a square.
         crop: side of the random squares that a network is trained on which is not frozen, as a
             share of ``size``, to which images are then scaled.
         freeze_image: train the projection alone, on statistics of whole images that are computed
             once and kept on disk.
         dropout: of the image statistics, in training.
         temperature: of the contrastive softmax, fixed.
-        precision: precision in which both networks run, ``float32`` or ``bfloat16``.
+        precision: precision in which both networks run; ``auto`` is bfloat16 where the hardware
+            has it, else float32.
         seed: of the projection.
 
     Raises:
@@ -83,6 +85,9 @@ class TimmSentence(ImageTextEncoder):
         self.freeze_image, self.dropout, self.precision = freeze_image, dropout, precision
         self.temperature, self.seed = temperature, seed
         self.frame = frame_of(described, size)
+        if not freeze_image:
+            # Of one shape, so that all ranks run the sharded network equally often.
+            self.frame = replace(self.frame, mode="shortest")
         side = round(crop * size)
         cropped = replace(self.frame, size=side, mode="shortest", margin=size / side - 1)
         self.train_transform = RandomCrop(cropped)
@@ -120,7 +125,7 @@ class TimmSentence(ImageTextEncoder):
         from transformers import AutoModel, AutoTokenizer
 
         self.tokenizer = AutoTokenizer.from_pretrained(self.text_folder)
-        dtype = torch.bfloat16 if self.precision == "bfloat16" else torch.float32
+        dtype = dtype_of(self.precision)
         texts: nn.Module = AutoModel.from_pretrained(self.text_folder, dtype=dtype)
         return texts.requires_grad_(False)
 
@@ -138,7 +143,7 @@ class TimmSentence(ImageTextEncoder):
             return None
         settings = {
             "architecture": self.architecture,
-            "precision": self.precision,
+            "precision": chosen(self.precision),
             "stages": self.stages,
         }
         images = self.images
@@ -184,10 +189,15 @@ class TimmSentence(ImageTextEncoder):
         return self.images
 
     def blocks(self) -> list[nn.Module]:
-        """Stages of the network and layers of the sentence encoder."""
+        """Stages of the network if it is trained."""
         assert self.images is not None, "load() comes first"
-        parts = [*self.images.network.children(), *self.texts.children()]
+        parts = [] if self.freeze_image else self.images.network.children()
         return [part for part in parts if any(True for _ in part.parameters())]
+
+    def replicated(self) -> list[nn.Module]:
+        """The sentence encoder, which a rank calls for new texts only, and a frozen network."""
+        assert self.images is not None, "load() comes first"
+        return [self.texts, *([self.images.network] * self.freeze_image)]
 
     def settings(self) -> dict[str, Any]:
         """The architecture, the frame of its pixels and the type that the network runs in."""

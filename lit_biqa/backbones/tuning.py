@@ -9,12 +9,12 @@ from typing import Any, Literal, get_args
 import torch
 from torch import nn
 
+from lit_biqa.backbones.precision import Precision, dtype_of
 from lit_biqa.types import InputError, nearest
 
 Part = Literal["vision", "bridge", "language"]
 SEEING: tuple[Part, ...] = ("vision", "bridge")
 How = Literal["full", "lora", "qlora"]
-Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ class Tuning:
             (Dettmers et al., arXiv 2305.14314).
         parts: ``vision``, the tower; ``bridge``, the abstractor or merger after it; ``language``,
             the decoder. Other parts are frozen.
-        precision: precision of the weights. LoRA's updates are always float32.
+        precision: precision of the weights; ``auto`` is bfloat16 where the hardware has it, else
+            float32. LoRA's updates are always float32.
         checkpointing: recompute activations in the backward pass, to hold fewer of them.
         rank: rank of the updates.
         alpha: scale of the updates, which are multiplied by ``alpha / rank``.
@@ -56,7 +57,7 @@ class Tuning:
     @property
     def dtype(self) -> torch.dtype:
         """Data type of the weights."""
-        return torch.float32 if self.precision == "float32" else torch.bfloat16
+        return dtype_of(self.precision)
 
     def loading(self, linear_kept: Sequence[str]) -> dict[str, Any]:
         """Options of ``from_pretrained``.

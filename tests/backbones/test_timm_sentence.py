@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
+from sentence_ranks import embedded, made, rank_of_two
 from torch import nn
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
@@ -21,6 +24,7 @@ from lit_biqa.types import InputError
 LITE0 = "tf_efficientnet_lite0"
 CLASSIFIER: dict[str, Any] = {"mean": [0.5] * 3, "std": [0.5] * 3, "num_classes": 1000}
 CLASSIFIER |= {"classifier": "classifier", "first_conv": "conv_stem"}
+LIMIT = 240.0  # seconds; a hang is noticed after them
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "sharp", "dim", "image", "the", "is"]
 
 
@@ -37,11 +41,6 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
     BertModel(BertConfig(vocab_size=len(WORDS), intermediate_size=32, **size)).save_pretrained(text)
     return image, text
-
-
-def made(folders: tuple[Path, Path], **settings: Any) -> TimmSentence:
-    image, text = folders
-    return TimmSentence(str(image), str(text), **{"size": 64, **settings})
 
 
 @pytest.fixture
@@ -181,3 +180,28 @@ def test_what_is_wrong_is_told(tmp_path: Path, folders: tuple[Path, Path]) -> No
     for name in ("resnet999", "hf-hub:somebody/net"):
         with pytest.raises(InputError, match="timm has no network"):
             create_network(name)
+
+
+def test_ranks_may_call_frozen_networks_unequally_often(
+    folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    context = multiprocessing.get_context("spawn")
+    arguments = [(rank, port, folders, tmp_path) for rank in range(2)]
+    both = [context.Process(target=rank_of_two, args=args) for args in arguments]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join(LIMIT)
+    hung = [process for process in both if process.is_alive()]
+    for process in hung:
+        process.kill()
+    assert not hung, "a rank waits for the other"
+    alone = made(folders)
+    alone.load()
+    alone.eval()
+    for rank in range(2):
+        found = torch.load(tmp_path / f"{rank}.pt")
+        torch.testing.assert_close(found, embedded(alone, rank), atol=1e-5, rtol=0)
