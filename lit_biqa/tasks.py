@@ -147,8 +147,9 @@ Form = Literal["score", "caption", "both", "test", "explain", "text"]
 class Imitate(Task):
     """Cold start for reinforcement learning: texts of a reasoning model, with the MOS as rating.
 
-    The texts hold caption and reasoning in their tags (``perception_text:caption+think``). Each
-    step uses one of the prompts that paradigms use.
+    The texts hold caption and reasoning in their tags (``perception_text:caption+think``). Steps
+    take the forms in turn, which are prompts that paradigms use: the rows of a batch are then of
+    similar length. Validation uses the first form.
 
     Args:
         forms: ``score``, reasoning and rating from the image; ``caption``, the caption alone;
@@ -174,8 +175,8 @@ class Imitate(Task):
         return super().shows(sample) and "text" not in self.forms
 
     def example(self, batch: Batch, row: int, step: int) -> Example:
-        """See `Task`; step and image determine the form."""
-        form = self.forms[_drawn(batch, row, step, len(self.forms))]
+        """See `Task`; the step determines the form."""
+        form = self.forms[step % len(self.forms)]
         text, mos = batch["text"][row], batch["samples"][row].mos
         caption_text, thought = (tagged(text, tag) or "" for tag in ("caption", "think"))
         caption = wrapped("caption", caption_text)
