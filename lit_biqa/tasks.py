@@ -141,7 +141,7 @@ class Converse(Task):
         return Example(asked(batch, row, None), answer, "", row)
 
 
-Form = Literal["score", "caption", "both", "test", "explain", "text"]
+Form = Literal["answer", "score", "caption", "both", "test", "explain", "text"]
 
 
 class Imitate(Task):
@@ -152,7 +152,7 @@ class Imitate(Task):
     similar length. Validation uses the first form.
 
     Args:
-        forms: ``score``, reasoning and rating from the image; ``caption``, the caption alone;
+        forms: ``answer``, the rating alone from the image; ``score``, reasoning and rating; ``caption``, the caption alone;
             ``both``, caption, reasoning and rating; ``test``, the same with the prompts of the
             papers' test; ``explain``, caption and reasoning without tags, from image and MOS;
             ``text``, reasoning and rating from the caption alone. A form that is listed twice is
@@ -182,6 +182,7 @@ class Imitate(Task):
         caption = wrapped("caption", caption_text)
         rated = f"{wrapped('think', thought)}\n{answered(mos)}"
         asked, system, answer = {
+            "answer": (prompts.SCORE, prompts.ANSWER_ONLY_SYSTEM, answered(mos)),
             "score": (prompts.SCORE, prompts.R1_SYSTEM, rated),
             "caption": (prompts.CHAIN_OF_THOUGHT, prompts.CHAIN_OF_THOUGHT_SYSTEM, caption),
             "both": (prompts.TEST_SCORE, prompts.SELF_CONSISTENCY_SYSTEM, f"{caption}\n{rated}"),
