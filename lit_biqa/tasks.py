@@ -152,11 +152,11 @@ class Imitate(Task):
     similar length. Validation uses the first form.
 
     Args:
-        forms: ``answer``, the rating alone from the image; ``score``, reasoning and rating; ``caption``, the caption alone;
-            ``both``, caption, reasoning and rating; ``test``, the same with the prompts of the
-            papers' test; ``explain``, caption and reasoning without tags, from image and MOS;
-            ``text``, reasoning and rating from the caption alone. A form that is listed twice is
-            used twice as often.
+        forms: ``answer``, the rating alone from the image; ``score``, reasoning and rating;
+            ``caption``, the caption alone; ``both``, caption, reasoning and rating; ``test``, the
+            same with the prompts of the papers' test; ``explain``, caption and reasoning without
+            tags, from image and MOS; ``text``, reasoning and rating from the caption alone. A form
+            that is listed twice is used twice as often.
 
     Source: ours; the papers start from instruction-tuned models.
     """

@@ -96,6 +96,7 @@ RATED = '<think>\nIt is sharp.\n</think>\n<answer>\n{"rating": 4.40}\n</answer>'
 @pytest.mark.parametrize(
     ("form", "answer", "sees"),
     [
+        ("answer", '<answer>\n{"rating": 4.40}\n</answer>', True),
         ("score", RATED, True),
         ("caption", "<caption>\nA dog.\n</caption>", True),
         ("both", f"<caption>\nA dog.\n</caption>\n{RATED}", True),
