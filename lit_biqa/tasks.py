@@ -194,6 +194,35 @@ class Imitate(Task):
         return Example(ask(asked, pixels, system), answer, "", row)
 
 
+class Reason(Describe):
+    """RACT's cross-domain tuning: from an image to a reasoning about its quality.
+
+    The reasonings come from models that were trained by reinforcement, one for each data set; the
+    trained model is one of them. ``data.texts.fields: ["texts:think"]`` reads them from the files
+    that ``lit_biqa describe`` writes.
+
+    Args:
+        question: the question.
+        scored: data sets of which every second step learns the MOS as well: reasoning and rating,
+            with the prompt of `lit_biqa.paradigms.Score`. The paper finds none to be best.
+
+    Source: Reasoning as Representation, section 3.3 and tables 5 and A.4.
+    """
+
+    def __init__(self, question: str = prompts.RACT, scored: Sequence[str] = ()) -> None:
+        super().__init__(question)
+        self.scored = frozenset(scored)
+
+    def example(self, batch: Batch, row: int, step: int) -> Example:
+        """See `Task`."""
+        mos = float(batch["mos"][row])
+        if step % 2 == 0 or batch["dataset"][row] not in self.scored or not math.isfinite(mos):
+            return super().example(batch, row, step)
+        answer = f"{wrapped('think', batch['text'][row])}\n{answered(mos)}"
+        chat = ask(prompts.SCORE, pixels_of(batch, row), prompts.R1_SYSTEM)
+        return Example(chat, answer, "", row)
+
+
 class NameLevel(Task):
     """Q-Align: from an image to one of five level words, by its MOS.
 

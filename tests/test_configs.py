@@ -65,7 +65,15 @@ def test_every_configuration_is_among_these_tests() -> None:
     grpo |= {"self_consistency", "autoencoder", "human_aligned", "multi_task"}
     grpo |= {"small_warmup", "small_score", "small_chain_of_thought", "small_self_consistency"}
     grpo |= {"small_autoencoder", "small_human_aligned"}
-    known = {"rali": rali, "trainer": trainer, "sft": sft, "backbone": backbone, "grpo": grpo}
+    ract = {"cross_domain", "small_cross_domain"}
+    known = {
+        "rali": rali,
+        "ract": ract,
+        "trainer": trainer,
+        "sft": sft,
+        "backbone": backbone,
+        "grpo": grpo,
+    }
     expected = {f"{folder}/{name}.yaml" for folder, names in known.items() for name in names}
     assert files == expected | {"quickstart.yaml", "quickstart_pretrained.yaml"}
 

@@ -118,6 +118,26 @@ def test_imitation_writes_what_paradigms_ask_for(form: tasks.Form, answer: str, 
         assert "is rated as 4.4." in example.chat.messages[-1].text
 
 
+def test_reasoning_is_learned_without_scores_or_with_those_of_some_sets() -> None:
+    """The paper's prompts: tables A.4 (RACT) and A.4 (score regression)."""
+    unscored, scored = tasks.Reason(), tasks.Reason(scored=["koniq10k"])
+    for task, step in (
+        (unscored, 0),
+        (unscored, 1),
+        (scored, 0),
+        (tasks.Reason(scored=["spaq"]), 1),
+    ):
+        (example,) = task.examples(batch(), step)
+        asked = "What is your overall assessment of the quality of this picture?"
+        assert example.chat.messages == (Message("user", IMAGE + asked),)
+        assert example.answer == "It is sharp."
+    (example,) = scored.examples(batch(), 1)
+    assert example.answer == RATED and example.chat.pixels is PIXELS
+    assert "the quality of this picture? The rating should be" in example.chat.messages[-1].text
+    (unrated,) = scored.examples(batch(math.nan), 1)
+    assert unrated.answer == "It is sharp."
+
+
 def test_imitation_needs_both_tags() -> None:
     assert tasks.Imitate().suits(sample(texts=(TAGGED,)))
     assert not tasks.Imitate().suits(sample(texts=("A dog.",)))
