@@ -22,20 +22,24 @@ from lit_biqa.tasks import Example
 from lit_biqa.text.levels import Density, expected_score, soft_labels, two_point_labels
 from lit_biqa.types import Batch, InputError
 
+_IMAGES = 2  # images of a pair
+
 
 class SoftLevels:
     """Fidelity of image pairs, plus soft labels for the level and likelihood of the other words.
 
-    ``rank * fidelity + level * (cross-entropy of all words but the level + divergence)``. Each
-    image is paired with the next image of its data set in the batch of all ranks.
+    ``rank * fidelity + 2 * level * (cross-entropy of all words but the level + divergence)``, all
+    three means over the batch of all ranks. Each image is paired with the next image of its data
+    set. The factor 2 stands for the images of a pair: DeQA-Score adds the mean over the first
+    images and the mean over the second, and here each image is once the first and once the second.
 
     Args:
         rank: weight of the fidelity; 0 leaves it out.
-        level: weight of likelihood and divergence.
+        level: weight of likelihood and divergence, for each image of a pair.
         density: form of the soft labels from MOS and deviation; images without a deviation get
             two-point labels.
 
-    Source: DeQA-Score (You et al., 2025), equations 6 to 10.
+    Source: DeQA-Score (You et al., 2025), equations 6 to 10, and its code for pairs.
     """
 
     def __init__(self, rank: float = 1.0, level: float = 0.05, density: Density = "pdf") -> None:
@@ -63,7 +67,7 @@ class SoftLevels:
         divergence = level_divergence(logits, tokens, labels)
         scores = expected_score(level_probabilities(logits, tokens))
         fidelity = self._fidelity(in_order(scores), in_order(mos), in_order(std), names_of(batch))
-        loss = self.rank * fidelity + self.level * (likelihood + divergence)
+        loss = self.rank * fidelity + _IMAGES * self.level * (likelihood + divergence)
         parts = {"likelihood": likelihood, "divergence": divergence, "fidelity": fidelity}
         return loss, {name: part.detach() for name, part in parts.items()}
 

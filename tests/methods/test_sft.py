@@ -22,10 +22,9 @@ from lit_biqa.backbones.tuning import Tuning
 from lit_biqa.backbones.vision_language import VisionLanguageModel
 from lit_biqa.methods.sft import SFT, likelihood, share
 from lit_biqa.methods.soft_levels import SoftLevels, pairs
-from lit_biqa.objectives.likelihood import level_divergence, pairwise_fidelity
 from lit_biqa.tasks import Describe, NameLevel
 from lit_biqa.text import prompts
-from lit_biqa.text.levels import LEVELS, soft_labels, two_point_labels
+from lit_biqa.text.levels import LEVELS, soft_labels
 from lit_biqa.types import Batch, InputError, ask
 
 
@@ -81,37 +80,63 @@ def labelled(model: VisionLanguageModel) -> Batch:
     return Batch(**columns)  # type: ignore[typeddict-item, no-any-return]
 
 
-def test_soft_levels_restated(model: VisionLanguageModel) -> None:
-    batch, task = labelled(model), NameLevel()
-    examples = task.examples(batch)
+def test_soft_levels_are_those_of_deqa_over_both_images_of_each_pair(
+    model: VisionLanguageModel,
+) -> None:
+    """DeQA-Score's code runs the first images of all pairs, then the second, and adds the losses.
+
+    Each run gives the mean cross-entropy of the words without the level, and ``kl_div`` over the
+    whole vocabulary; the pairs give the fidelity. Restated with torch's own functions.
+    """
+    batch = labelled(model)
+    batch["dataset"] = ["koniq10k"] * 4
+    batch["std"] = torch.tensor([0.5, 0.6, 0.4, 0.7])
+    examples = NameLevel().examples(batch)
     chats, answers = [e.chat for e in examples], [e.answer for e in examples]
     loss, parts = SoftLevels()(model, model.encode(chats, answers), examples, batch)
     ids = [model.tokenize(f"{prompts.QUALITY_OPENING} {level}")[-1] for level in LEVELS]
     opening = len(model.tokenize(prompts.QUALITY_OPENING))
-    words, at_level = [], []
-    for chat, answer in zip(chats, answers, strict=True):
-        alone = model.encode([chat], [answer])
-        assert alone.labels is not None
-        logits = model.head(model.hidden(alone).last_hidden_state)[0, :-1]
-        learned = alone.labels[0, 1:] >= 0
-        logits, labels = logits[learned], alone.labels[0, 1:][learned]
-        at_level.append(logits[opening])
-        others = torch.arange(len(labels)) != opening
-        words.append(F.cross_entropy(logits[others], labels[others], reduction="none"))
-    levels = torch.stack(at_level)
-    mos, std = batch["mos"], batch["std"]
-    labels = soft_labels(mos, std.nan_to_num(0.5), "pdf")
-    labels[2] = two_point_labels(mos)[2]
-    scores = levels[:, ids].softmax(1) @ torch.arange(1.0, 6.0)
-    first, second = [0, 2, 3], [2, 3, 0]
-    std = std.nan_to_num(0.0)
-    fidelity = pairwise_fidelity(
-        (scores[first], scores[second]), (mos[first], mos[second]), (std[first], std[second])
-    )
-    divergence = level_divergence(levels, ids, labels)
-    expected = fidelity + 0.05 * (torch.cat(words).mean() + divergence)
+    labels = soft_labels(batch["mos"], batch["std"], "pdf")
+
+    def run(rows: list[int]) -> tuple[Tensor, Tensor]:
+        logits, words = [], []
+        for row in rows:
+            alone = model.encode([chats[row]], [answers[row]])
+            assert alone.labels is not None
+            learned = alone.labels[0, 1:] >= 0
+            logits.append(model.head(model.hidden(alone).last_hidden_state)[0, :-1][learned])
+            words.append(alone.labels[0, 1:][learned])
+        all_logits, all_words = torch.stack(logits), torch.stack(words)
+        others = torch.arange(all_words.shape[1]) != opening
+        entropy = F.cross_entropy(
+            all_logits[:, others].flatten(0, 1), all_words[:, others].flatten()
+        )
+        at_level = all_logits[:, opening]
+        target = torch.zeros_like(at_level)
+        target[:, ids] = labels[rows]
+        divergence = F.kl_div(at_level.log_softmax(1), target, reduction="batchmean")
+        scores = at_level[:, ids].softmax(1) @ torch.arange(1.0, 6.0)
+        return entropy + divergence, scores
+
+    first, second = [0, 1, 2, 3], [1, 2, 3, 0]
+    (loss_a, scores_a), (loss_b, scores_b) = run(first), run(second)
+    mos, variance = batch["mos"], batch["std"] ** 2
+    said = (1 + torch.erf((scores_a - scores_b) / 2)) / 2
+    spread = (2 * (variance[first] + variance[second])).sqrt()
+    people = (1 + torch.erf((mos[first] - mos[second]) / spread)) / 2
+    fidelity = (1 - (said * people).sqrt() - ((1 - said) * (1 - people)).sqrt()).mean()
+    expected = fidelity + 0.05 * (loss_a + loss_b)
     assert loss.item() == pytest.approx(expected.item(), abs=1e-5)
     assert set(parts) == {"likelihood", "divergence", "fidelity"}
+
+
+def test_an_image_without_a_deviation_gets_two_point_labels(model: VisionLanguageModel) -> None:
+    batch = labelled(model)
+    labels = SoftLevels().labels(batch["mos"], batch["std"])
+    assert labels[2].tolist() == pytest.approx([0, 0, 0.9, 0.1, 0], abs=1e-6)
+    rated = [0, 1, 3]
+    expected = soft_labels(batch["mos"][rated], batch["std"][rated], "pdf")
+    torch.testing.assert_close(labels[rated], expected)
 
 
 def test_images_are_paired_within_their_data_set() -> None:
