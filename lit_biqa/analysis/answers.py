@@ -113,7 +113,7 @@ def sampled(
     chats, _ = readout.chats(model, batch)
     texts = write(chats, n, WORD_BUDGET, seeds)
     opening = readout.words.opening
-    return [[spoken(f"{opening} {text}".strip()) for text in group] for group in texts]
+    return [[spoken(text, opening) for text in group] for group in texts]
 
 
 def _in_two_passes(
@@ -126,7 +126,7 @@ def _in_two_passes(
     words = [group[0] for group in write(chats, 1, WORD_BUDGET, second_seeds)]
     verdicts = []
     for description, word in zip(descriptions, words, strict=True):
-        verdict = spoken(f"{readout.words.opening} {word}".strip())
+        verdict = spoken(word, readout.words.opening)
         verdicts.append(replace(verdict, text=f"{description} {verdict.text}"))
     return [verdicts[at : at + n] for at in range(0, len(verdicts), n)]
 

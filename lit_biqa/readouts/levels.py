@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from abc import abstractmethod
 
 from lit_biqa.backbones.vision_language import VisionLanguageModel
@@ -14,6 +13,8 @@ from lit_biqa.tasks import pixels_of
 from lit_biqa.text import prompts
 from lit_biqa.text.conclusions import decompose
 from lit_biqa.types import Batch, Chat, ask
+
+_MARKS = " \t\r\n.!\"'*"  # around an answer of one word
 
 
 class WordReadout(Readout):
@@ -202,12 +203,25 @@ def concluding(description: str, words: Words) -> Chat:
     return ask(prompts.conclude(description), opening=words.opening)
 
 
-def spoken(text: str) -> Verdict:
-    """Verdict of an answer: its conclusion, or its only level word."""
-    level = decompose(text).level
+def spoken(text: str, opening: str = "") -> Verdict:
+    """Verdict of an answer: its conclusion, or the level if the answer is one word.
+
+    A level word elsewhere is no verdict: "the clarity is good" does not judge the image. Two-stage
+    inference reads no such word either. The level is then empty, and studies count the answer as
+    out of vocabulary.
+
+    Args:
+        text: the answer.
+        opening: beginning that the answer continues.
+
+    Example:
+        >>> spoken("good.", "The quality of the image is").score
+        4.0
+        >>> spoken("The clarity of the image is good.").status
+        'no conclusion in the answer'
+    """
+    whole, word = f"{opening} {text}".strip(), text.strip(_MARKS).lower()
+    level = word if word in FIVE else decompose(whole).level
     if level is None:
-        named = {word for word in re.findall(r"[a-z]+", text.lower()) if word in FIVE}
-        level = named.pop() if len(named) == 1 else None
-    if level is None:
-        return Verdict(math.nan, text, status="no level in the answer")
-    return Verdict(FIVE[level], text, level)
+        return Verdict(math.nan, whole, status="no conclusion in the answer")
+    return Verdict(FIVE[level], whole, level)

@@ -64,7 +64,7 @@ def test_one_stage_reads_the_answer_to_the_image(
     assert levels(found) == [["bad", ""], ["good", ""]]
     assert [each.who.name for each in found] == ["a.png", "c.png"]
     assert all(chat.pixels is not None for chat in script.asked)
-    assert found[0].sessions[1][0].status == "no level in the answer"
+    assert found[0].sessions[1][0].status == "no conclusion in the answer"
 
 
 def test_two_stages_draw_a_description_and_then_a_word_from_it(

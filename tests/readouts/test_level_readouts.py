@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +19,7 @@ from lit_biqa.readouts.base import Readout
 from lit_biqa.readouts.words import Words
 from lit_biqa.rollout.engine import Sampling
 from lit_biqa.text import prompts
+from lit_biqa.text.conclusions import decompose
 from lit_biqa.text.levels import LEVELS
 from lit_biqa.types import Batch, InputError, ask
 
@@ -106,7 +110,10 @@ def test_words_that_are_no_single_tokens_are_refused(model: VisionLanguageModel)
         ("It is dark. Therefore, the quality of this image is very poor.", "bad"),
         ("good", "good"),
         ("Excellent.", "excellent"),
+        ("The clarity of the image is good.", ""),
+        ("The colours are good. The quality of the image is poor.", "poor"),
         ("good or poor", ""),
+        ("The subject stands in good light", ""),
         ("", ""),
         ("Das Bild ist unscharf.", ""),
     ],
@@ -116,6 +123,23 @@ def test_an_answer_says_one_level_or_none(text: str, level: str) -> None:
     assert (verdict.level, verdict.text) == (level, text)
     assert math.isnan(verdict.score) == (not level)
     assert (verdict.status == "ok") == bool(level)
+
+
+def test_a_word_after_an_opening_is_a_verdict() -> None:
+    for opening in ("The quality of the image is", "Rating:", ""):
+        verdict = levels.spoken("Poor.", opening)
+        assert (verdict.level, verdict.text) == ("poor", f"{opening} Poor.".strip())
+    assert levels.spoken("clear, in good light", "The image is").status != "ok"
+
+
+def test_real_reasonings_without_a_conclusion_have_no_level(shared: Path) -> None:
+    """Released texts judge parts of an image; the word for a part is not the image's level."""
+    records = json.loads((shared / "data/texts/baseline_v11_livew.json").read_text())
+    texts = [record["perception_text"] for record in records]
+    open_ended = [text for text in texts if decompose(text).level is None]
+    named = [text for text in open_ended if set(re.findall("[a-z]+", text.lower())) & set(LEVELS)]
+    assert len(named) > 100
+    assert {levels.spoken(text).level for text in open_ended} == {""}
 
 
 def test_what_a_model_says_is_parsed_without_a_default(model: VisionLanguageModel) -> None:
