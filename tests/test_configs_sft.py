@@ -33,6 +33,13 @@ def spoken(*names: str) -> str:
     return f"--model.init_args.readouts=[{', '.join(listed)}]"
 
 
+SHORT_RATING = (
+    "--model.init_args.readouts=[{class_path: lit_biqa.readouts.ratings.Rated, init_args: "
+    "{protocol: matched, paradigm: {class_path: lit_biqa.paradigms.Score}, texts: [], "
+    "sampling: {budget: 4}}}]"
+)
+
+
 def saved(model: VisionLanguageModel, folder: Path) -> Path:
     """A folder as checkpoints come, with random weights."""
     model.load()
@@ -126,6 +133,23 @@ def test_overlays_of_another_backbone(folder: Path, overlay: str) -> None:
     assert (run / "weights" / "tokenizer.json").exists()
 
 
+def test_cross_domain(folder: Path) -> None:
+    texts = folder / "reasonings.jsonl"
+    records = [
+        {"image": f"train-{number}.png", "texts": [f"<think>\nGrain {number}.\n</think>"]}
+        for number in range(10)
+    ]
+    texts.write_text("".join(f"{json.dumps(record)}\n" for record in records))
+    args = ["fit", "--config", CONFIGS / "ract/cross_domain.yaml", *SHORT]
+    args += [f"{BACKBONE}pretrained={folder}/qwen", f"{BACKBONE}max_pixels=12544"]
+    args += [f"--data.train=['{folder}/train.csv']", f"--data.test=['{folder}/test.csv']"]
+    args += [f"--data.texts.files=['{texts}']", "--model.init_args.task.init_args.scored=[train]"]
+    args.append(SHORT_RATING)
+    run = folder / "cross_domain"
+    runs.start([*args, "--run", run], folder / "cross_domain.log").succeed()
+    assert (run / "test" / "results.csv").read_text().count("\n") >= 2
+
+
 def test_small_recipes(folder: Path, shared: Path) -> None:
     """On the real images and texts, by one or two steps of each."""
     # Found under the data's root, as all that they read.
@@ -143,14 +167,21 @@ def test_small_recipes(folder: Path, shared: Path) -> None:
     limits += ["--data.loader.batch_size=2", "--data.limit=6"]
 
     def run(recipe: str, *more: str) -> Path:
-        args = ["fit", "--config", CONFIGS / f"sft/{recipe}.yaml", "--run", folder / recipe]
+        (file,) = CONFIGS.glob(f"*/{recipe}.yaml")
+        args = ["fit", "--config", file, "--run", folder / recipe]
         runs.start([*args, *limits, *more], folder / f"{recipe}.log").succeed()
         return folder / recipe
 
     small = [words, f"{BACKBONE}image={network_folder()}", f"{BACKBONE}size=64"]
     small += [f"{BACKBONE}language.init_args.{s}" for s in ("width=64", "layers=1")]
     described = run("small_describe", *small)
+    reasonings = [
+        "--data.texts.files=['texts/baseline_v11_agiqa.json']",
+        "--data.train=['agiqa3k']",
+    ]
+    reasonings += ["--data.texts.fields=['perception_text:think']", SHORT_RATING]
     two = run("small_conclude", f"{BACKBONE}pretrained={described}/weights", spoken("TwoPass"))
     one = run("small_one_stage", *small, spoken("OnePass", "GeneratedWord"))
+    run("small_cross_domain", f"{BACKBONE}pretrained={described}/weights", *reasonings)
     assert "two-pass" in (two / "test" / "results.csv").read_text()
     assert "one-pass" in (one / "test" / "results.csv").read_text()
