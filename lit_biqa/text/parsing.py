@@ -19,6 +19,9 @@ _SEVERITY = re.compile(r'"severity"\s*:\s*"([^"]+)"')
 
 Form = Literal["json", "number"]
 
+OUTSIDE = "out of range"
+"""Status of a score outside [1, 5]."""
+
 REASONED = ("think", "answer")
 """Tags of a completion that reasons and then answers, in their order."""
 
@@ -81,7 +84,12 @@ def _score(completion: str, form: Form) -> tuple[float | None, str]:
     if not _NUMBER.fullmatch(ratings[0]):
         return None, "not a number"
     score = float(ratings[0])
-    return (score, "ok") if 1 <= score <= 5 else (None, "out of range")
+    return (score, "ok") if on_scale(score) else (None, OUTSIDE)
+
+
+def on_scale(score: float) -> bool:
+    """True for a score on [1, 5]; any other is a failure, of our models and in files of others."""
+    return 1 <= score <= 5
 
 
 def read_degradation(completion: str) -> tuple[str, str] | None:

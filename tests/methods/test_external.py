@@ -6,12 +6,15 @@ import csv
 import json
 import math
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
+from scipy.stats import pearsonr
 
 from lit_biqa.__main__ import main
 from lit_biqa.methods.predictions_file import Predictions, read_score
+from lit_biqa.text.parsing import read
 from lit_biqa.types import InputError
 
 MOS = {f"{i}.png": 1 + i / 2 for i in range(8)}
@@ -48,7 +51,7 @@ def test_every_condition_is_a_row_and_what_is_missing_a_failure() -> None:
     scores = [f"some/where/{name},{6 - mos},{mos}" for name, mos in MOS.items()]
     scores[2:5] = ["some/where/2.png,four,2", "some/where/3.png,,inf", "other.png,4,4"]
     path = write("scores.csv", "file,seen,said", *scores)
-    columns = "--model.image file --model.columns '{image: seen, text: said}'"
+    columns = "--model.image file --model.columns '{image: seen, text: said}' --model.coverage 0.8"
     assert run(f"--model.path {path} {columns} --data.test [own.csv]") == 0
     found = {(row["condition"], row["name"]): row for row in rows("predictions.csv")}
     assert len(found) == 16
@@ -92,7 +95,7 @@ def test_two_data_sets_with_the_same_names(capsys: pytest.CaptureFixture[str]) -
     assert "0.png of own or 0.png of two; test the data sets one by one" in capsys.readouterr().err
     both = [f"own,{r}" for r in records] + [f"two,{r.replace(',', ',-')}" for r in records]
     path = write("s.csv", "set,image,score", *both)
-    named = f"--model.path {path} --model.dataset set"
+    named = f"--model.path {path} --model.dataset set --model.outside keep"
     assert run(f"{named} --data.test [own.csv,two.csv]") == 0
     signs = {r["dataset"]: round(float(r["srcc"])) for r in rows("results.csv")}
     assert signs == {"own": 1, "two": -1, "mean": 0}
@@ -162,6 +165,93 @@ def test_an_absent_file_and_one_about_other_images(capsys: pytest.CaptureFixture
     path = write("s.csv", "image,score", "cat.png,1")
     assert run(f"--model.path {path} --data.test [own.csv]") == 2
     assert "no prediction for any of the 8 images, such as 0.png" in capsys.readouterr().err
+
+
+# Marks of failure, scales and shards -------------------------------------------------------------
+
+
+def figures(options: str) -> tuple[int, float]:
+    """Failures and PLCC of a test in a run of its own."""
+    shutil.rmtree("out", ignore_errors=True)
+    assert run(f"--data.test [own.csv] {options}") == 0
+    (result,) = rows("results.csv")
+    return int(result["failures"]), float(result["plcc"])
+
+
+def test_a_score_outside_the_scale_is_a_failure_as_with_our_own_models(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Authors write -1 where an answer failed; kept as a score it moves the printed figure."""
+    scores = {**MOS, "1.png": 2.5, "6.png": 3.0, "7.png": -1.0}
+    path = write("s.csv", "image,score", *(f"{name},{score}" for name, score in scores.items()))
+    rated = [(score, MOS[name]) for name, score in scores.items() if score > 0]
+    without = pearsonr(*zip(*rated, strict=True)).statistic
+    printed = pearsonr(list(scores.values()), list(MOS.values())).statistic
+    assert abs(printed - without) > 0.1
+    assert figures(f"--model.path {path}") == (1, pytest.approx(without, abs=1e-6))
+    assert "1 of 8 scores in column 'score' lie outside [1, 5]" in caplog.text
+    statuses = [row["status"] for row in rows("predictions.csv")]
+    assert statuses[-1] == read('<answer>{"rating": -1.0}</answer>').status
+    assert figures(f"--model.path {path} --model.outside keep") == (
+        0,
+        pytest.approx(printed, abs=1e-6),
+    )
+    kept = f"--model.path {path} --model.outside keep --model.failed -1"
+    assert figures(kept) == (1, pytest.approx(without, abs=1e-6))
+
+
+def test_a_mark_on_the_scale_is_no_score() -> None:
+    scores = {**MOS, "7.png": 1.0}
+    path = write("s.csv", "image,score", *(f"{name},{score}" for name, score in scores.items()))
+    assert figures(f"--model.path {path} --model.failed 1") == (2, pytest.approx(1))
+
+
+def test_another_scale_is_refused_unless_it_is_asked_for(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = write("s.csv", "image,score", *(f"{name},{20 * mos}" for name, mos in MOS.items()))
+    assert run(f"--model.path {path} --data.test [own.csv]") == 2
+    assert "8 of 8 scores in column 'score' lie outside [1, 5]" in capsys.readouterr().err
+    assert figures(f"--model.path {path} --model.outside keep") == (0, pytest.approx(1))
+
+
+def shards() -> list[str]:
+    records = [{"image": name, "score": mos} for name, mos in MOS.items()]
+    return [write(f"p{i}.json", json.dumps(records[i::4])) for i in range(4)]
+
+
+@pytest.mark.parametrize("path", ["'p*.json'", "'[p0.json, p1.json, p2.json, p3.json]'"])
+def test_several_files_are_one_set(path: str) -> None:
+    shards()
+    assert figures(f"--model.path {path}") == (0, pytest.approx(1))
+
+
+def test_a_shard_alone_is_refused_unless_it_is_asked_for(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file = shards()[0]
+    assert run(f"--model.path {file} --data.test [own.csv]") == 2
+    assert "p0.json: no prediction for 6 of 8 images of own" in capsys.readouterr().err
+    Path("own.csv").write_text(Path("own.csv").read_text() + "\n8.png,1.2\n9.png,1.9")
+    assert figures("--model.path 'p*.json' --model.coverage 0.8") == (2, pytest.approx(1))
+
+
+def test_a_data_set_that_a_file_leaves_out(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("two.csv").write_text("image,mos\n" + "\n".join(f"b{i}.png,{1 + i}" for i in range(4)))
+    shards()
+    assert run("--model.path 'p*.json' --data.test [own.csv,two.csv]") == 2
+    assert "no prediction for 4 of 4 images of two" in capsys.readouterr().err
+
+
+def test_a_pattern_without_files_and_an_image_in_two_files() -> None:
+    with pytest.raises(InputError, match=r"q\*\.json: no file matches the pattern"):
+        Predictions("q*.json")
+    with pytest.raises(InputError, match="names no file"):
+        Predictions([])
+    write("p9.json", json.dumps([{"image": "0.png", "score": 3}]))
+    shards()
+    with pytest.raises(InputError, match=r"p9\.json.*: a second prediction for 0\.png"):
+        Predictions("p*.json")
 
 
 @pytest.mark.parametrize(
