@@ -177,6 +177,7 @@ class Group:
             caption; none without a caption. Empty if there is no second pass.
         references: human-written texts about the image.
         degradation: distortion class and severity, if that is the task.
+        process: rank of the process that sampled the completions.
     """
 
     mos: float
@@ -187,6 +188,7 @@ class Group:
     second: tuple[tuple[Completion, ...], ...] = ()
     references: tuple[str, ...] = ()
     degradation: tuple[str, str] | None = None
+    process: int = 0
 
 
 class Batch(TypedDict):

@@ -154,6 +154,14 @@ def test_ranking_compares_within_a_data_set_alone() -> None:
     assert not found[[2, 4]].any(), "alone of its data set"
 
 
+def test_ranking_within_a_process_leaves_out_the_images_of_others() -> None:
+    groups = [replace(each, process=i % 2) for i, each in enumerate(images())]
+    assert torch.equal(PairwiseRanking()(groups), PairwiseRanking()(images()))
+    expected = [[ranking(SCORES, MOS, i, k, [(i + 2) % 4]) for k in range(3)] for i in range(4)]
+    found = PairwiseRanking(ranked_within="process")(groups)
+    assert torch.allclose(found, torch.tensor(expected), atol=1e-5)
+
+
 def test_ranking_without_ratings() -> None:
     groups = images()
     groups[1] = replace(groups[1], completions=(said("no idea"),) * 3)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -24,8 +25,9 @@ class PairwiseRanking(Reward):
     """Fidelity between predicted and true preferences, over pairs of images of one data set.
 
     Each rating of an image is compared with the mean rating of every other image of the same data
-    set in the step. An image without another image to compare with earns 0. So does a completion
-    without a rating; it does not count in its image's mean and variance.
+    set in the step, or in the part of the step that its process has. An image without another image
+    to compare with earns 0. So does a completion without a rating; it does not count in its image's
+    mean and variance.
 
     >>> low, high = (Completion((), f"<answer>{score}</answer>") for score in (2, 4))
     >>> better = Group(4.2, 0.5, "koniq10k", 0, (high, low))
@@ -38,9 +40,12 @@ class PairwiseRanking(Reward):
 
     Attributes:
         form: form of the rating in a completion, see `read`.
+        ranked_within: ``step`` compares with the images of all processes, which is less noisy;
+            ``process`` with those of the same process, as in VisualQuality-R1's code.
     """
 
     form: Form = "number"
+    ranked_within: Literal["process", "step"] = "step"
 
     def __call__(self, groups: Sequence[Group]) -> Tensor:
         """See `Reward`."""
@@ -55,7 +60,11 @@ class PairwiseRanking(Reward):
         p = torch.special.ndtr((scores[..., None] - mean) / deviation[:, None])
         g = ((mos[:, None] - mos).sign() + 1)[:, None] / 2
         agreement = (p * g + _TINY).sqrt() + ((1 - p) * (1 - g) + _TINY).sqrt()
-        return _mean_over(agreement, _comparable(groups)).nan_to_num(0.0).float()
+        pairs = _comparable(groups)
+        if self.ranked_within == "process":
+            process = torch.tensor([group.process for group in groups])
+            pairs &= process[:, None] == process
+        return _mean_over(agreement, pairs).nan_to_num(0.0).float()
 
 
 def _moments(scores: Tensor) -> tuple[Tensor, Tensor]:

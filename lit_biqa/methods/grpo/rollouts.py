@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lit_biqa.backbones.vision_language import VisionLanguageModel
-from lit_biqa.distributed import gather_rows
+from lit_biqa.distributed import gather_rows, world
 from lit_biqa.objectives.policy import Scale
 from lit_biqa.paradigms import GroupRewards, Paradigm, Rollout
 from lit_biqa.rollout.engine import Sampling
@@ -86,7 +86,8 @@ class RolloutRunner:
 
     def _reward(self, groups: Sequence[Group]) -> GroupRewards:
         """Reward the groups of all ranks, because images are ranked against each other."""
-        step = gather_rows(groups, _key)
+        rank = world()[0]
+        step = gather_rows([replace(group, process=rank) for group in groups], _key)
         keys = [_key(group) for group in step]
         return self.paradigm.reward(step, self.scale).of([keys.index(_key(g)) for g in groups])
 
