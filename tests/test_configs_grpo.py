@@ -15,6 +15,8 @@ from timm_chats import network_folder
 from lit_biqa.backbones.tiny_chat import TinyQwenVL
 from lit_biqa.backbones.weights import state_of
 from lit_biqa.cli.config_files import merge_files
+from lit_biqa.paradigms import Score
+from lit_biqa.readouts import Rated
 
 CONFIGS = REPOSITORY / "configs"
 RECIPES = sorted(
@@ -72,6 +74,24 @@ def test_recipes(recipe: str, folder: Path) -> None:
         conditions = {row["condition"] for row in csv.DictReader(file)}
     texts = {text.replace("caption", "text") for text in readout["texts"]}
     assert conditions == {"image"} | texts | {f"text-{m}" for m in readout.get("masks", ())}
+
+
+@pytest.mark.parametrize("recipe", ["score", "multi_task"])
+def test_recipes_of_q_insight_are_read_under_both_protocols(recipe: str) -> None:
+    """Its own prompt names the conditions of its table; the other paper's stand beside them."""
+    settings = merge_files([CONFIGS / f"grpo/{recipe}.yaml"], [])["model"]["init_args"]
+    readouts = [Rated(**each["init_args"], paradigm=Score()) for each in settings["readouts"]]
+    assert [readout.protocol for readout in readouts] == ["matched", "paper"]
+    assert readouts[0].conditions == ("image", "reasoning")
+    assert all(name.startswith("paper-") for name in readouts[1].conditions)
+
+
+@pytest.mark.parametrize(
+    "recipe", ["chain_of_thought", "self_consistency", "autoencoder", "human_aligned"]
+)
+def test_paradigms_are_read_under_the_shared_prompt_alone(recipe: str) -> None:
+    settings = merge_files([CONFIGS / f"grpo/{recipe}.yaml"], [])["model"]["init_args"]
+    assert [each["init_args"]["protocol"] for each in settings["readouts"]] == ["paper"]
 
 
 def test_lora_over_a_recipe(folder: Path) -> None:
