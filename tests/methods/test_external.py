@@ -188,22 +188,21 @@ def test_a_score_outside_the_scale_is_a_failure_as_with_our_own_models(
     without = pearsonr(*zip(*rated, strict=True)).statistic
     printed = pearsonr(list(scores.values()), list(MOS.values())).statistic
     assert abs(printed - without) > 0.1
-    assert figures(f"--model.path {path}") == (1, pytest.approx(without, abs=1e-6))
+    assert figures(f"--model.path {path}") == pytest.approx((1, without), abs=1e-6)
     assert "1 of 8 scores in column 'score' lie outside [1, 5]" in caplog.text
     statuses = [row["status"] for row in rows("predictions.csv")]
     assert statuses[-1] == read('<answer>{"rating": -1.0}</answer>').status
-    assert figures(f"--model.path {path} --model.outside keep") == (
-        0,
-        pytest.approx(printed, abs=1e-6),
+    assert figures(f"--model.path {path} --model.outside keep") == pytest.approx(
+        (0, printed), abs=1e-6
     )
     kept = f"--model.path {path} --model.outside keep --model.failed -1"
-    assert figures(kept) == (1, pytest.approx(without, abs=1e-6))
+    assert figures(kept) == pytest.approx((1, without), abs=1e-6)
 
 
 def test_a_mark_on_the_scale_is_no_score() -> None:
     scores = {**MOS, "7.png": 1.0}
     path = write("s.csv", "image,score", *(f"{name},{score}" for name, score in scores.items()))
-    assert figures(f"--model.path {path} --model.failed 1") == (2, pytest.approx(1))
+    assert figures(f"--model.path {path} --model.failed 1") == pytest.approx((2, 1))
 
 
 def test_another_scale_is_refused_unless_it_is_asked_for(
@@ -212,7 +211,7 @@ def test_another_scale_is_refused_unless_it_is_asked_for(
     path = write("s.csv", "image,score", *(f"{name},{20 * mos}" for name, mos in MOS.items()))
     assert run(f"--model.path {path} --data.test [own.csv]") == 2
     assert "8 of 8 scores in column 'score' lie outside [1, 5]" in capsys.readouterr().err
-    assert figures(f"--model.path {path} --model.outside keep") == (0, pytest.approx(1))
+    assert figures(f"--model.path {path} --model.outside keep") == pytest.approx((0, 1))
 
 
 def shards() -> list[str]:
@@ -223,7 +222,7 @@ def shards() -> list[str]:
 @pytest.mark.parametrize("path", ["'p*.json'", "'[p0.json, p1.json, p2.json, p3.json]'"])
 def test_several_files_are_one_set(path: str) -> None:
     shards()
-    assert figures(f"--model.path {path}") == (0, pytest.approx(1))
+    assert figures(f"--model.path {path}") == pytest.approx((0, 1))
 
 
 def test_a_shard_alone_is_refused_unless_it_is_asked_for(
@@ -233,7 +232,7 @@ def test_a_shard_alone_is_refused_unless_it_is_asked_for(
     assert run(f"--model.path {file} --data.test [own.csv]") == 2
     assert "p0.json: no prediction for 6 of 8 images of own" in capsys.readouterr().err
     Path("own.csv").write_text(Path("own.csv").read_text() + "\n8.png,1.2\n9.png,1.9")
-    assert figures("--model.path 'p*.json' --model.coverage 0.8") == (2, pytest.approx(1))
+    assert figures("--model.path 'p*.json' --model.coverage 0.8") == pytest.approx((2, 1))
 
 
 def test_a_data_set_that_a_file_leaves_out(capsys: pytest.CaptureFixture[str]) -> None:
