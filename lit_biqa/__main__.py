@@ -19,6 +19,7 @@ SUBCOMMANDS = {
 # Each is a module with ``main(arguments) -> exit status`` and its own help.
 COMMANDS = {
     "score": ("lit_biqa.cli.score", "score photographs, one, two or whole folders"),
+    "import-rali": ("lit_biqa.cli.import_rali", "make a scorer of RALI's released files"),
     "list": ("lit_biqa.cli.list", "recipes, data sets, splits, backbones, methods, readouts, ..."),
     "describe": ("lit_biqa.cli.describe", "have a trained model write texts about images"),
     "analyse": ("lit_biqa.cli.analyse", "study a model: instability, accuracy, layers, attention"),
