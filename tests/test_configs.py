@@ -66,7 +66,10 @@ def test_every_configuration_is_among_these_tests() -> None:
     grpo |= {"small_warmup", "small_score", "small_chain_of_thought", "small_self_consistency"}
     grpo |= {"small_autoencoder", "small_human_aligned"}
     ract = {"cross_domain", "small_cross_domain"}
+    published = {"qalign", "deqa", "q_instruct", "q_insight"}
+    published |= {"visual_quality_r1", "visual_quality_r1_fast"}
     known = {
+        "published": published,
         "rali": rali,
         "ract": ract,
         "trainer": trainer,

@@ -141,5 +141,5 @@ def _frame(pixels: Mapping[str, Any], side: int) -> Frame:
 
 def _side(size: Any) -> int:
     if isinstance(size, dict):
-        return int(size.get("shortest_edge", size.get("height", 0)))
+        size = size.get("shortest_edge") or size.get("height") or 0
     return int(size)

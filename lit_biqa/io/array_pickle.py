@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -67,8 +67,8 @@ class _Reader(pickle._Unpickler):  # the reader in Python: an array's bytes lie 
         if isinstance(stack[-1], _Inline):
             stack[-1] = self._array(stack[-1].state)
 
-    dispatch = {  # noqa: RUF012 - pickle's own table
-        **pickle._Unpickler.dispatch,  # type: ignore[attr-defined]
+    dispatch: ClassVar[dict[int, Any]] = {
+        **pickle._Unpickler.dispatch,
         pickle.BUILD[0]: load_build,
     }
 
@@ -81,8 +81,9 @@ class _Reader(pickle._Unpickler):  # the reader in Python: an array's bytes lie 
         if kind.kind not in _KINDS or count * kind.itemsize > _MOST:
             raise pickle.UnpicklingError(f"it holds an array {shape} of {kind}")
         content = self._file.read(count * kind.itemsize)
-        order = "F" if note.get("order") == "F" else "C"
-        return np.frombuffer(content, kind, count).reshape(shape, order=order)
+        flat: Array = np.frombuffer(content, kind, count)
+        # Columns first: the reversed shape, transposed.
+        return flat.reshape(shape[::-1]).T if note.get("order") == "F" else flat.reshape(shape)
 
 
 def read_array(path: Path, name: str) -> Array:

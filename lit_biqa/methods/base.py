@@ -112,7 +112,7 @@ class Method(Evaluator):
             # With the optimizers of a fit, FSDP2 would look for their state in a file of weights
             # only.
             forget_optimizers(self.trainer)
-        if self.leaves_unused:
+        elif self.leaves_unused:  # a test has no training images to ask
             allow_unused(self.trainer.strategy)
         if any(True for _ in self.parameters()):
             return

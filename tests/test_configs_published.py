@@ -1,0 +1,135 @@
+"""Recipes of published weights: the authors' prompts, and a test on small folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import runs
+import yaml
+from conftest import REPOSITORY
+
+from lit_biqa.backbones.mplug_owl2.tokenization import IMAGE_TOKEN_INDEX
+from lit_biqa.backbones.tiny_chat import TinyMplugOwl2, TinyQwenVL
+from lit_biqa.backbones.vision_language import VisionLanguageModel
+from lit_biqa.backbones.weights import state_of
+from lit_biqa.cli.config_files import read
+from lit_biqa.text import prompts
+from lit_biqa.types import IMAGE, ask
+
+CONFIGS = REPOSITORY / "configs/published"
+OWLS = ("qalign", "deqa", "q_instruct")
+QWENS = ("q_insight", "visual_quality_r1", "visual_quality_r1_fast")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of each family, and a data set."""
+    folder = tmp_path_factory.mktemp("published")
+    models: dict[str, VisionLanguageModel] = {
+        "owl": TinyMplugOwl2(width=64, layers=2),
+        "qwen": TinyQwenVL(vocabulary=300, width=32, layers=2),
+    }
+    for name, model in models.items():
+        model.load()
+        model.save(folder / name, state_of(model))
+    runs.write_images(folder, "test", 3, 0)
+    return folder
+
+
+def settings(name: str) -> dict[str, Any]:
+    model: dict[str, Any] = read(CONFIGS / f"{name}.yaml")["model"]["init_args"]
+    return model
+
+
+def question(name: str) -> str:
+    given = settings(name)
+    if name in QWENS:
+        return str(given["paradigm"]["init_args"]["question"])
+    return str(given["readouts"][0]["init_args"]["question"])
+
+
+def test_every_recipe_is_run_here() -> None:
+    assert {file.stem for file in CONFIGS.glob("*.yaml")} == {*OWLS, *QWENS}
+
+
+@pytest.mark.parametrize("name", ["qalign", "deqa"])
+def test_levels_are_asked_with_the_authors_tokens(name: str) -> None:
+    """Q-Align's script: the image on a line of its own, one token -200, then ASSISTANT."""
+    model = TinyMplugOwl2(width=64, layers=2)
+    model.prepare()
+    pixels = model.image_transform(runs.Image.new("RGB", (30, 20)))
+    row = model.encode_prompt(ask(question(name), pixels, opening=prompts.QUALITY_OPENING))
+    tokenizer = model.processor.tokenizer
+    before, after = (
+        tokenizer.encode(text, add_special_tokens=False)
+        for text in (
+            "USER: How would you rate the quality of this image?\n",
+            " ASSISTANT: The quality of the image is",
+        )
+    )
+    begin = tokenizer.bos_token_id
+    assert IMAGE_TOKEN_INDEX < 0
+    assert row.ids[~row.image].tolist() == [begin, *before, *after]
+    assert row.image.nonzero()[0].item() == 1 + len(before)
+
+
+def chat_ml(*turns: str) -> str:
+    return "".join(f"<|im_start|>{turn}" for turn in (*turns, "assistant\n"))
+
+
+SEEN = "<|vision_start|><|image_pad|><|vision_end|>"
+TASK = "You are doing the image quality assessment task. Here is the question: "
+RATE = (
+    "What is your overall rating on the quality of this picture? The rating should be a float "
+    "between 1 and 5, rounded to two decimal places, with 1 representing very poor quality and 5 "
+    "representing excellent quality. "
+)
+ENDS = {
+    "visual_quality_r1": "First output the thinking process in <think> </think> tags and then "
+    "output the final answer with only one score in <answer> </answer> tags.",
+    "visual_quality_r1_fast": "Output the final answer with only one score in <answer> </answer> "
+    "tags.",
+}
+
+
+@pytest.mark.parametrize("name", QWENS)
+def test_ratings_are_asked_in_the_authors_words(name: str) -> None:
+    """Texts of the released demos; below the tokens of the template, with one image token."""
+    model = TinyQwenVL(vocabulary=300, width=32, layers=2)
+    model.prepare()
+    pixels = model.image_transform(runs.Image.new("RGB", (56, 56)))
+    system = prompts.R1_SYSTEM if name == "q_insight" else ""
+    row = model.encode_prompt(ask(question(name), pixels, system))
+    if name == "q_insight":
+        keys = (
+            'Return the final answer in JSON format with the following keys: "rating": The score.'
+        )
+        turns = (f"system\n{system}<|im_end|>\n", f"user\n{RATE}{keys}{SEEN}<|im_end|>\n")
+    else:
+        turns = (f"user\nPicture 1: {SEEN}{TASK}{RATE}{ENDS[name]}<|im_end|>\n",)
+    one = row.ids.tolist()
+    positions = int(row.image.sum())
+    first = one.index(model.image_id)
+    compact = [*one[: first + 1], *one[first + positions :]]
+    assert compact == model.tokenizer.encode(chat_ml(*turns), add_special_tokens=False)
+
+
+@pytest.mark.parametrize("name", [*OWLS, *QWENS])
+def test_published_weights_are_tested(name: str, folder: Path) -> None:
+    backbone = "--model.init_args.backbone.init_args."
+    given = settings(name)["readouts"]
+    if name in QWENS:
+        given[0]["init_args"]["sampling"]["budget"] = 6
+    args = ["test", "--config", CONFIGS / f"{name}.yaml", "--run", folder / name]
+    args += ["--ckpt_path", "none"]
+    args += [f"{backbone}pretrained={folder}/{'qwen' if name in QWENS else 'owl'}"]
+    args += [f"{backbone}tuning.precision=float32", f"--data.test=['{folder}/test.csv']"]
+    args += [f"--model.init_args.readouts={yaml.safe_dump(given, default_flow_style=True)}"]
+    args += ["--trainer.precision=32-true", "--trainer.accelerator=cpu", "--report.bootstrap=0"]
+    args += ["--data.loader.num_workers=0", "--data.loader.eval_batch_size=2"]
+    runs.start(args, folder / f"{name}.log").succeed()
+    rows = (folder / name / "test" / "predictions.csv").read_text()
+    assert rows.count("\n") == 4
+    assert IMAGE not in rows
