@@ -9,8 +9,9 @@ import pytest
 import runs
 import yaml
 from conftest import REPOSITORY
+from PIL import Image
 
-from lit_biqa.backbones.mplug_owl2.tokenization import IMAGE_TOKEN_INDEX
+from lit_biqa.backbones.mplug_owl2.configuration import IMAGE_TOKEN_INDEX
 from lit_biqa.backbones.tiny_chat import TinyMplugOwl2, TinyQwenVL
 from lit_biqa.backbones.vision_language import VisionLanguageModel
 from lit_biqa.backbones.weights import state_of
@@ -59,7 +60,7 @@ def test_levels_are_asked_with_the_authors_tokens(name: str) -> None:
     """Q-Align's script: the image on a line of its own, one token -200, then ASSISTANT."""
     model = TinyMplugOwl2(width=64, layers=2)
     model.prepare()
-    pixels = model.image_transform(runs.Image.new("RGB", (30, 20)))
+    pixels = model.image_transform(Image.new("RGB", (30, 20)))
     row = model.encode_prompt(ask(question(name), pixels, opening=prompts.QUALITY_OPENING))
     tokenizer = model.processor.tokenizer
     before, after = (
@@ -99,14 +100,17 @@ def test_ratings_are_asked_in_the_authors_words(name: str) -> None:
     """Texts of the released demos; below the tokens of the template, with one image token."""
     model = TinyQwenVL(vocabulary=300, width=32, layers=2)
     model.prepare()
-    pixels = model.image_transform(runs.Image.new("RGB", (56, 56)))
+    pixels = model.image_transform(Image.new("RGB", (56, 56)))
     system = prompts.R1_SYSTEM if name == "q_insight" else ""
     row = model.encode_prompt(ask(question(name), pixels, system))
     if name == "q_insight":
         keys = (
             'Return the final answer in JSON format with the following keys: "rating": The score.'
         )
-        turns = (f"system\n{system}<|im_end|>\n", f"user\n{RATE}{keys}{SEEN}<|im_end|>\n")
+        turns: tuple[str, ...] = (
+            f"system\n{system}<|im_end|>\n",
+            f"user\n{RATE}{keys}{SEEN}<|im_end|>\n",
+        )
     else:
         turns = (f"user\nPicture 1: {SEEN}{TASK}{RATE}{ENDS[name]}<|im_end|>\n",)
     one = row.ids.tolist()
