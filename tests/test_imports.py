@@ -151,6 +151,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "prepare": {"torch"},
     "score": {"torch"},
     "describe": LIGHTNING,
+    "import_rali": LIGHTNING,
     "analyse": LIGHTNING,
 }
 
