@@ -180,7 +180,7 @@ class Imitate(Task):
         text, mos = batch["text"][row], batch["samples"][row].mos
         caption_text, thought = (tagged(text, tag) or "" for tag in ("caption", "think"))
         caption = wrapped("caption", caption_text)
-        rated = f"{wrapped('think', thought)}\n{answered(mos)}"
+        rated = reasoned(thought, mos)
         asked, system, answer = {
             "answer": (prompts.SCORE, prompts.ANSWER_ONLY_SYSTEM, answered(mos)),
             "score": (prompts.SCORE, prompts.R1_SYSTEM, rated),
@@ -218,9 +218,8 @@ class Reason(Describe):
         mos = float(batch["mos"][row])
         if step % 2 == 0 or batch["dataset"][row] not in self.scored or not math.isfinite(mos):
             return super().example(batch, row, step)
-        answer = f"{wrapped('think', batch['text'][row])}\n{answered(mos)}"
         chat = ask(prompts.SCORE, pixels_of(batch, row), prompts.R1_SYSTEM)
-        return Example(chat, answer, "", row)
+        return Example(chat, reasoned(batch["text"][row], mos), "", row)
 
 
 class NameLevel(Task):
@@ -260,6 +259,11 @@ def asked(batch: Batch, row: int, question: str | None) -> Chat:
         return ask(question, pixels)
     messages: tuple[Message, ...] = batch["prompt"][row]
     return Chat(messages, pixels)
+
+
+def reasoned(thought: str, mos: float) -> str:
+    """Answer to Score's question: reasoning, then the rating, each in its tags."""
+    return f"{wrapped('think', thought)}\n{answered(mos)}"
 
 
 def _drawn(batch: Batch, row: int, step: int, count: int) -> int:

@@ -165,7 +165,7 @@ class Completion:
 
 @dataclass(frozen=True)
 class Group:
-    """All completions of one prompt, with the labels of its image; the unit of rewards.
+    """Group of completions of one prompt, with the labels of its image; the unit of rewards.
 
     Attributes:
         mos: mean opinion score on [1, 5]; ``nan`` for another task.

@@ -95,13 +95,12 @@ class ImageTextEncoder(nn.Module, ABC):
 
     def shard(self, mesh: DeviceMesh) -> None:
         """Shard the parameters over a device mesh with FSDP2, block by block."""
-        # This import takes a second, which scoring a picture does not need.
-        from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+        # These imports take a second, which scoring a picture does not need.
+        from torch.distributed.fsdp import register_fsdp_forward_method
 
-        for block in self.blocks():
-            fully_shard(block, mesh=mesh)
-        whole = {weight for module in self.replicated() for weight in module.parameters()}
-        fully_shard(self, mesh=mesh, ignored_params=whole)
+        from lit_biqa.backbones.block_sharding import shard_blocks
+
+        shard_blocks(self, self.blocks(), self.replicated(), mesh)
         register_fsdp_forward_method(self, "encode_images")
 
     @abstractmethod

@@ -10,8 +10,9 @@ import torch
 import torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.fsdp import FSDPModule
 
+from lit_biqa.backbones.block_sharding import shard_blocks
 from lit_biqa.backbones.tuning import Tuning
 from lit_biqa.compat.versions import check
 from lit_biqa.types import InputError
@@ -60,10 +61,7 @@ class Sharded(nn.Module):
                 "tuning.how=qlora keeps weights in 4 bits, which FSDP2 cannot shard: train with "
                 "the strategy ddp_find_unused_parameters_true, or set tuning.how=lora"
             )
-        for block in self.blocks():
-            fully_shard(block, mesh=mesh)
-        whole = {weight for module in self.replicated() for weight in module.parameters()}
-        fully_shard(self, mesh=mesh, ignored_params=whole)
+        shard_blocks(self, self.blocks(), self.replicated(), mesh)
         self.together = mesh.get_group()
 
     @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 import zlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -60,6 +61,11 @@ class Readout(ABC):
         Raises:
             InputError: names the setting and the reason.
         """
+
+
+def seconds_each(start: float, rows: int) -> float:
+    """Share of each row in the seconds since ``start``, a reading of ``time.perf_counter``."""
+    return (time.perf_counter() - start) / max(1, rows)
 
 
 def answers_to(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from lit_biqa.backbones.vision_language import VisionLanguageModel
-from lit_biqa.readouts.base import GREEDY, Readout, Verdict, answers_to
+from lit_biqa.readouts.base import GREEDY, Readout, Verdict, answers_to, seconds_each
 from lit_biqa.readouts.words import FIVE, Words
 from lit_biqa.rollout.engine import Sampling
 from lit_biqa.tasks import pixels_of
@@ -205,7 +205,7 @@ class GeneratedWord(Readout):
 
 def _timed(verdicts: Sequence[Verdict], start: float) -> list[Verdict]:
     """Verdicts with their share of the time since the start; descriptions are part of it."""
-    seconds = (time.perf_counter() - start) / max(1, len(verdicts))
+    seconds = seconds_each(start, len(verdicts))
     return [replace(verdict, seconds=seconds) for verdict in verdicts]
 
 

@@ -7,7 +7,6 @@ minus ``mean_``, divided by the absolute ``pca_scale``, on ``pca_components``; t
 
 from __future__ import annotations
 
-import json
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from torch import Tensor
 from lit_biqa.backbones.hf_clip import tower_settings, tower_weights
 from lit_biqa.io.array_pickle import read_array
 from lit_biqa.io.files import refuse_special
+from lit_biqa.io.json_text import parse_json
 from lit_biqa.scoring.head_settings import HeadSettings
 from lit_biqa.scoring.prototypes import PrototypeHead
 from lit_biqa.scoring.scale import HIGH, LOW
@@ -106,7 +106,8 @@ def _head(values: dict[str, Tensor], mean: Tensor, dim: int) -> PrototypeHead:
 def _json(path: Path) -> dict[str, Any]:
     refuse_special(path)
     try:
-        read: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read: {error}; download RALI's best/") from error
+    read: dict[str, Any] = parse_json(text, str(path))
     return read

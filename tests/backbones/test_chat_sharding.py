@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +13,7 @@ from chatters import Tiny, loaded, mixed
 from timm_chats import TinyTimmChat
 from torch import Tensor
 from torch.distributed.device_mesh import init_device_mesh
+from two_ranks import run_two_ranks
 
 from lit_biqa.backbones.inputs import Inputs
 from lit_biqa.backbones.tuning import Tuning
@@ -23,7 +21,6 @@ from lit_biqa.objectives.likelihood import smoothed_likelihood
 from lit_biqa.types import Chat, ask
 
 FAMILIES = (*TINY, TinyTimmChat)
-LIMIT = 240.0  # seconds; a hang is noticed after them
 TUNINGS = {
     "full": Tuning(checkpointing=True),
     "lora": Tuning("lora", rank=3),
@@ -112,24 +109,11 @@ def process(rank: int, port: int, folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Results of two processes, for every family, tuning and sharding."""
     folder = tmp_path_factory.mktemp("sharded")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    context = multiprocessing.get_context("spawn")
-    both = [context.Process(target=process, args=(rank, port, folder)) for rank in range(2)]
-    for each in both:
-        each.start()
-    for each in both:
-        each.join(LIMIT)
-    hung = [each for each in both if each.is_alive()]
-    for each in hung:
-        each.kill()
-    assert not hung, "a rank waits for the other"
-    assert [each.exitcode for each in both] == [0, 0]
-    yield folder
+    run_two_ranks(process, folder)
+    return folder
 
 
 @pytest.mark.parametrize("name", TUNINGS)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from safetensors.torch import save_file
 from sentence_ranks import embedded, made, rank_of_two
 from torch import nn
 from transformers import BertConfig, BertModel, BertTokenizerFast
+from two_ranks import run_two_ranks
 
 from lit_biqa.backbones.image_towers import build_tower
 from lit_biqa.backbones.stage_tower import Standardise, create_network
@@ -24,7 +23,6 @@ from lit_biqa.types import InputError
 LITE0 = "tf_efficientnet_lite0"
 CLASSIFIER: dict[str, Any] = {"mean": [0.5] * 3, "std": [0.5] * 3, "num_classes": 1000}
 CLASSIFIER |= {"classifier": "classifier", "first_conv": "conv_stem"}
-LIMIT = 240.0  # seconds; a hang is noticed after them
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "sharp", "dim", "image", "the", "is"]
 
 
@@ -185,20 +183,7 @@ def test_what_is_wrong_is_told(tmp_path: Path, folders: tuple[Path, Path]) -> No
 def test_ranks_may_call_frozen_networks_unequally_often(
     folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    context = multiprocessing.get_context("spawn")
-    arguments = [(rank, port, folders, tmp_path) for rank in range(2)]
-    both = [context.Process(target=rank_of_two, args=args) for args in arguments]
-    for process in both:
-        process.start()
-    for process in both:
-        process.join(LIMIT)
-    hung = [process for process in both if process.is_alive()]
-    for process in hung:
-        process.kill()
-    assert not hung, "a rank waits for the other"
+    run_two_ranks(rank_of_two, folders, tmp_path)
     alone = made(folders)
     alone.load()
     alone.eval()

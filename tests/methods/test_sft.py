@@ -284,14 +284,14 @@ def mixed(folder: Path, backbone: str = "mplug_owl2") -> dict[str, Any]:
 
 
 def text_alone(folder: Path) -> dict[str, Any]:
-    """As sft/conclude.yaml: what images alone pass through gets no gradient."""
+    """Recipe sft/conclude.yaml: what images alone pass through gets no gradient."""
     made = settings(folder, "Conclude", "mplug_owl2")
     made["model"]["init_args"]["backbone"]["init_args"]["tuning"] = {"parts": ["language"]}
     return made
 
 
 def soft(folder: Path) -> dict[str, Any]:
-    """As sft/deqa.yaml: images are paired with those of other ranks."""
+    """Recipe sft/deqa.yaml: images are paired with those of other ranks."""
     made = settings(folder, "NameLevel", "qwen_vl", "LevelLogits")
     made["model"]["init_args"]["soft_levels"] = {
         "class_path": "lit_biqa.methods.soft_levels.SoftLevels"
@@ -300,7 +300,7 @@ def soft(folder: Path) -> dict[str, Any]:
 
 
 def imitate(folder: Path) -> dict[str, Any]:
-    """As grpo/small_warmup.yaml: texts with a caption and reasoning in their tags, in two forms."""
+    """Recipe grpo/small_warmup.yaml: texts with caption and reasoning in tags, in two forms."""
     made = settings(folder, "Imitate", "qwen_vl")
     made["model"]["init_args"]["task"]["init_args"] = {"forms": ["score", "both"]}
     for name in ("train", "val"):

@@ -32,7 +32,7 @@ def resolve(source: str) -> str:
 
     Example:
         >>> resolve("package:lite0")
-        '/home/me/.cache/lit_biqa/lite0-1-579344248a93'
+        '/.../.cache/lit_biqa/lite0-1-579344248a93'
         >>> resolve("google/siglip-base-patch16-224")
         'google/siglip-base-patch16-224'
 
