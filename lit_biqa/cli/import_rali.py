@@ -27,7 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("folder", type=Path, help="holds ckpt.pt, pca.pkl and best/")
     parser.add_argument("--out", type=Path, required=True, help="new folder for the scorer")
-    parser.add_argument("--mean", type=Path, help=".npy file with the PCA's mean_, for pca.pkl")
+    parser.add_argument(
+        "--mean", type=Path, help=".npy file with the PCA's mean_, read in place of pca.pkl"
+    )
     options = parser.parse_args(arguments)
     return guard(lambda: _import(options.folder, options.out / SCORER, options.mean))
 
