@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 import zlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -61,11 +60,6 @@ class Readout(ABC):
         Raises:
             InputError: names the setting and the reason.
         """
-
-
-def seconds_each(start: float, rows: int) -> float:
-    """Share of each row in the seconds since ``start``, a reading of ``time.perf_counter``."""
-    return (time.perf_counter() - start) / max(1, rows)
 
 
 def answers_to(

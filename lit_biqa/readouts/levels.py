@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import math
-import time
 from abc import abstractmethod
-from collections.abc import Sequence
-from dataclasses import replace
 
 from lit_biqa.backbones.vision_language import VisionLanguageModel
-from lit_biqa.readouts.base import GREEDY, Readout, Verdict, answers_to, seconds_each
+from lit_biqa.readouts.base import GREEDY, Readout, Verdict, answers_to
 from lit_biqa.readouts.words import FIVE, Words
 from lit_biqa.rollout.engine import Sampling
 from lit_biqa.tasks import pixels_of
@@ -39,10 +36,9 @@ class WordReadout(Readout):
 
     def read(self, model: VisionLanguageModel, batch: Batch) -> dict[str, list[Verdict]]:
         """See `Readout`."""
-        start = time.perf_counter()
         chats, texts = self.chats(model, batch)
         probabilities = self.words.judge(model, chats, self.at_once)
-        return {self.condition: _timed(self.words.verdicts(probabilities, texts), start)}
+        return {self.condition: self.words.verdicts(probabilities, texts)}
 
     @abstractmethod
     def chats(self, model: VisionLanguageModel, batch: Batch) -> tuple[list[Chat], list[str]]:
@@ -198,15 +194,8 @@ class GeneratedWord(Readout):
 
     def read(self, model: VisionLanguageModel, batch: Batch) -> dict[str, list[Verdict]]:
         """See `Readout`; an answer without a conclusion has no score."""
-        start = time.perf_counter()
         texts = answers_to(model, batch, self.question, self.sampling, self.at_once, self.seed)
-        return {self.condition: _timed([spoken(text) for text in texts], start)}
-
-
-def _timed(verdicts: Sequence[Verdict], start: float) -> list[Verdict]:
-    """Verdicts with their share of the time since the start; descriptions are part of it."""
-    seconds = seconds_each(start, len(verdicts))
-    return [replace(verdict, seconds=seconds) for verdict in verdicts]
+        return {self.condition: [spoken(text) for text in texts]}
 
 
 def concluding(description: str, words: Words) -> Chat:

@@ -11,7 +11,7 @@ from typing import Literal
 from lit_biqa.backbones.vision_language import VisionLanguageModel
 from lit_biqa.evaluation.conditions import Condition
 from lit_biqa.paradigms import Paradigm
-from lit_biqa.readouts.base import Readout, Verdict, seconds_each
+from lit_biqa.readouts.base import Readout, Verdict
 from lit_biqa.readouts.expected import digits, expected_ratings
 from lit_biqa.rollout.engine import Sampling
 from lit_biqa.rollout.sampler import CompletionSampler
@@ -169,7 +169,7 @@ class Rated(Readout):
             scores = expected_ratings(model, chats, completions, self.at_once)
         else:
             scores = [_mean(answers, form) for answers in completions]
-        seconds = seconds_each(start, len(completions))
+        seconds = (time.perf_counter() - start) / max(1, len(completions))
         return [
             Verdict(
                 score=score,

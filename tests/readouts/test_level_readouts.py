@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -64,12 +62,8 @@ def batch(model: VisionLanguageModel, rows: range = range(3)) -> Batch:
 )
 @torch.no_grad()
 def test_a_batch_reads_what_each_image_does(model: VisionLanguageModel, readout: Readout) -> None:
-    start = time.perf_counter()
     together = readout.read(model, batch(model))
-    spent = time.perf_counter() - start
     assert tuple(together) == readout.conditions
-    timed = [verdict for verdict in together[readout.conditions[0]] if verdict.status == "ok"]
-    assert all(0 < verdict.seconds <= spent / 3 for verdict in timed)
     for row in range(3):
         alone = readout.read(model, batch(model, range(row, row + 1)))
         for condition, verdicts in alone.items():
@@ -152,4 +146,4 @@ def test_what_a_model_says_is_parsed_without_a_default(model: VisionLanguageMode
     with torch.no_grad():
         found = levels.GeneratedWord(sampling=SHORT).read(model, batch(model))["word"]
     for verdict in found:
-        assert replace(verdict, seconds=math.nan) == levels.spoken(verdict.text)
+        assert verdict == levels.spoken(verdict.text)
