@@ -1,11 +1,13 @@
-"""Compare tested runs: scores, and differences on the same images.
+"""Compare tested runs: scores, gaps between image and text, differences on the same images.
 
     lit_biqa compare runs/quickstart runs/quickstart_no_pca
     lit_biqa compare runs/* --settings --csv compared.csv
+    lit_biqa compare runs/* --format latex
 
-Scores come from each run's ``test/results.csv``, differences from ``test/predictions.csv`` on the
-images that both runs scored, settings from ``config.yaml``. A run that was tested with several
-weights has one line for each.
+Scores come from each run's ``test/results.csv``, gaps and differences from
+``test/predictions.csv`` on the images that both scored, settings from ``config.yaml``. A run that
+was tested with several weights has one line for each. Predictions of others are a run, too, once
+they have been tested: ``lit_biqa test --model Predictions --model.path theirs.csv --run theirs``.
 """
 
 from __future__ import annotations
@@ -14,13 +16,21 @@ import argparse
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import get_args
 
+from lit_biqa.evaluation.compared import (
+    Line,
+    compact_grid,
+    difference_lines,
+    full_grid,
+    gap_lines,
+    labelled,
+    score_grid,
+    score_lines,
+)
 from lit_biqa.evaluation.comparison import (
-    Change,
     Difference,
     Run,
     Test,
@@ -28,121 +38,74 @@ from lit_biqa.evaluation.comparison import (
     differing,
     names_of,
     read_runs,
-    shared_tests,
 )
+from lit_biqa.evaluation.grids import Format, Grid
 from lit_biqa.evaluation.hyperparameters import Setting
-from lit_biqa.evaluation.report import UNKNOWN, labels, write_csv
+from lit_biqa.evaluation.report import write_csv
 from lit_biqa.evaluation.tables import needed_width, rendered, side_by_side
 from lit_biqa.types import InputError, check_range
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 WIDTH = 150  # of a table if the output is no terminal
 
 
-def labelled(runs: Sequence[Run]) -> dict[Test, str]:
-    """Label of each test: its data set, with split and condition if needed to be unique."""
-    tests = shared_tests(runs)
-    results = {key: result for run in runs for key, result in run.results.items()}
-    # The weights of a score are named beside the run, not in the label of the test.
-    unnamed = [replace(results[test], weights=UNKNOWN) for test in tests]
-    return dict(zip(tests, labels(unnamed), strict=True))
+def printed(lines: Sequence[Line], what: str, head: str, width: int, form: Format) -> list[str]:
+    """A table of gaps or differences below its head; nothing without lines."""
+    if not lines:
+        return []
+    if form == "latex":
+        return [full_grid(lines, what).latex()]
+    grid = compact_grid(lines, what).rich()
+    if needed_width(grid) > width:
+        grid = compact_grid(lines, what, "\n").rich()
+    return [textwrap.fill(head, width), rendered(grid, width)]
 
 
-def _table(names: Sequence[str], numbers: Sequence[str]) -> Table:
-    """An empty table; columns of names may be folded, those of numbers stay whole."""
-    from rich import box
-    from rich.table import Table
-
-    grid = Table(box=box.MARKDOWN)
-    for name in names:
-        grid.add_column(name, overflow="fold")
-    for name in numbers:
-        grid.add_column(name, justify="right", no_wrap=True)
-    return grid
-
-
-def _escaped(name: str) -> str:
-    return name.replace("|", r"\|")
-
-
-def score_table(runs: Sequence[Run]) -> Table:
-    """One row per test and run; failures have a column if there are any."""
-    tests = labelled(runs)
-    shown = [
-        run.results[test].correlations for run in runs for test in tests if test in run.results
-    ]
-    failures = any(figures.failures for figures in shown)
-    grid = _table(("test", "run"), ("n", *["failures"] * failures, "PLCC", "SRCC"))
-    for test, label in tests.items():
-        first = _escaped(label)
-        for name, run in zip(names_of(runs), runs, strict=True):
-            if test not in run.results:
-                continue
-            f = run.results[test].correlations
-            counts = (str(f.n), *[str(f.failures)] * failures)
-            grid.add_row(first, _escaped(name), *counts, f"{f.plcc:.4f}", f"{f.srcc:.4f}")
-            first = ""
-    return grid
-
-
-def difference_table(
-    runs: Sequence[Run], compared: Sequence[dict[Test, Difference]], separator: str
-) -> Table:
-    """Two rows for each test and run after the first: the differences of PLCC and of SRCC.
+def tables(runs: Sequence[Run], resamples: int, width: int, form: Format) -> Iterator[str]:
+    """Scores, gaps between image and text, and differences from the first run.
 
     Args:
         runs: the baseline, then the others.
-        compared: differences of each of the others.
-        separator: between interval and verdict; a line break makes the table narrower.
+        resamples: of the bootstrap and of the test; 0 omits intervals and differences.
+        width: of a line in characters.
+        form: format of the tables; as CSV they are one.
     """
-    grid = _table(("test", "run"), ("images", "difference [95%]"))
-    grid.columns[-1].justify = "left"
-    for test, label in labelled(runs).items():
-        first = _escaped(label)
-        for name, changes in zip(names_of(runs)[1:], compared, strict=True):
-            if (change := changes.get(test)) is None:
-                continue
-            plcc, srcc = (in_words(c, separator) for c in (change.plcc, change.srcc))
-            grid.add_row(first, _escaped(name), str(change.n), f"PLCC {plcc}")
-            grid.add_row("", "", "", f"SRCC {srcc}")
-            first = ""
-    return grid
-
-
-def in_words(change: Change, separator: str = " ") -> str:
-    """A difference with its interval and verdict: ``+0.0100 [-0.004, +0.024] not significant``."""
-    if not change.low <= change.high:
-        return "undefined: scores or MOS are constant"
-    verdict = "" if change.significant else f"{separator}not significant"
-    return f"{change.value:+.4f} [{change.low:+.3f}, {change.high:+.3f}]{verdict}"
-
-
-def difference_text(runs: Sequence[Run], resamples: int, width: int) -> Iterator[str]:
-    """The table of differences from the first run, and what it does not hold and why."""
-    first, *others = names_of(runs)
-    compared = [differences(runs[0], run, resamples) for run in runs[1:]]
-    if any(compared):
-        head = f"Difference from {first} on the same images, with its 95% interval:"
-        yield textwrap.fill(f"{head} paired bootstrap, {resamples} resamples", width)
-        grid = difference_table(runs, compared, " ")
-        if needed_width(grid) > width:
-            grid = difference_table(runs, compared, "\n")
-        yield rendered(grid, width)
-    tests = labelled(runs)
-    notes: list[str] = []
-    omitted = "images of {} left out, since {} and {} did not both score them: {}"
-    for name, run, changes in zip(others, runs[1:], compared, strict=True):
-        notes += [
-            omitted.format(tests[test], first, name, change.left_out)
-            for test, change in changes.items()
-            if change.left_out
-        ]
-        if not changes:
-            notes.append(f"no difference of {name} from {first}: {_lacking(runs[0], run)}")
-    if notes:
+    compared = [differences(runs[0], run, resamples) if resamples else {} for run in runs[1:]]
+    parts = {
+        "score": list(score_lines(runs)),
+        "gap": list(gap_lines(runs, resamples)),
+        "difference": list(difference_lines(runs, compared)),
+    }
+    if form == "csv":
+        grids = {what: full_grid(lines, "value") for what, lines in parts.items()}
+        whole = Grid(("what", *grids["score"].names), grids["score"].numbers)
+        whole.rows += [(what, *row) for what, grid in grids.items() for row in grid.rows]
+        yield whole.csv()
+        return
+    scores = score_grid(runs)
+    yield scores.latex() if form == "latex" else rendered(scores.rich(), width)
+    drawn = f"paired bootstrap and test of exchanges, {resamples} resamples"
+    head = f"Gap between image and text: {drawn}" if resamples else "Gap between image and text"
+    yield from printed(parts["gap"], "gap", head, width, form)
+    head = f"Difference from {names_of(runs)[0]} on the same images, with its 95% interval and p "
+    head += f"(Holm's correction over the data sets): {drawn}"
+    yield from printed(parts["difference"], "difference", head, width, form)
+    if form == "markdown" and resamples and (notes := list(_notes(runs, compared))):
         yield "\n".join(textwrap.fill(note, width) for note in notes)
+
+
+def _notes(runs: Sequence[Run], compared: Sequence[Mapping[Test, Difference]]) -> Iterator[str]:
+    """What the table of differences does not hold, and why."""
+    first, *others = names_of(runs)
+    tests = labelled(runs)
+    for name, run, changes in zip(others, runs[1:], compared, strict=True):
+        for test, change in changes.items():
+            if change.left_out:
+                yield (
+                    f"images of {tests[test]} left out, since {first} and {name} did not both "
+                    f"score them: {change.left_out}"
+                )
+        if not changes:
+            yield f"no difference of {name} from {first}: {_lacking(runs[0], run)}"
 
 
 def _lacking(baseline: Run, run: Run) -> str:
@@ -162,7 +125,7 @@ def settings_text(runs: Sequence[Run], width: int) -> Iterator[str]:
     lines = [["setting", *names_of(once)]]
     for name, short in zip(names, shortened(names), strict=True):
         lines.append([short, *(_shown(run.settings.get(name, "")) for run in once)])
-    lines = [[_escaped(cell) for cell in line] for line in lines]
+    lines = [[cell.replace("|", r"\|") for cell in line] for line in lines]
     columns = [list(column) for column in zip(*lines, strict=True)]
     lines[0][0] = "run"
     layouts = (side_by_side(columns, width), side_by_side(lines, width))
@@ -238,6 +201,12 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="RUN",
         help="run that all others are compared with; by default the first",
     )
+    parser.add_argument(
+        "--format",
+        choices=get_args(Format),
+        default="markdown",
+        help="of the printed tables; csv is one table with a line for each figure",
+    )
     parser.add_argument("--settings", action="store_true", help="also print settings that differ")
     parser.add_argument("--csv", type=Path, metavar="OUT", help="also write settings and scores")
     parser.add_argument(
@@ -245,7 +214,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
         type=int,
         default=1000,
         metavar="N",
-        help="bootstrap resamples for the intervals (default 1000); 0 omits the differences",
+        help="resamples of intervals and tests (default 1000); 0 omits the differences",
     )
     return parser.parse_args(arguments)
 
@@ -260,12 +229,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 f"{options.csv} exists and is not replaced: name a new file for --csv."
             )
         check_range("--resamples", options.resamples, 0)
+        if options.settings and options.format != "markdown":
+            raise InputError("--settings prints Markdown alone: leave out --format, or use --csv")
         if options.baseline and not read_runs(options.baseline):
             raise InputError(f"{options.baseline}, the baseline, has no test/results.csv")
         runs = tested([*([options.baseline] if options.baseline else []), *options.runs])
-        texts = [rendered(score_table(runs), width)]
-        if options.resamples:
-            texts += difference_text(runs, options.resamples, width)
+        texts = list(tables(runs, options.resamples, width, options.format))
         if options.settings:
             texts += settings_text(runs, width)
         print("\n\n".join(text.strip("\n") for text in texts))

@@ -69,6 +69,12 @@ def paired_differences(
     return (plcc, low[0], high[0]), (srcc, low[1], high[1])
 
 
+def centred_ranks(values: Array) -> Array:
+    """Ranks ``[N]`` less their mean, ties at their mean rank."""
+    ranks: Array = _Sorted(values).ranks(np.ones((1, len(values))))[0]
+    return ranks
+
+
 def _correlations(predictions: list[Array], y: Array, resamples: int, seed: int) -> Array:
     """PLCC and SRCC ``[K, 2, R]`` of K predictions in R resamples, drawn once for all."""
     rng, n = np.random.default_rng(seed), len(y)

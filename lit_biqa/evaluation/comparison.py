@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from lit_biqa.evaluation.bootstrap import paired_differences
+from lit_biqa.evaluation.conditions import Condition
 from lit_biqa.evaluation.hyperparameters import Setting, read_hyperparameters
 from lit_biqa.evaluation.report import Result, read_results
+from lit_biqa.evaluation.significance import exchange_test, holm
 from lit_biqa.evaluation.store import read_predictions
 from lit_biqa.types import InputError, nearest
 
@@ -20,6 +23,8 @@ Test = tuple[str, str, str]
 """Data set, split and condition."""
 Image = tuple[str, str]
 """Index and name of an image within its data set."""
+Scores = dict[Image, tuple[float, float]]
+"""Score and MOS by image."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +47,10 @@ class Run:
         return read_hyperparameters(self.folder)
 
     @cached_property
-    def scores(self) -> dict[Test, dict[Image, tuple[float, float]]]:
+    def scores(self) -> dict[Test, Scores]:
         """Score and MOS of each image by test; ``nan`` for a failure, empty without predictions."""
         file = self.folder / "test" / "predictions.csv"
-        scores: dict[Test, dict[Image, tuple[float, float]]] = {}
+        scores: dict[Test, Scores] = {}
         for row in read_predictions(file) if file.is_file() else []:
             if row["weights"] == self.weights:
                 test = (row["dataset"], row["split"], row["condition"])
@@ -56,21 +61,24 @@ class Run:
 
 @dataclass(frozen=True)
 class Change:
-    """Difference of a correlation between two runs, with its 95% interval ``low`` to ``high``."""
+    """Difference of a correlation between two predictions of the same images.
+
+    Attributes:
+        value: the difference.
+        low: lower end of its 95% interval, by paired bootstrap.
+        high: upper end.
+        p: probability of one as large if both were alike, after Holm's correction over data sets.
+    """
 
     value: float
     low: float
     high: float
-
-    @property
-    def significant(self) -> bool:
-        """True if the interval excludes zero."""
-        return self.low > 0 or self.high < 0
+    p: float
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Differences in correlation with MOS between two runs on the same images.
+    """Differences in correlation with MOS between two predictions of the same images.
 
     Attributes:
         n: images that both rated.
@@ -145,22 +153,60 @@ def differences(
     Args:
         baseline: run that is subtracted.
         run: run that is compared with it.
-        resamples: bootstrap resamples of the images, the same for both runs.
+        resamples: bootstrap resamples of the images, the same for both runs, and exchanges of the
+            test.
         seed: seed of the resampling.
     """
     first, second = baseline.scores, run.scores
-    compared = {}
-    for test in (test for test in first if test in second):
-        images = sorted(first[test].keys() | second[test].keys())
-        nothing = (math.nan, math.nan)
-        values = np.array(
-            [(*first[test].get(i, nothing), *second[test].get(i, nothing)) for i in images]
-        )
-        rated = np.isfinite(values).all(axis=1)
-        if rated.sum() < 3:
-            continue
-        before, mos, scores, _ = values[rated].T
-        plcc, srcc = paired_differences(scores, before, mos, resamples, seed)
-        left_out = len(images) - len(mos)
-        compared[test] = Difference(len(mos), left_out, Change(*plcc), Change(*srcc))
+    pairs = {test: (first[test], second[test]) for test in first if test in second}
+    return _compared(pairs, resamples, seed)
+
+
+def gaps(run: Run, resamples: int = 1000, seed: int = 0) -> dict[Test, Difference]:
+    """Paired differences between scores read from images and from texts, for each test of texts.
+
+    Args:
+        run: run with predictions of both conditions.
+        resamples: as in `differences`.
+        seed: seed of the resampling.
+    """
+    pairs = {}
+    for dataset, split, condition in run.scores:
+        read = Condition.parse(condition)
+        image = (dataset, split, str(read.image))
+        if read.reads_text and image in run.scores:
+            test = (dataset, split, str(replace(read, is_gap=True)))
+            pairs[test] = run.scores[dataset, split, condition], run.scores[image]
+    return _compared(pairs, resamples, seed)
+
+
+def _compared(
+    pairs: Mapping[Test, tuple[Scores, Scores]], resamples: int, seed: int
+) -> dict[Test, Difference]:
+    """Differences of the second scores from the first, corrected over the sets of a condition."""
+    found = {test: _difference(*pair, resamples, seed) for test, pair in pairs.items()}
+    compared = {test: change for test, change in found.items() if change}
+    for condition in {condition for _, _, condition in compared}:
+        family = [test for test in compared if test[2] == condition]
+        for metric in ("plcc", "srcc"):
+            changes: list[Change] = [getattr(compared[test], metric) for test in family]
+            adjusted = holm([change.p for change in changes])
+            for test, change, p in zip(family, changes, adjusted, strict=True):
+                changed: dict[str, Any] = {metric: replace(change, p=p)}
+                compared[test] = replace(compared[test], **changed)
     return compared
+
+
+def _difference(first: Scores, second: Scores, resamples: int, seed: int) -> Difference | None:
+    """Difference over the images that both rated; None where there are fewer than three."""
+    images = sorted(first.keys() | second.keys())
+    nothing = (math.nan, math.nan)
+    values = np.array([(*first.get(i, nothing), *second.get(i, nothing)) for i in images])
+    rated = np.isfinite(values).all(axis=1)
+    if rated.sum() < 3:
+        return None
+    before, mos, scores, _ = values[rated].T
+    plcc, srcc = paired_differences(scores, before, mos, resamples, seed)
+    p = exchange_test(scores, before, mos, resamples, seed)
+    left_out = len(images) - len(mos)
+    return Difference(len(mos), left_out, Change(*plcc, p[0]), Change(*srcc, p[1]))

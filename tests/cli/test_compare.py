@@ -6,9 +6,11 @@ import csv
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lit_biqa.cli import compare
+from lit_biqa.evaluation.compared import labelled
 from lit_biqa.evaluation.comparison import read_runs
 from lit_biqa.evaluation.metrics import Correlations
 from lit_biqa.evaluation.report import UNKNOWN, Result, write_results
@@ -73,11 +75,11 @@ def test_other_splits_are_other_columns_and_no_mean_spans_them(tmp_path: Path) -
     one = run(tmp_path / "one", 0, "0.07", result("koniq10k", 0.9, "official@1"), mean)
     two = run(tmp_path / "two", 1, "0.07", result("koniq10k", 0.8, "paper3015@2"), mean)
     runs = [*read_runs(one), *read_runs(two)]
-    assert list(compare.labelled(runs).values()) == ["koniq10k/official-1", "koniq10k/paper3015-2"]
+    assert list(labelled(runs).values()) == ["koniq10k/official-1", "koniq10k/paper3015-2"]
     own = result("mean", 0.5, "all@9")  # a data set that is called so
     called = [*read_runs(run(tmp_path / "own", 0, "0.07", own)), *read_runs(two)]
-    assert list(compare.labelled(called).values()) == ["mean", "koniq10k"]
-    mixed = compare.labelled([*read_runs(one), *read_runs(one)])
+    assert list(labelled(called).values()) == ["mean", "koniq10k"]
+    mixed = labelled([*read_runs(one), *read_runs(one)])
     assert list(mixed.values()) == ["koniq10k", "mean"]
 
 
@@ -153,15 +155,14 @@ def test_differences_are_printed_with_their_images_and_what_is_left_out(
     printed = capsys.readouterr().out
     rows = [line for line in printed.splitlines() if "LCC +" in line or "SRCC +" in line]
     assert len(rows) == 2 and "| two |     39 | PLCC +" in rows[0]  # the same folder stands once
-    assert "not significant" not in "".join(rows)
+    assert all(row.endswith("p 0.001 |") for row in rows)  # 1 of 1,001, over one data set
     assert "images of csiq left out, since one and two did not both score them: 1" in printed
     assert compare.main([str(one), str(two), "--baseline", str(two)]) == 0
     printed = capsys.readouterr().out
     assert "Difference from two" in printed and "PLCC -" in printed and "SRCC -" in printed
     same = with_predictions(tmp_path / "same", mos, poor)
     assert compare.main([str(one), str(same)]) == 0
-    verdict = "+0.0000 [+0.000, +0.000] not significant"
-    assert capsys.readouterr().out.count(verdict) == 2
+    assert capsys.readouterr().out.count("+0.0000 [+0.000, +0.000] p 1.000") == 2
     assert compare.main([str(one), str(two), "--resamples", "0"]) == 0
     assert "Difference" not in capsys.readouterr().out
 
@@ -228,3 +229,68 @@ def test_a_file_that_is_there_is_not_replaced(
     assert compare.main([str(folder), "--csv", str(file)]) == 2
     assert "exists and is not replaced" in capsys.readouterr().err
     assert file.read_text() == "measured"
+
+
+def with_texts(folder: Path, mos: list[float], seen: list[float], said: list[float]) -> Path:
+    """A run that rated images and texts of ``csiq``; ``said`` gives the gap its results hold."""
+    with_predictions(folder, mos, list(seen))
+    file = folder / "test" / "predictions.csv"
+    lines = [
+        f"csiq,all@1,text,{i}.png,{m},{s},ok,{i},{UNKNOWN}"
+        for i, (m, s) in enumerate(zip(mos, said, strict=True))
+    ]
+    file.write_text("\n".join([file.read_text(), *lines]))
+    text = replace(result("csiq", 0.6), condition="text")
+    gap = replace(result("csiq", 0.25), condition="image - text")
+    write_results(folder / "test" / "results.csv", [result("csiq", 0.8), text, gap])
+    return folder
+
+
+def test_gaps_have_a_table_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mos = [1 + i / 10 for i in range(40)]
+    said = [m + (-1) ** i for i, m in enumerate(mos)]
+    one = with_texts(tmp_path / "one", mos, mos, said)
+    two = run(tmp_path / "two", 0, "0.07", replace(result("csiq", 0.25), condition="image - text"))
+    assert compare.main([str(one), str(two)]) == 0
+    scores, gap = capsys.readouterr().out.split("Gap between image and text")
+    assert "image - text" not in scores
+    plcc = 1 - float(np.corrcoef(mos, said)[0, 1])
+    rows = [line for line in gap.splitlines() if "LCC " in line]
+    assert f"| one |     40 | PLCC {plcc:+.4f} [" in rows[0]
+    # No predictions: the gap of its results, over all images and without interval.
+    assert "| two |     10 |" in rows[1] and rows[1].rstrip(" |").endswith("PLCC +0.2500")
+    assert compare.main([str(one), "--resamples", "0"]) == 0
+    assert "PLCC +0.2500" in capsys.readouterr().out
+
+
+def test_csv_is_one_table_with_a_line_for_each_figure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mos = [1 + i / 10 for i in range(40)]
+    noisy = [m + (-1) ** i for i, m in enumerate(mos)]
+    runs = [with_texts(tmp_path / name, mos, noisy, mos) for name in ("a&b", "two")]
+    assert compare.main([*map(str, runs), "--format", "csv", "--resamples", "100"]) == 0
+    lines = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert [line["what"] for line in lines] == ["score"] * 8 + ["gap"] * 4 + ["difference"] * 4
+    assert lines[0] == {
+        **{"what": "score", "test": "csiq", "run": "a&b", "metric": "plcc", "n": "10"},
+        **{"value": "+0.8000", "low": "", "high": "", "p": ""},
+    }
+    assert {line["p"] for line in lines[-4:]} == {"1.0000"}
+    assert float(lines[8]["value"]) == pytest.approx(np.corrcoef(mos, noisy)[0, 1] - 1, abs=1e-4)
+    assert compare.main([*map(str, runs), "--format", "csv", "--settings"]) == 2
+    assert "--settings prints Markdown alone" in capsys.readouterr().err
+
+
+def test_latex_holds_names_as_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = run(tmp_path / "a&b_1 50%", 0, "0.07", result("csiq", 0.8))
+    assert compare.main([str(folder), "--format", "latex"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        r"\begin{tabular}{llrrr}",
+        r"\toprule",
+        r"test & run & n & PLCC & SRCC \\",
+        r"\midrule",
+        r"csiq & a\&b\_1 50\% & 10 & 0.8000 & 0.7000 \\",
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]

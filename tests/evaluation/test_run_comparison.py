@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import bootstrap, pearsonr, spearmanr
 
 from lit_biqa.evaluation.bootstrap import bootstrap_intervals, paired_differences
-from lit_biqa.evaluation.comparison import Change, Run, differences, names_of
+from lit_biqa.evaluation.comparison import Run, differences, gaps, names_of
 
 
 def test_paired_intervals_are_those_of_scipy() -> None:
@@ -71,7 +71,8 @@ def test_images_that_one_run_did_not_rate_are_left_out_and_counted(tmp_path: Pat
     [found] = differences(one, two).values()
     assert (found.n, found.left_out) == (3, 1)
     assert found.srcc.value == pytest.approx(1 - 0.5)  # 1 - 6 (1 + 1) / (3 * 8) = 0.5
-    assert not found.srcc.significant
+    # Half of the exchanges, of images 1 and 2 alone, leave no difference: (1, 3, 3) and (1, 2, 2).
+    assert found.srcc.p == pytest.approx(0.5, abs=0.05)
 
 
 def test_runs_are_called_by_the_end_of_their_path(tmp_path: Path) -> None:
@@ -82,8 +83,17 @@ def test_runs_are_called_by_the_end_of_their_path(tmp_path: Path) -> None:
     assert names_of(twice) == ["a @x", "a @y"]
 
 
-def test_a_change_is_significant_if_its_interval_excludes_zero() -> None:
-    assert Change(0.2, 0.1, 0.3).significant and Change(-0.2, -0.3, -0.1).significant
-    assert not Change(0.1, 0.0, 0.2).significant and not Change(0.1, -0.1, 0.3).significant
-    undefined = float("nan")
-    assert not Change(undefined, undefined, undefined).significant
+def test_gaps_are_those_of_the_images_that_both_conditions_rated(tmp_path: Path) -> None:
+    rated = run(tmp_path / "one", *((str(m), str(m), "ok") for m in (1, 2, 3, 4, 5)))
+    file = rated.folder / "test" / "predictions.csv"
+    texts = [("1", "2"), ("2", "1"), ("3", "3"), ("4", "4"), ("5", "nan")]
+    lines = [
+        f"own,all@1,text,{i}.png,{mos},{score},{'ok' if score != 'nan' else 'no rating'},{i},w"
+        for i, (mos, score) in enumerate(texts)
+    ]
+    file.write_text(file.read_text() + "\n".join(lines))
+    found = gaps(rated)
+    assert list(found) == [("own", "all@1", "image - text")]
+    gap = found["own", "all@1", "image - text"]
+    assert (gap.n, gap.left_out) == (4, 1)
+    assert gap.srcc.value == pytest.approx(1 - 0.8)  # 1 - 6 (1 + 1) / (4 * 15) = 0.8
