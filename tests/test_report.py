@@ -50,6 +50,22 @@ def test_a_line_for_each_set_and_condition_and_a_mean_where_several_sets_were_te
     assert results[4].correlations.srcc == pytest.approx(both)
 
 
+def test_a_set_that_was_tested_on_several_splits_gives_no_mean() -> None:
+    """KADID's list of 2,000 is part of its 10,125 images: their mean would count them twice."""
+    rows = predictions("kadid10k", 30, split="all@1") + predictions(
+        "kadid10k", 20, split="qalign@2"
+    )
+    other = predictions("csiq", 20) + predictions("csiq", 20, "text")
+    text = predictions("kadid10k", 30, "text", split="all@1")
+    results = report.evaluate([*rows, *other, *text], bootstrap=0)
+    assert [(r.dataset, r.condition) for r in results if r.is_mean] == [
+        ("mean", "image - text"),
+        ("mean", "text"),
+    ]
+    printed = tables.table(results)
+    assert "no mean: kadid10k was tested on all@1 and qalign@2, which may hold the same" in printed
+
+
 def test_a_score_with_a_bad_status_is_a_failure() -> None:
     rows = predictions("csiq", 20)
     whole = report.evaluate(rows[2:], bootstrap=0)[0].correlations

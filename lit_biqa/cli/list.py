@@ -60,21 +60,25 @@ def _ends(low: float, high: float, lower_is_better: bool) -> tuple[float, float]
 
 
 def split_rows() -> Rows:
-    """Each data set's own splits, and those that every data set has."""
+    """Each data set's own splits, the protocols, and the splits that every data set has."""
     from lit_biqa.data.catalog import ENTRIES
+    from lit_biqa.data.protocols import PROTOCOLS
 
     rows: Rows = [("data set", "split", "parts")]
     for entry in ENTRIES:
         default = {entry.split: " (where none is named)"}
         for split, parts in entry.parts.items():
             rows.append((entry.name, split + default.get(split, ""), ", ".join(parts)))
-        if entry.lists:
-            rows.append((entry.name, "qalign", ", ".join(entry.lists)))
+        for split, files in entry.lists.items():
+            rows.append((entry.name, split, ", ".join(files)))
+        for size in entry.versions:
+            rows.append((entry.name, f"<split>-{size}", f"any split, in images of {size}"))
         for kind in entry.groups:
             split = f"{kind}-<seed>" + default.get(f"{kind}-0", "")
             rows.append((entry.name, split, f"train, test: a fifth of the {kind}s, whole"))
     return [
         *rows,
+        *(("protocol", name, protocol.source) for name, protocol in PROTOCOLS.items()),
         ("any", "all", "train, val, test: every image"),
         ("any", "random-<seed>", "train, test: a fifth of the images by a hash of their names"),
         (

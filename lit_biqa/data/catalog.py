@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import logging
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +23,7 @@ from lit_biqa.data.readers import (
     tid2013,
 )
 from lit_biqa.data.readers.csv_file import ON_MOS, Scale
+from lit_biqa.data.readers.disk import descend
 from lit_biqa.data.readers.entry import Entry, Label, digest
 from lit_biqa.data.splits import PARTS, Split, choose
 from lit_biqa.types import InputError, Sample
@@ -94,7 +96,8 @@ def load_split(
 
     Args:
         spec: ``NAME[/SPLIT[:PART]]`` such as ``koniq10k/paper3015``, where NAME may be the path
-            of a CSV of one's own (`lit_biqa.data.readers.csv_file`).
+            of a CSV of one's own (`lit_biqa.data.readers.csv_file`), and SPLIT may end in the size
+            of the images to read, as in ``koniq10k/paper3015-512x384``.
         part: ``train``, ``val`` or ``test``; a part named in the spec goes before it.
         root: folder under which the data sets lie; for ``synthetic`` also the set's own folder.
         missing: labelled images that are absent are an error, are left out, or are kept with the
@@ -108,7 +111,8 @@ def load_split(
     """
     name, split, part = parse(spec, part)
     entry, root = entry_of(name, Path(root), scale)
-    split, folder = split or entry.split, entry.folder(root)
+    named, folder = split or entry.split, entry.folder(root)
+    entry, split = entry.at(named)
     labels = entry.labels(folder, partial=wanted == "partial")
     if wanted == "partial" and (faults := entry.faults(labels)):
         log.warning("%s: %s (data.sets.labels: partial)", entry.name, faults[0])
@@ -119,11 +123,13 @@ def load_split(
     paths = locate(entry, folder, labels)
     if missing == "keep":
         paths = [path or folder / label.name for path, label in zip(paths, labels, strict=True)]
+    else:
+        _tell_size(entry, folder, named, paths)
     present = {row: path for row in rows if (path := paths[row]) is not None}
     absent = [labels[row].name for row in rows if row not in present]
     if absent and (missing == "error" or not present):
-        raise _absence(f"{entry.name}/{split}:{part}", entry, folder, absent, len(rows))
-    return _split(entry, labels, present, split, part, len(absent))
+        raise _absence(f"{entry.name}/{named}:{part}", entry, folder, absent, len(rows))
+    return _split(entry, labels, present, named, part, len(absent))
 
 
 def parse(spec: str, part: str) -> tuple[str, str, str]:
@@ -145,6 +151,18 @@ def locate(entry: Entry, folder: Path, labels: list[Label]) -> list[Path | None]
     """Path of the image of each label; None if it is absent."""
     finder = entry.finder(folder, labels)
     return [finder.find(label.file or label.name) for label in labels]
+
+
+def _tell_size(entry: Entry, folder: Path, split: str, paths: Sequence[Path | None]) -> None:
+    """Warn which size is read where a data set lies there in several and the split names none."""
+    sizes = [size for size in entry.versions if descend(folder, size)]
+    read = next((path.parent.name for path in paths if path), "")
+    if len(sizes) > 1 and read:
+        log.warning(
+            "%s: its images of %s are read, and %s lie there, too; name the size, as in %s/%s-%s",
+            *(entry.name, read, " and ".join(size for size in sizes if size != read)),
+            *(entry.name, split, sizes[-1]),
+        )
 
 
 def _absence(spec: str, entry: Entry, folder: Path, absent: list[str], total: int) -> InputError:

@@ -27,6 +27,7 @@ from lit_biqa.data.embeddings import EmbeddingReader, Embeddings, read_embedding
 from lit_biqa.data.frozen_features import FeatureReader, FrozenNetwork, cached_features
 from lit_biqa.data.loader import BatchLoader, ResumingSampler
 from lit_biqa.data.parts import hold_out, is_dataset, limited, to_predict, warn_of_overlap
+from lit_biqa.data.protocols import expanded
 from lit_biqa.data.settings import ImageSettings, LoaderSettings, SetSettings, TextSettings
 from lit_biqa.data.sources import Sources
 from lit_biqa.data.texts import attach_to_parts, cleaned
@@ -52,7 +53,8 @@ class BIQADataModule(LightningDataModule):
         root: folder under which the data sets lie.
         train: data sets to train on, mixed; their train part unless they name another.
         val: data sets to validate on, or the share of each training set that is held out.
-        test: data sets to test on, all in one pass.
+        test: data sets to test on, all in one pass, or a paper's, as
+            ``protocol/reasoning_as_representation`` (`lit_biqa.data.protocols`).
         predict: a folder, image file or data set to score, or a list of them.
         sets: how data sets are read, and the content of ``synthetic`` and ``conversations``.
         texts: texts about the images; training images should have some.
@@ -71,7 +73,7 @@ class BIQADataModule(LightningDataModule):
         root: str = "data",
         train: list[str] | None = None,
         val: list[str] | float = 0.1,
-        test: list[str] | None = None,
+        test: list[str] | str | None = None,
         predict: list[str] | str | None = None,
         sets: SetSettings = SetSettings(),
         texts: TextSettings = TextSettings(),
@@ -86,7 +88,11 @@ class BIQADataModule(LightningDataModule):
         self.sources = Sources(self.root, sets, images.missing)
         self.val_share = 0.0 if isinstance(val, list) else val
         named = val if isinstance(val, list) else None
-        self.specs: dict[str, list[str] | None] = {"train": train, "val": named, "test": test}
+        test = [test] if isinstance(test, str) else test
+        self.specs: dict[str, list[str] | None] = {
+            part: specs if specs is None else expanded(specs, part)
+            for part, specs in (("train", train), ("val", named), ("test", test))
+        }
         self.predict = [predict] if isinstance(predict, str) else predict or []
         self.texts, self.images, self.loader = texts, images, loader
         self.cached = Path(images.embeddings) if images.embeddings else None

@@ -8,16 +8,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from lit_biqa.data.lists import listed
 from lit_biqa.data.readers.entry import Entry, Label
-from lit_biqa.data.readers.tables import read_text
-from lit_biqa.io.files import refuse_special
-from lit_biqa.io.json_text import parse_json
 from lit_biqa.types import InputError, Sample
 
 PARTS = ("train", "val", "test")
 GROUP = "group"
 """Word for the default kind of groups, in ``group-<seed>``."""
-QALIGN = "https://github.com/Q-Future/Q-Align, playground/data (training_sft, test_jsons)"
 
 
 @dataclass(frozen=True)
@@ -47,10 +44,11 @@ def choose(entry: Entry, labels: list[Label], split: str, part: str, root: Path)
     Args:
         entry: the data set.
         labels: all of its labels.
-        split: ``all``, one of ``entry.parts``, ``qalign``, ``random-<seed>``, ``<kind>-<seed>`` for
-            one of ``entry.groups``, or ``group-<seed>`` for the first of them.
+        split: ``all``, one of ``entry.parts`` or ``entry.lists``, ``random-<seed>``,
+            ``<kind>-<seed>`` for one of ``entry.groups``, or ``group-<seed>`` for the first of
+            them.
         part: ``train``, ``val`` or ``test``.
-        root: data root; Q-Align's lists are under it.
+        root: data root; the lists of others are under it.
 
     Raises:
         InputError: if the data set has no such split, or the split no such part.
@@ -61,13 +59,18 @@ def choose(entry: Entry, labels: list[Label], split: str, part: str, root: Path)
         return counted
     if split in entry.parts:
         return _authors(entry, labels, split, part)
-    if split == "qalign" and entry.lists:
-        return _listed(entry, labels, part, root / "splits" / "qalign")
+    if split in entry.lists:
+        if part not in entry.lists[split]:
+            raise _no_part(split, part, entry.lists[split])
+        return listed(entry, labels, split, part, root)
     if re.fullmatch(r"random-\d+", split):
         return _seeded(counted, lambda i: labels[i].name, split, part)
     if kind:
         return _seeded(counted, lambda i: labels[i].groups.get(kind, ""), split, part)
-    raise InputError(f"{entry.name} has no split {split!r}; it has {', '.join(offered(entry))}.")
+    sizes = "".join(f", and each as <split>-{size}" for size in entry.versions)
+    raise InputError(
+        f"{entry.name} has no split {split!r}; it has {', '.join(offered(entry))}{sizes}."
+    )
 
 
 def held_out(entry: Entry, split: str) -> str:
@@ -83,8 +86,7 @@ def held_out(entry: Entry, split: str) -> str:
 
 def offered(entry: Entry) -> list[str]:
     """Names of the splits of a data set."""
-    names = [*entry.parts, "all", "random-<seed>"]
-    names += ["qalign"] if entry.lists else []
+    names = [*entry.parts, "all", "random-<seed>", *entry.lists]
     return names + [f"{kind}-<seed>" for kind in entry.groups]
 
 
@@ -117,38 +119,3 @@ def _drawn(names: set[str], share: float, seed: str) -> set[str]:
     """Share of ``names``, at least one, chosen by a hash that no generator's version can change."""
     order = sorted(names, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())
     return set(order[: max(1, round(share * len(order)))])
-
-
-def _listed(entry: Entry, labels: list[Label], part: str, folder: Path) -> list[int]:
-    if part not in entry.lists:
-        raise _no_part("qalign", part, entry.lists)
-    path = folder / entry.lists[part]
-    refuse_special(path)
-    if not path.is_file():
-        here = [name for name, file in entry.lists.items() if (folder / file).is_file()]
-        possible = f" The lists there serve part {' and '.join(here)}." if here else ""
-        raise InputError(
-            f"{entry.name}/qalign: part {part!r} needs {path}, which is absent. "
-            f"Download it from {QALIGN}.{possible}"
-        )
-    rows = {label.name.lower(): i for i, label in enumerate(labels)}
-    names = _qalign_names(path)
-    strange = [name for name in names if name.lower() not in rows]
-    if strange:
-        raise InputError(
-            f"{path} names {len(strange)} images that {entry.title} has no label for, such as "
-            f"{', '.join(strange[:3])}. Is it the list of another data set?"
-        )
-    return sorted({rows[name.lower()] for name in names})
-
-
-def _qalign_names(path: Path) -> list[str]:
-    """File names in a list of Q-Align: ``image`` or ``img_path`` of each item, less its folder."""
-    try:
-        items = parse_json(read_text(path), str(path))
-        names = [item.get("image") or item["img_path"] for item in items]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{path}: a JSON list of items with 'image' or 'img_path' is expected ({error!r})."
-        ) from error
-    return [str(name).rpartition("/")[2] for name in names]

@@ -120,12 +120,27 @@ def with_derived(measured: Sequence[Result]) -> list[Result]:
     """Lines of one set of weights, sorted, followed by the lines derived from them.
 
     If a set was read from images and from texts, the gap has a line, ``image - <condition>``. Means
-    come last, one for each condition with several sets; a single set has no mean.
+    come last, one for each condition with several sets; a single set has no mean, and neither has
+    a condition under which one set was tested on several splits, which may hold the same images.
     """
     lines = sorted(measured, key=lambda r: (r.dataset, r.split, r.condition))
     lines += _gaps(lines)
     counts = Counter(line.condition for line in lines)
-    return lines + [mean for mean in means(lines) if counts[mean.condition] > 1]
+    several = {condition for condition, _ in repeated(lines)}
+    return lines + [
+        mean
+        for mean in means(lines)
+        if counts[mean.condition] > 1 and mean.condition not in several
+    ]
+
+
+def repeated(lines: Sequence[Result]) -> dict[tuple[str, str], list[str]]:
+    """Splits by condition and data set, where a data set was tested on several."""
+    splits: dict[tuple[str, str], list[str]] = {}
+    for line in lines:
+        if not line.is_mean:
+            splits.setdefault((line.condition, line.dataset), []).append(line.split)
+    return {key: names for key, names in splits.items() if len(names) > 1}
 
 
 def means(lines: Sequence[Result]) -> list[Result]:

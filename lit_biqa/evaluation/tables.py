@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from lit_biqa.evaluation.conditions import IMAGE
-from lit_biqa.evaluation.report import Result
+from lit_biqa.evaluation.report import Result, repeated
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -77,6 +77,13 @@ def _undefined(results: Sequence[Result]) -> list[str]:
 
 
 def _note(results: Sequence[Result]) -> list[str]:
+    several = {dataset: splits for (_, dataset), splits in repeated(results).items()}
+    if several and len({result.dataset for result in results}) > 1:
+        return [
+            f"no mean: {dataset} was tested on {' and '.join(splits)}, "
+            "which may hold the same images"
+            for dataset, splits in several.items()
+        ]
     if not any(result.is_mean for result in results):
         return []
     sizes = [(r.correlations.n, r.dataset) for r in results if not r.is_mean]

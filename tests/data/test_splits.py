@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 from pathlib import Path
@@ -186,6 +187,126 @@ def test_lists_have_no_part_for_validation(tmp_path: Path) -> None:
 def test_csiq_has_no_qalign_split_because_that_list_names_images_that_do_not_exist() -> None:
     with pytest.raises(InputError, match="csiq has no split 'qalign'"):
         choose(find("csiq"), images(4, 2), "qalign", "test", HERE)
+
+
+# Lists with scores, and lists of DeQA-Score.
+
+
+def deqa(root: Path, name: str, scores: dict[str, object]) -> None:
+    items = [{"image": f"SET/images/{image}", "gt_score": s} for image, s in scores.items()]
+    write(root / "splits" / "deqa" / f"{name}.json", json.dumps(items))
+
+
+def rated(*scores: float) -> list[Label]:
+    return [Label(f"{i}.png", score) for i, score in enumerate(scores)]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "part", "file"),
+    [
+        ("koniq10k", "train", "train_koniq_7k"),
+        ("koniq10k", "test", "test_koniq_2k"),
+        ("spaq", "test", "test_spaq_2k"),
+        ("kadid10k", "test", "test_kadid_2k"),
+        ("pipal", "train", "train_pipal_19k"),
+        ("pipal", "test", "test_pipal_5k"),
+        ("livew", "test", "test_livew_1k"),
+        ("agiqa3k", "test", "test_agiqa_3k"),
+        ("csiq", "test", "test_csiq_866"),
+        ("tid2013", "test", "test_tid2013_3k"),
+    ],
+)
+def test_deqa_metas_are_splits_of_every_set_of_theirs(
+    dataset: str, part: str, file: str, tmp_path: Path
+) -> None:
+    """File names: DeQA-Score, scripts/train.sh and scripts/eval_score.sh."""
+    entry = find(dataset)
+    labels = rated(*(entry.low + share * (entry.high - entry.low) for share in (0.1, 0.5, 0.7)))
+    with pytest.raises(InputError, match=rf"{file}\.json, which is absent"):
+        choose(entry, labels, "deqa", part, tmp_path)
+    deqa(tmp_path, file, {"2.png": labels[2].mos, "0.PNG": labels[0].mos})
+    assert choose(entry, labels, "deqa", part, tmp_path) == [0, 2]
+
+
+def test_scores_of_a_list_may_be_on_another_scale_or_inverted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    labels = rated(1.2, 2.4, 3.1, 4.5)
+    deqa(tmp_path, "test_kadid_2k", {label.name: 100 - 20 * label.mos for label in labels})
+    assert choose(find("kadid10k"), labels, "deqa", "test", tmp_path) == [0, 1, 2, 3]
+    assert not caplog.records
+
+
+def test_other_ratings_of_the_same_images_are_told(
+    shared: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """KonIQ's mean ratings beside its z-scores: they correlate by 0.9954 (10,073 images)."""
+    labels = koniq10k.read(shared / "data" / "KonIQ-10k")
+    file = shared / "data" / "KonIQ-10k" / koniq10k.FILES[0]
+    with file.open(newline="") as opened:
+        shares = {
+            row["image_name"]: sum(i * float(row[f"c{i}"]) for i in range(1, 6))
+            for row in csv.DictReader(opened)
+        }
+    deqa(tmp_path, "test_koniq_2k", dict(shares))
+    assert len(choose(koniq10k.ENTRY, labels, "deqa", "test", tmp_path)) == 10073
+    assert "correlate with those of KonIQ-10k by 0.9954" in caplog.text
+
+
+def test_a_list_with_scores_of_other_images_is_refused(tmp_path: Path) -> None:
+    labels = rated(1.2, 2.4, 3.1, 4.5)
+    deqa(tmp_path, "test_kadid_2k", {f"{i}.png": labels[3 - i].mos + i % 2 for i in range(4)})
+    with pytest.raises(InputError, match=r"its scores are not those of KADID-10k's label file"):
+        choose(find("kadid10k"), labels, "deqa", "test", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "file", "count"), [("agiqa3k", "agi", 2982), ("livew", "livec", 1169)]
+)
+def test_qalign_real_lists_of_sets_that_are_tested_whole(
+    dataset: str, file: str, count: int, shared: Path, tmp_path: Path
+) -> None:
+    root = qalign_root(shared, tmp_path)
+    assert (root / "splits" / "qalign" / f"{file}.json").is_file()
+    entry = find(dataset)
+    labels = entry.read(entry.folder(shared / "data"))
+    assert len(choose(entry, labels, "qalign", "test", root)) == count
+
+
+# Sizes of images.
+
+
+def koniq(root: Path, *sizes: str) -> Path:
+    head = "image_name,c1,c2,c3,c4,c5,c_total,MOS,SD,set\n"
+    rows = [f"{i}.jpg,0,0,1,0,0,100,{10 + 20 * i},0.5,test" for i in range(3)]
+    write(root / "koniq10k" / koniq10k.FILES[0], head + "\n".join(rows))
+    for size in sizes:
+        for i in range(3):
+            write(root / "koniq10k" / size / f"{i}.jpg", "")
+    return root
+
+
+def test_a_split_names_the_size_of_its_images(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = koniq(tmp_path, "1024x768", "512x384")
+    read = {}
+    for spec in ("koniq10k", "koniq10k/official-512x384", "koniq10k/official-1024x768"):
+        split = load_split(spec, "test", root, wanted="partial")
+        read[spec] = {sample.path.parent.name for sample in split.samples if sample.path}
+        assert {s.split for s in split.samples} == {f"{split.name}@{split.digest}"}
+        assert split.dataset == "koniq10k"
+    assert list(read.values()) == [{"1024x768"}, {"512x384"}, {"1024x768"}]
+    told = [record for record in caplog.records if "images of 1024x768 are read" in record.message]
+    assert len(told) == 1
+
+
+def test_a_size_that_is_not_there_is_not_replaced_by_another(tmp_path: Path) -> None:
+    root = koniq(tmp_path, "1024x768")
+    with pytest.raises(InputError, match=r"3 of 3 images are not under .*looked in 512x384"):
+        load_split("koniq10k/official-512x384", "test", root, wanted="partial")
+    with pytest.raises(InputError, match=r"no split 'official-640x480'.*each as <split>-512x384"):
+        load_split("koniq10k/official-640x480", "test", root, wanted="partial")
 
 
 # Real label files.

@@ -37,5 +37,6 @@ ENTRY = Entry(
     low=0.0,
     high=4.488740784,
     groups=("generator", "prompt"),
+    lists={"qalign": {"test": "agi.json"}, "deqa": {"test": "test_agiqa_3k.json"}},
     digest="71af72c8",
 )

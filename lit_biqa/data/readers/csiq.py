@@ -62,5 +62,6 @@ ENTRY = Entry(
     high=1.0,
     lower_is_better=True,
     groups=("reference",),
+    lists={"deqa": {"test": "test_csiq_866.json"}},
     digest="66c50031",
 )

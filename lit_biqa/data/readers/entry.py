@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lit_biqa.data.readers.disk import ImageFinder, descend
@@ -53,8 +54,8 @@ class Entry:
         title: name that its authors give it.
         source: address to obtain it from.
         folders: folders to try under the root, in order, in any case and punctuation.
-        images: versions of its image folders. Only the version with the most labelled images is
-            used; a version may be several folders.
+        images: versions of its image folders, of which each may be several folders. The version
+            with the most labelled images is used, unless the split names one of `versions`.
         read: function that reads labels from the data set's folder, in a fixed order.
         count: number of images that its authors scored, without those ``aside``; None for any
             number.
@@ -67,7 +68,7 @@ class Entry:
         parts: named splits beside the general ones: split -> part -> the authors' words.
         aside: the authors' word for images that are not part of the data set. Only a split that
             names the word includes them.
-        lists: part -> file name of Q-Align's list, for the split ``qalign``.
+        lists: lists of others (`lit_biqa.data.lists`): split -> part -> file name.
         digest: digest of all its labels, measured on the authors' file; empty if that file was not
             available.
         portions: digest -> count of portions that its authors publish separately.
@@ -89,10 +90,24 @@ class Entry:
     split: str = "all"
     parts: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
     aside: str = ""
-    lists: Mapping[str, str] = field(default_factory=dict)
+    lists: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     digest: str = ""
     portions: Mapping[str, int] = field(default_factory=dict)
     unmeasured: Callable[[Sequence[Label]], bool] = lambda labels: False
+
+    @property
+    def versions(self) -> tuple[str, ...]:
+        """Sizes in which its images are published; ``paper3015-512x384`` takes those of one."""
+        sizes = [version[0] for version in self.images if re.fullmatch(r"\d+x\d+", version[0])]
+        return tuple(sizes)
+
+    def at(self, split: str) -> tuple[Entry, str]:
+        """The entry with the images that a split names, and the split without their size.
+
+        Example: of KonIQ-10k, ``paper3015-512x384`` gives its images of 512x384 and ``paper3015``.
+        """
+        name, _, size = split.rpartition("-")
+        return (replace(self, images=((size,),)), name) if size in self.versions else (self, split)
 
     def folder(self, root: Path) -> Path:
         """Folder of the data set under ``root``.

@@ -36,6 +36,9 @@ ENTRY = Entry(
     low=1.0,
     high=4.93,
     groups=("reference",),
-    lists={"train": "train_kadid.json", "test": "test_kadid.json"},
+    lists={
+        "qalign": {"train": "train_kadid.json", "test": "test_kadid.json"},
+        "deqa": {"train": "train_kadid_8k.json", "test": "test_kadid_2k.json"},
+    },
     digest="6d3d6a5c",
 )

@@ -70,7 +70,10 @@ ENTRY = Entry(
         # The papers we compare with test on both parts that are not for training.
         "paper3015": {"train": ("training",), "test": ("validation", "test")},
     },
-    lists={"train": "train_koniq.json", "test": "test_koniq.json"},
+    lists={
+        "qalign": {"train": "train_koniq.json", "test": "test_koniq.json"},
+        "deqa": {"train": "train_koniq_7k.json", "test": "test_koniq_2k.json"},
+    },
     digest="41241f89",
     unmeasured=lambda labels: all(label.part is None for label in labels),  # FILES[1]
 )

@@ -57,6 +57,7 @@ ENTRY = Entry(
         "official": dict.fromkeys(("train", "val", "test"), (RATED,)),
         "all1169": dict.fromkeys(("train", "val", "test"), (RATED, TRAINING)),
     },
+    lists={"qalign": {"test": "livec.json"}, "deqa": {"test": "test_livew_1k.json"}},
     aside=TRAINING,
     digest="8660dd6e",
 )

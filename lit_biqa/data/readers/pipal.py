@@ -54,6 +54,7 @@ ENTRY = Entry(
     groups=("reference",),
     split="official",
     parts={"official": {"train": ("train",), "val": ("val",)}},
+    lists={"deqa": {"train": "train_pipal_19k.json", "test": "test_pipal_5k.json"}},
     digest="29edc757",
     portions={"68eecc22": 23200},  # Train_Label.zip alone
 )

@@ -30,5 +30,8 @@ ENTRY = Entry(
     count=11125,
     low=2.0,
     high=96.0,
-    lists={"train": "train_spaq.json", "test": "test_spaq.json"},
+    lists={
+        "qalign": {"train": "train_spaq.json", "test": "test_spaq.json"},
+        "deqa": {"train": "train_spaq_9k.json", "test": "test_spaq_2k.json"},
+    },
 )

@@ -34,5 +34,6 @@ ENTRY = Entry(
     low=0.24242,
     high=7.21429,
     groups=("reference",),
+    lists={"deqa": {"test": "test_tid2013_3k.json"}},
     digest="494a3eb8",
 )
