@@ -16,6 +16,7 @@ from PIL import Image
 from lit_biqa.runs.recipes import how_made
 
 CONFIGS = REPOSITORY / "configs"
+REPRODUCE = sorted(CONFIGS.glob("reproduce/*/*.yaml"))
 OVERLAYS = sorted(CONFIGS.glob("trainer/*.yaml"))
 HEAD = "--model.init_args.head."
 SMALL_HEAD = [f"{HEAD}pca=4", f"{HEAD}prototypes=8", f"{HEAD}buckets=4", f"{HEAD}steps=5"]
@@ -68,7 +69,10 @@ def test_every_configuration_is_among_these_tests() -> None:
     ract = {"cross_domain", "small_cross_domain"}
     published = {"qalign", "deqa", "q_instruct", "q_insight"}
     published |= {"visual_quality_r1", "visual_quality_r1_fast"}
+    # Each is checked in tests/test_configs_reproduce.py.
+    reproduce = {str(file.relative_to(CONFIGS / "reproduce"))[:-5] for file in REPRODUCE}
     known = {
+        "reproduce": reproduce,
         "published": published,
         "rali": rali,
         "ract": ract,

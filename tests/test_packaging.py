@@ -24,4 +24,5 @@ def test_every_recipe_is_in_the_wheel() -> None:
     assert settings["options"]["package_dir"].split("=")[1].strip() == "configs"
     patterns = settings["options.package_data"]["lit_biqa.recipes"].replace(",", " ").split()
     packed = {path for pattern in patterns for path in (ROOT / "configs").glob(pattern)}
-    assert packed == {*(ROOT / "configs").rglob("*.yaml")}
+    shipped = {path for kind in ("yaml", "csv") for path in (ROOT / "configs").rglob(f"*.{kind}")}
+    assert packed == shipped

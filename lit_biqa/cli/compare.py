@@ -3,6 +3,7 @@
     lit_biqa compare runs/quickstart runs/quickstart_no_pca
     lit_biqa compare runs/* --settings --csv compared.csv
     lit_biqa compare runs/* --format latex
+    lit_biqa compare runs/* --expected configs/reproduce/pure_textual_reasoning/expected.csv
 
 Scores come from each run's ``test/results.csv``, gaps and differences from
 ``test/predictions.csv`` on the images that both scored, settings from ``config.yaml``. A run that
@@ -20,6 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import get_args
 
+from lit_biqa.cli.printed_values import compared, printed_grid, read_printed, summary
 from lit_biqa.evaluation.compared import (
     Line,
     compact_grid,
@@ -69,11 +71,11 @@ def tables(runs: Sequence[Run], resamples: int, width: int, form: Format) -> Ite
         width: of a line in characters.
         form: format of the tables; as CSV they are one.
     """
-    compared = [differences(runs[0], run, resamples) if resamples else {} for run in runs[1:]]
+    changes = [differences(runs[0], run, resamples) if resamples else {} for run in runs[1:]]
     parts = {
         "score": list(score_lines(runs)),
         "gap": list(gap_lines(runs, resamples)),
-        "difference": list(difference_lines(runs, compared)),
+        "difference": list(difference_lines(runs, changes)),
     }
     if form == "csv":
         grids = {what: full_grid(lines, "value") for what, lines in parts.items()}
@@ -89,7 +91,7 @@ def tables(runs: Sequence[Run], resamples: int, width: int, form: Format) -> Ite
     head = f"Difference from {names_of(runs)[0]} on the same images, with its 95% interval and p "
     head += f"(Holm's correction over the data sets): {drawn}"
     yield from printed(parts["difference"], "difference", head, width, form)
-    if form == "markdown" and resamples and (notes := list(_notes(runs, compared))):
+    if form == "markdown" and resamples and (notes := list(_notes(runs, changes))):
         yield "\n".join(textwrap.fill(note, width) for note in notes)
 
 
@@ -169,6 +171,26 @@ def save(path: Path, runs: Sequence[Run]) -> None:
     write_csv(path, header, lines)
 
 
+def expected(file: Path, runs: Sequence[Run], width: int, form: Format) -> list[str]:
+    """What a paper prints beside what the runs measured.
+
+    Raises:
+        InputError: if the file is wrong, or none of its rows belongs to a run.
+    """
+    values = read_printed(file)
+    recipes = sorted({value.recipe for value in values} - {""})
+    if not {run.folder.resolve().name for run in runs} & set(recipes):
+        raise InputError(
+            f"{file}: no row is that of a run; the folder of a run is called as the row's recipe: "
+            + ", ".join(recipes)
+        )
+    found = compared(values, runs)
+    grid = printed_grid(found, whole=form == "csv")
+    if form != "markdown":
+        return [grid.csv() if form == "csv" else grid.latex()]
+    return [rendered(grid.rich(), width), textwrap.fill(summary(found), width)]
+
+
 def tested(folders: Sequence[Path]) -> list[Run]:
     """Runs in the folders that hold results, each folder once; others are named on stderr.
 
@@ -207,6 +229,13 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
         default="markdown",
         help="of the printed tables; csv is one table with a line for each figure",
     )
+    parser.add_argument(
+        "--expected",
+        type=Path,
+        metavar="FILE",
+        help="values that a paper prints, to show beside those of the runs instead of comparing "
+        "runs: configs/reproduce/<paper>/expected.csv",
+    )
     parser.add_argument("--settings", action="store_true", help="also print settings that differ")
     parser.add_argument("--csv", type=Path, metavar="OUT", help="also write settings and scores")
     parser.add_argument(
@@ -234,7 +263,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.baseline and not read_runs(options.baseline):
             raise InputError(f"{options.baseline}, the baseline, has no test/results.csv")
         runs = tested([*([options.baseline] if options.baseline else []), *options.runs])
-        texts = list(tables(runs, options.resamples, width, options.format))
+        texts = (
+            list(tables(runs, options.resamples, width, options.format))
+            if options.expected is None
+            else expected(options.expected, runs, width, options.format)
+        )
         if options.settings:
             texts += settings_text(runs, width)
         print("\n\n".join(text.strip("\n") for text in texts))

@@ -1,0 +1,247 @@
+"""Values of papers beside measured ones: published predictions reproduce their printed cells."""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY
+
+from lit_biqa.__main__ import main
+from lit_biqa.cli import compare
+from lit_biqa.cli.printed_values import (
+    Comparison,
+    Printed,
+    compared,
+    printed_grid,
+    read_printed,
+)
+from lit_biqa.data.catalog import NAMES
+from lit_biqa.evaluation.comparison import Run, read_runs
+from lit_biqa.evaluation.metrics import Correlations
+from lit_biqa.evaluation.report import Result, write_results
+from lit_biqa.types import InputError
+
+FILES = sorted((REPOSITORY / "configs" / "reproduce").glob("*/expected.csv"))
+TEXTUAL = next(file for file in FILES if file.parent.name == "pure_textual_reasoning")
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.parent.name))
+def test_every_line_names_what_exists(file: Path) -> None:
+    values = read_printed(file)
+    made = {path.stem for path in file.parent.glob("*.yaml")}
+    named = {value.recipe for value in values} - {""}
+    assert named <= made
+    # Others are steps on the way to a row: weights to start from, and files to enter.
+    steps = {"predictions", "q_insight_spaq", "q_insight_kadid", "q_insight_pipal"}
+    assert made - named <= steps
+    sets = {name for value in values for name in value.dataset.split(" and ")}
+    assert sets <= {*NAMES, "mean", "conversations", ""}
+    single = [v for v in values if v.dataset != "mean"]
+    keys = [(v.table, v.row, v.recipe, v.dataset, v.condition, v.metric) for v in single]
+    assert len(set(keys)) == len(keys)
+
+
+PAPERS = {
+    "pure_textual_reasoning": "pure_textual_reasoning",
+    "reasoning_as_representation": "reasoning_as_representation_rali_ract",
+    "building_reasonable_inference": "building_reasonable_inference",
+    "guiding_perception_reasoning": "guiding_perception_reasoning_abstract",
+}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.parent.name))
+def test_every_value_stands_in_the_paper(file: Path, shared: Path) -> None:
+    text = (shared / "papers" / f"{PAPERS[file.parent.name]}.txt").read_text()
+    numbers = set(re.findall(r"-?\d*\.\d+", text))
+    assert {value.printed for value in read_printed(file)} <= numbers
+
+
+# Means that a paper prints apart from its own cells: what it prints, and what the cells give.
+SLIPS = {
+    ("I", "DBCNN", "image", "plcc"): ("0.714", 0.699),
+    ("I", "DBCNN", "image", "srcc"): ("0.689", 0.686),
+    ("I", "Q-Insight-Score", "image", "plcc"): ("0.813", 0.816),
+    ("I", "Q-Insight-Score", "image", "srcc"): ("0.789", 0.790),
+    ("I", "Ours (Autoencoder-like)", "text", "srcc"): ("0.725", 0.728),
+    ("II", "Autoencoder-like (alpha = 0, beta = 1)", "text", "srcc"): ("0.725", 0.728),
+    ("II", "Autoencoder-like (alpha = 1, beta = 0)", "image", "srcc"): ("0.787", 0.789),
+    ("II", "Autoencoder-like (alpha = 1, beta = 1)", "image", "plcc"): ("0.799", 0.807),
+    ("2", "Q-Align", "image", "plcc_fitted"): ("0.705", 0.743),
+    ("A.3", "scores from KonIQ", "image", "plcc"): ("0.858", 0.855),
+    ("A.3", "scores from KonIQ", "image", "srcc"): ("0.816", 0.829),
+}
+
+
+def test_cells_give_the_means_that_the_papers_print_but_for_their_slips() -> None:
+    """A wrong digit in a cell would move the mean of its row."""
+    slips, checked = {}, 0
+    rows: dict[tuple[str, ...], list[float]] = {}
+    for file, value in [(path, value) for path in FILES for value in read_printed(path)]:
+        key = (value.table, value.row, value.condition, value.metric)
+        cells = rows.setdefault((str(file), *key), [])
+        if value.dataset != "mean":
+            cells.append(float(value.printed))
+        elif cells:
+            mean, checked = sum(cells) / len(cells), checked + 1
+            if abs(mean - float(value.printed)) > 0.0011:
+                slips[key] = (value.printed, pytest.approx(mean, abs=6e-4))
+            cells.clear()
+    assert slips == SLIPS
+    assert checked == 140
+
+
+# Published predictions ---------------------------------------------------------------------------
+
+
+def published(shared: Path, model: str, run: str) -> list[tuple[str, ...]]:
+    """Predictions of one published model as a run, as lines of what is printed and measured."""
+    recipe = "test --config reproduce/pure_textual_reasoning/predictions"
+    for dataset, text in (("koniq10k/paper3015-512x384", "caption"), ("agiqa3k/all", "reasoning")):
+        file = shared / "data" / "predictions" / f"{model}_{dataset[:5]}.csv"
+        if file.is_file():
+            columns = f"'{{image: overall_score, text: {text}_score}}'"
+            command = f"{recipe} --run {run} --model.init_args.path {file} --data.test [{dataset}]"
+            command += f" --model.init_args.columns {columns} --data.root {shared / 'data'}"
+            assert main(shlex.split(f"{command} --data.loader.num_workers 0")) == 0
+    found = compared(read_printed(TEXTUAL), read_runs(Path(run)))
+    return [row for row in printed_grid(found, whole=True).rows if row[6] != "not measured"]
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("LIT_BIQA_RUN", "PL_GLOBAL_SEED", "PL_SEED_WORKERS"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+
+
+def test_published_predictions_reproduce_their_cells(
+    shared: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Self-Consistency on KonIQ and AGIQA-3K: each cell of both tables to the printed digits."""
+    cells = published(shared, "v13", "runs/self_consistency")
+    assert len(cells) == 16  # tables I and II, two sets, two conditions, two metrics
+    assert {cell[-1] for cell in cells} == {"yes"}
+    capsys.readouterr()
+    assert compare.main(["runs/self_consistency", "--expected", str(TEXTUAL)]) == 0
+    printed = capsys.readouterr().out
+    assert "16 of 528 printed values were measured, 16 of them to the printed digits" in printed
+    assert "(autoencoder_a1_b0)" in printed and "(no recipe makes it)" in printed
+
+
+def test_published_baseline_is_table_two_and_not_the_reported_row(shared: Path) -> None:
+    """Table I takes the baseline's image row from its authors, table II reproduces it."""
+    cells = published(shared, "v11", "runs/q_insight_score")
+    apart = [cell for cell in cells if cell[-1] == "no"]
+    assert len(cells) == 16
+    assert {(cell[0], cell[3]) for cell in apart} == {("I", "image")}
+    assert {cell[5] for cell in apart} == {"0.918", "0.895", "0.816", "0.766"}
+
+
+def test_the_autoencoders_text_cell_is_of_another_question(shared: Path) -> None:
+    """The file holds the generic question's scores; KonIQ's cell is of the "some score" one."""
+    cells = published(shared, "v14", "runs/autoencoder")
+    agreeing = {(cell[3], cell[4]): cell[-1] for cell in cells}
+    assert agreeing == {
+        **{("image", "plcc"): "yes", ("image", "srcc"): "yes"},
+        **{("text", "plcc"): "no", ("text", "srcc"): "no"},
+    }
+
+
+def test_predictions_of_others_are_runs_to_compare(
+    shared: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for model, name in (("v11", "q_insight_score"), ("v13", "self_consistency")):
+        published(shared, model, f"runs/{name}")
+    capsys.readouterr()
+    names = ["runs/q_insight_score", "runs/self_consistency"]
+    assert compare.main([*names, "--resamples", "100", "--format", "csv"]) == 0
+    lines = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    gaps = [line for line in lines if line["what"] == "gap" and line["metric"] == "plcc"]
+    assert {line["run"].split(" ")[0] for line in gaps} == {"q_insight_score", "self_consistency"}
+
+
+# Made-up runs ------------------------------------------------------------------------------------
+
+
+def value(dataset: str, printed: str, metric: str = "plcc", **more: str) -> Printed:
+    named = {"table": "1", "row": "a", "recipe": "one", "split": "all", "condition": "image"} | more
+    return Printed(**named, dataset=dataset, metric=metric, printed=printed, protocol="")
+
+
+def run(folder: Path, *results: Result) -> list[Run]:
+    (folder / "test").mkdir(parents=True)
+    write_results(folder / "test" / "results.csv", results)
+    return read_runs(folder)
+
+
+def result(dataset: str, plcc: float, split: str = "all@1", weights: str = "w") -> Result:
+    return Result(dataset, split, "image", Correlations(9, 0, plcc, plcc), weights)
+
+
+def test_a_mean_is_over_the_sets_above_it(tmp_path: Path) -> None:
+    runs = run(tmp_path / "one", result("csiq", 0.8), result("spaq", 0.6), result("livew", 0.5))
+    sets = [value("csiq", "0.8"), value("spaq", "0.6"), value("mean", "0.70")]
+    found = compared([*sets, value("livew", "0.4"), value("mean", "0.5")], runs)
+    assert [c.measured for c in found] == pytest.approx([0.8, 0.6, 0.7, 0.5, 0.5])
+    assert [c.agrees for c in found] == [True, True, True, False, True]
+    absent = compared([value("csiq", "0.8"), value("tid2013", "0.1"), value("mean", "0.7")], runs)
+    assert [math.isnan(c.measured) for c in absent] == [False, True, True]
+
+
+def test_another_split_and_another_recipe_measure_nothing(tmp_path: Path) -> None:
+    runs = run(tmp_path / "one", result("csiq", 0.8, "all-limit-50@1"))
+    found = compared([value("csiq", "0.8"), value("csiq", "0.8", recipe="two")], runs)
+    assert all(math.isnan(c.measured) for c in found)
+
+
+def test_a_mean_over_a_protocol(tmp_path: Path) -> None:
+    sets = ("koniq10k/paper3015-512x384", "spaq/all", "kadid10k/all", "livew/all1169")
+    named = [spec.split("/") for spec in (*sets, "agiqa3k/all", "csiq/all")]
+    lines = [result(name, 0.1 * i, f"{split}@1") for i, (name, split) in enumerate(named)]
+    mean = value("mean", "0.25", split="protocol/pure_textual_reasoning")
+    (found,) = compared([mean], run(tmp_path / "one", *lines))
+    assert found.measured == pytest.approx(0.25)
+
+
+def test_several_weights_of_one_test_are_refused(tmp_path: Path) -> None:
+    runs = run(tmp_path / "one", result("csiq", 0.8), result("csiq", 0.7, weights="v"))
+    with pytest.raises(InputError, match="tested on csiq/all with several weights"):
+        compared([value("csiq", "0.8")], runs)
+
+
+def test_costs_and_studies_are_found_beside_results(tmp_path: Path) -> None:
+    runs = run(tmp_path / "one", result("csiq", 0.8))
+    folder = tmp_path / "one"
+    (folder / "costs.csv").write_text("what,hours_per_epoch\ntrain,2.52\n")
+    costs = "what,seconds_per_image,datasets\nimage,0.25,csiq/all@1\nimage,9,spaq/all@1\n"
+    (folder / "test" / "costs.csv").write_text(costs)
+    study = folder / "analysis" / "word"
+    study.mkdir(parents=True)
+    (study / "instability_summary.csv").write_text("dataset,unstable_mean\ncsiq,0.1\nall,0.2\n")
+    hours = value("koniq10k", "2.5", "hours_per_epoch", condition="train")
+    asked = [hours, value("csiq", "0.3", "seconds_per_image")]
+    asked += [value("csiq", "10.0", "unstable_percent")]
+    asked += [value("spaq and csiq", "20", "unstable_percent")]
+    found = compared(asked, runs)
+    assert [c.measured for c in found] == pytest.approx([2.52, 0.25, 10, 20])
+    assert [c.agrees for c in found] == [True, True, True, True]
+
+
+def test_printed_digits_decide() -> None:
+    pairs = [("0.80", 0.8049, True), ("0.80", 0.8051, False), ("0.805", 0.8055, True)]
+    for printed, found, agrees in pairs:
+        assert Comparison(value("csiq", printed), found).agrees is agrees
+
+
+def test_a_run_that_is_no_row_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(tmp_path / "mine", result("csiq", 0.8))
+    assert compare.main([str(tmp_path / "mine"), "--expected", str(TEXTUAL)]) == 2
+    assert "called as the row's recipe: autoencoder, " in capsys.readouterr().err
+    assert compare.main([str(tmp_path / "mine"), "--expected", "none.csv"]) == 2
+    assert "no such file of printed values" in capsys.readouterr().err
