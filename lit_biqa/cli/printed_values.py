@@ -72,7 +72,7 @@ class Comparison:
     def agrees(self) -> bool:
         """True if the measured value has the printed digits; a half may be rounded either way."""
         digits = len(self.value.printed.partition(".")[2])
-        return abs(self.difference) <= 0.5 * 10**-digits + 1e-9
+        return abs(self.difference) <= 0.5 * math.pow(10, -digits) + 1e-9
 
 
 def read_printed(path: Path) -> list[Printed]:
