@@ -14,7 +14,7 @@ from torch import Tensor
 from lit_biqa.text import prompts
 from lit_biqa.text.levels import level_of
 from lit_biqa.text.parsing import answered, tagged, wrapped
-from lit_biqa.types import Batch, Chat, Message, Sample, ask
+from lit_biqa.types import Batch, Chat, Message, Sample, ask, check_range
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,12 +157,16 @@ class Imitate(Task):
             same with the prompts of the papers' test; ``explain``, caption and reasoning without
             tags, from image and MOS; ``text``, reasoning and rating from the caption alone. A form
             that is listed twice is used twice as often.
+        spread: standard deviation of the rating around the MOS, which each step draws anew. With 0
+            a model of few images learns their MOS by heart, digit by digit; with the spread of
+            people's opinions it learns a distribution (as DeQA-Score does for levels).
 
     Source: ours; the papers start from instruction-tuned models.
     """
 
-    def __init__(self, forms: Sequence[Form] = ("score",)) -> None:
-        self.forms = forms
+    def __init__(self, forms: Sequence[Form] = ("score",), spread: float = 0.0) -> None:
+        check_range("task.spread", spread, 0, 4)
+        self.forms, self.spread = forms, spread
         self.sees_image = any(form != "text" for form in forms)
 
     def suits(self, sample: Sample) -> bool:
@@ -178,11 +182,12 @@ class Imitate(Task):
         """See `Task`; the step determines the form."""
         form = self.forms[step % len(self.forms)]
         text, mos = batch["text"][row], batch["samples"][row].mos
+        rating = self._rating(batch, row, step)
         caption_text, thought = (tagged(text, tag) or "" for tag in ("caption", "think"))
         caption = wrapped("caption", caption_text)
-        rated = reasoned(thought, mos)
+        rated = reasoned(thought, rating)
         asked, system, answer = {
-            "answer": (prompts.SCORE, prompts.ANSWER_ONLY_SYSTEM, answered(mos)),
+            "answer": (prompts.SCORE, prompts.ANSWER_ONLY_SYSTEM, answered(rating)),
             "score": (prompts.SCORE, prompts.R1_SYSTEM, rated),
             "caption": (prompts.CHAIN_OF_THOUGHT, prompts.CHAIN_OF_THOUGHT_SYSTEM, caption),
             "both": (prompts.TEST_SCORE, prompts.SELF_CONSISTENCY_SYSTEM, f"{caption}\n{rated}"),
@@ -192,6 +197,12 @@ class Imitate(Task):
         }[form]
         pixels = None if form == "text" else pixels_of(batch, row)
         return Example(ask(asked, pixels, system), answer, "", row)
+
+    def _rating(self, batch: Batch, row: int, step: int) -> float:
+        """MOS of a row, moved by the spread and kept on the scale."""
+        mos: float = batch["samples"][row].mos
+        moved = torch.randn((), generator=_generator(batch, row, step)).item()
+        return min(max(mos + self.spread * moved, 1.0), 5.0) if self.spread else mos
 
 
 class Reason(Describe):
@@ -268,5 +279,9 @@ def reasoned(thought: str, mos: float) -> str:
 
 def _drawn(batch: Batch, row: int, step: int, count: int) -> int:
     """Number below ``count`` that depends on step and image only."""
-    seed = step * 1_000_003 + int(batch["index"][row])
-    return int(torch.randint(count, (), generator=torch.Generator().manual_seed(seed)))
+    return int(torch.randint(count, (), generator=_generator(batch, row, step)))
+
+
+def _generator(batch: Batch, row: int, step: int) -> torch.Generator:
+    """Generator whose seed is step and image."""
+    return torch.Generator().manual_seed(step * 1_000_003 + int(batch["index"][row]))

@@ -53,19 +53,22 @@ def test_every_configuration_is_among_these_tests() -> None:
         "lite_agiqa3k",
         "lite_head",
         "lite_mixed",
+        "lite_finetuned",
+        "lite_own_words",
         "tiny_agiqa3k",
         "clip_vit_l_14_336",
         "refit_head",
         "score",
     }
-    trainer = {"cpu", "gpu", "ddp", "fsdp2_8gpu", "nodes"}
+    trainer = {"cpu", "cpu_bfloat16", "gpu", "ddp", "fsdp2_8gpu", "nodes"}
     sft = {"describe", "conclude", "one_stage", "qalign", "deqa"}
     sft |= {f"small_{name}" for name in ("describe", "conclude", "one_stage", "qalign")}
+    sft.add("smol_conclude")
     backbone = {"lora", "qlora", "qwen2_5_vl_3b", "qwen2_5_vl_7b"}
     grpo = {"score", "score_without_reasoning", "visual_quality_r1", "chain_of_thought"}
     grpo |= {"self_consistency", "autoencoder", "human_aligned", "multi_task"}
     grpo |= {"small_warmup", "small_score", "small_chain_of_thought", "small_self_consistency"}
-    grpo |= {"small_autoencoder", "small_human_aligned"}
+    grpo |= {"small_autoencoder", "small_human_aligned", "smol_warmup"}
     ract = {"cross_domain", "small_cross_domain"}
     published = {"qalign", "deqa", "q_instruct", "q_insight"}
     published |= {"visual_quality_r1", "visual_quality_r1_fast"}

@@ -140,6 +140,8 @@ def test_small_recipes(folder: Path, shared: Path) -> None:
         return folder / recipe
 
     warm = run("small_warmup", *small)
+    tiny = "{class_path: lit_biqa.backbones.small_decoder.SmallDecoder, init_args: {width: 64}}"
+    run("smol_warmup", *small[:2], f"{backbone}language={tiny}")
     start = [f"{INIT}backbone.init_args.pretrained={warm}/weights", f"{INIT}sampling.budget=4"]
     for recipe in SMALL_RECIPES:
         assert (run(recipe, *start) / "test" / "results.csv").exists()

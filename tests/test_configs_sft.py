@@ -182,6 +182,8 @@ def test_small_recipes(folder: Path, shared: Path) -> None:
     reasonings += ["--data.texts.fields=['perception_text:think']", SHORT_RATING]
     two = run("small_conclude", f"{BACKBONE}pretrained={described}/weights", spoken("TwoPass"))
     one = run("small_one_stage", *small, spoken("OnePass", "GeneratedWord"))
+    tiny = "{class_path: lit_biqa.backbones.small_decoder.SmallDecoder, init_args: {width: 64}}"
+    run("smol_conclude", *small[1:3], f"{BACKBONE}language={tiny}")
     run("small_cross_domain", f"{BACKBONE}pretrained={described}/weights", *reasonings)
     assert "two-pass" in (two / "test" / "results.csv").read_text()
     assert "one-pass" in (one / "test" / "results.csv").read_text()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import statistics
 from pathlib import Path
 
 import pytest
@@ -10,8 +12,8 @@ import torch
 
 from lit_biqa import tasks
 from lit_biqa.text import prompts
-from lit_biqa.text.parsing import strictly_formatted
-from lit_biqa.types import IMAGE, Batch, Message, Sample, Samples
+from lit_biqa.text.parsing import strictly_formatted, tagged
+from lit_biqa.types import IMAGE, Batch, InputError, Message, Sample, Samples
 
 PIXELS = torch.zeros(3, 4, 4)
 
@@ -116,6 +118,24 @@ def test_imitation_writes_what_paradigms_ask_for(form: tasks.Form, answer: str, 
         assert "A dog." in example.chat.messages[-1].text
     if form == "explain":
         assert "is rated as 4.4." in example.chat.messages[-1].text
+
+
+def test_imitated_ratings_spread_around_the_mos() -> None:
+    """Mean and deviation over 400 steps lie within four standard errors of MOS and spread."""
+
+    def ratings(mos: float, spread: float, steps: range) -> list[float]:
+        task = tasks.Imitate(("answer",), spread)
+        answers = [task.examples(batch(mos, text=TAGGED), step)[0].answer for step in steps]
+        return [json.loads(tagged(answer, "answer") or "")["rating"] for answer in answers]
+
+    drawn = ratings(3.0, 0.3, range(400))
+    assert statistics.mean(drawn) == pytest.approx(3.0, abs=4 * 0.3 / 20)
+    assert statistics.stdev(drawn) == pytest.approx(0.3, abs=4 * 0.3 / math.sqrt(800))
+    assert ratings(3.0, 0.3, range(7, 9)) == drawn[7:9]  # as a resumed fit draws them
+    assert max(ratings(4.9, 0.3, range(50))) == 5.0 and min(ratings(1.1, 0.3, range(50))) == 1.0
+    assert ratings(3.0, 0.0, range(3)) == [3.0] * 3
+    with pytest.raises(InputError, match=r"task\.spread"):
+        tasks.Imitate(spread=-1.0)
 
 
 def test_reasoning_is_learned_without_scores_or_with_those_of_some_sets() -> None:

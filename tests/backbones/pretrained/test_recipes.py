@@ -24,10 +24,16 @@ def fit(recipe: str, folder: Path, *more: str) -> Path:
     return folder / "run"
 
 
-@pytest.mark.parametrize("recipe", ["lite_agiqa3k", "lite_head", "lite_mixed"])
+RECIPES = ["lite_agiqa3k", "lite_head", "lite_mixed", "lite_finetuned", "lite_own_words"]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
 def test_recipes_of_rali(recipe: str, tmp_path: Path, shared: Path) -> None:
-    epochs = [] if recipe == "lite_head" else ["--trainer.max_epochs=1"]
-    run = fit(f"rali/{recipe}", tmp_path, *HEAD, SIZE, *epochs, f"--data.root={shared}/data")
+    more = [] if recipe == "lite_head" else ["--trainer.max_epochs=1"]
+    if recipe == "lite_own_words":  # those of another model, in the place of one's own
+        more += ["--data.texts.files=['texts/baseline_v11_agiqa.json']"]
+        more += ["--data.texts.fields=['perception_text:think']"]
+    run = fit(f"rali/{recipe}", tmp_path, *HEAD, SIZE, *more, f"--data.root={shared}/data")
     score = lit_biqa.load_scorer(run)
     assert score(Image.new("RGB", (200, 150))).isfinite().all()
     assert "livew" in (run / "test" / "predictions.csv").read_text()
