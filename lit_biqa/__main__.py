@@ -20,6 +20,7 @@ SUBCOMMANDS = {
 COMMANDS = {
     "score": ("lit_biqa.cli.score", "score photographs, one, two or whole folders"),
     "import-rali": ("lit_biqa.cli.import_rali", "make a scorer of RALI's released files"),
+    "export-clip": ("lit_biqa.cli.export_clip", "write a scorer's CLIP as transformers reads it"),
     "list": ("lit_biqa.cli.list", "recipes, data sets, splits, backbones, methods, readouts, ..."),
     "describe": ("lit_biqa.cli.describe", "have a trained model write texts about images"),
     "analyse": ("lit_biqa.cli.analyse", "study a model: instability, accuracy, layers, attention"),

@@ -152,6 +152,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "score": {"torch"},
     "describe": LIGHTNING,
     "import_rali": LIGHTNING,
+    "export_clip": LIGHTNING,
     "analyse": LIGHTNING,
 }
 

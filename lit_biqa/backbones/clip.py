@@ -15,12 +15,14 @@ from torch import Tensor, nn
 
 from lit_biqa import limits
 from lit_biqa.backbones.base import ImageTextEncoder
+from lit_biqa.backbones.hf_clip_folder import describe, read_clip
 from lit_biqa.backbones.long_texts import embed_long
 from lit_biqa.backbones.transforms import CLIP_MEAN, CLIP_STD, CentreCrop, Frame, RandomCrop
 from lit_biqa.io.files import refuse_special
 from lit_biqa.types import InputError, check_range, nearest
 
 FOLDER = "local-dir:"
+TRANSFORMERS = "transformers:"
 
 
 class OpenClip(ImageTextEncoder):
@@ -28,10 +30,13 @@ class OpenClip(ImageTextEncoder):
 
     Args:
         model: name of an open_clip architecture, such as ``ViT-L-14-336-quickgelu``, or
-            ``local-dir:FOLDER`` with an ``open_clip_config.json`` and weights. OpenAI's weights
-            need the ``-quickgelu`` architectures.
+            ``local-dir:FOLDER`` with an ``open_clip_config.json`` and weights, or
+            ``transformers:NAME`` with a folder of a `CLIPModel` or its name on the hub, such as
+            ``openai/clip-vit-large-patch14-336``. OpenAI's weights need the ``-quickgelu``
+            architectures.
         pretrained: a tag such as ``openai``, the path of a weights file, or ``null`` for random
-            weights. Pickled files are read with ``weights_only``. A folder has its own weights.
+            weights. Pickled files are read with ``weights_only``. The last two forms of `model`
+            have their own weights.
         freeze_text: freeze the text tower, as RALI does.
         freeze_scale: freeze the temperature of the softmax.
         long_texts: handling of texts longer than the context (77 tokens in CLIP, less than most
@@ -58,10 +63,13 @@ class OpenClip(ImageTextEncoder):
         self.model, self.pretrained = model, pretrained
         self.freeze_text, self.freeze_scale = freeze_text, freeze_scale
         self.long_texts = long_texts
-        self.config = _config(model)
-        _check_weights(model, pretrained, self.config)
+        if model.startswith(TRANSFORMERS):
+            self.config, self.frame = describe(model.removeprefix(TRANSFORMERS))
+        else:
+            self.config = _config(model)
+            _check_weights(model, pretrained, self.config)
+            self.frame = _frame(model, pretrained, self.config)
         self.dim = int(self.config["embed_dim"])
-        self.frame = _frame(model, pretrained, self.config)
         check_range("encoder.crop_margin", crop_margin, 0, limits.TOWER_SIDE / self.frame.size - 1)
         self.train_transform = RandomCrop(replace(self.frame, margin=crop_margin))
         self.eval_transform = CentreCrop(self.frame)
@@ -74,6 +82,18 @@ class OpenClip(ImageTextEncoder):
 
     def load(self) -> None:
         """Make both towers, read their weights and freeze."""
+        if self.model.startswith(TRANSFORMERS):
+            from open_clip.tokenizer import SimpleTokenizer
+
+            self.clip = read_clip(self.model.removeprefix(TRANSFORMERS), self.config)
+            self.tokenizer = SimpleTokenizer(
+                context_length=self.config["text_cfg"]["context_length"]
+            )
+        else:
+            self._create()
+        self._freeze()
+
+    def _create(self) -> None:
         import open_clip
 
         from_folder = self.model.startswith(FOLDER)
@@ -91,6 +111,8 @@ class OpenClip(ImageTextEncoder):
                 f"holds only tensors), a tag whose weights can be downloaded or are in "
                 f"open_clip's cache, or pretrained=null for random weights."
             ) from error
+
+    def _freeze(self) -> None:
         if self.freeze_text:
             self.clip.lock_text_tower(unlocked_layers=0, freeze_layer_norm=True)
         for name in ("logit_scale", "logit_bias"):
@@ -168,6 +190,11 @@ def _described(model: str) -> dict[str, Any]:
         described: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         missing = {"embed_dim", "vision_cfg", "text_cfg"} - set(described["model_cfg"])
     except (OSError, ValueError, KeyError, TypeError) as error:
+        if (path.parent / "config.json").is_file() and not path.exists():
+            raise InputError(
+                f"{path.parent} is no folder of open_clip. If transformers wrote it, name it as "
+                f"model={TRANSFORMERS}{path.parent}"
+            ) from error
         raise InputError(
             f"{path}: no description of a model ({type(error).__name__}: {error}); give a folder "
             f"written by open_clip, with model_cfg in this file (model={model})."

@@ -1,28 +1,29 @@
-"""CLIP's image tower as transformers names it, under the names of open_clip."""
+"""Weights of CLIP under the names of transformers and under those of open_clip."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from lit_biqa.backbones.transforms import Frame
 from lit_biqa.types import InputError
 
-_EPS = 1e-5  # of open_clip's norms
-_BICUBIC, _BILINEAR = 3, 2  # Pillow's numbers, in preprocessor_config.json
-_OUTER = {
-    "vision_model.embeddings.class_embedding": "class_embedding",
-    "vision_model.embeddings.position_embedding.weight": "positional_embedding",
-    "vision_model.embeddings.patch_embedding.weight": "conv1.weight",
-    "vision_model.pre_layrnorm.weight": "ln_pre.weight",
-    "vision_model.pre_layrnorm.bias": "ln_pre.bias",
-    "vision_model.post_layernorm.weight": "ln_post.weight",
-    "vision_model.post_layernorm.bias": "ln_post.bias",
+_VISION = {
+    "embeddings.class_embedding": "class_embedding",
+    "embeddings.position_embedding.weight": "positional_embedding",
+    "embeddings.patch_embedding.weight": "conv1.weight",
+    "pre_layrnorm.weight": "ln_pre.weight",
+    "pre_layrnorm.bias": "ln_pre.bias",
+    "post_layernorm.weight": "ln_post.weight",
+    "post_layernorm.bias": "ln_post.bias",
+}
+_TEXT = {
+    "embeddings.token_embedding.weight": "token_embedding.weight",
+    "embeddings.position_embedding.weight": "positional_embedding",
+    "final_layer_norm.weight": "ln_final.weight",
+    "final_layer_norm.bias": "ln_final.bias",
 }
 _INNER = {
     "layer_norm1": "ln_1",
@@ -31,7 +32,8 @@ _INNER = {
     "mlp.fc1": "mlp.c_fc",
     "mlp.fc2": "mlp.c_proj",
 }
-_BLOCK = re.compile(r"vision_model\.encoder\.layers\.(\d+)\.(.+)\.(weight|bias)")
+_BLOCK = re.compile(r"encoder\.layers\.(\d+)\.(.+)\.(weight|bias)")
+_OPEN_BLOCK = re.compile(r"transformer\.resblocks\.(\d+)\.(.+?)[._](weight|bias)")
 
 
 def tower_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -43,103 +45,97 @@ def tower_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         InputError: if a part of the tower is missing, or a weight is unknown.
     """
+    named = _renamed(state, "vision_model.", _VISION)
+    return named | {"proj": _projection(state, "visual_projection.weight")}
+
+
+def clip_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of both towers under open_clip's names.
+
+    Args:
+        state: weights of a `CLIPModel`.
+
+    Raises:
+        InputError: if a part of a tower is missing, or a weight is unknown.
+    """
+    image = {f"visual.{name}": value for name, value in tower_weights(state).items()}
+    text = _renamed(state, "text_model.", _TEXT)
+    text["text_projection"] = _projection(state, "text_projection.weight")
+    return image | text | {"logit_scale": state["logit_scale"]}
+
+
+def _projection(state: Mapping[str, Tensor], name: str) -> Tensor:
+    if name not in state:
+        raise InputError(f"CLIP lacks {name}")
+    return state[name].T.contiguous()
+
+
+def _renamed(
+    state: Mapping[str, Tensor], prefix: str, outer: Mapping[str, str]
+) -> dict[str, Tensor]:
+    """One tower under open_clip's names."""
     named: dict[str, Tensor] = {}
     joint: dict[str, dict[str, Tensor]] = {}
     for name, value in state.items():
-        if name.startswith("vision_model.") and not name.endswith(".position_ids"):
-            _place(name, value, named, joint)
-    try:
-        for name, parts in joint.items():
-            named[name] = torch.cat([parts[side] for side in "qkv"])
-        named["proj"] = state["visual_projection.weight"].T.contiguous()
-    except KeyError as error:
-        raise InputError(f"the image tower of CLIP lacks {error}") from error
+        if not name.startswith(prefix) or name.endswith(".position_ids"):
+            continue
+        within = name.removeprefix(prefix)
+        match = _BLOCK.fullmatch(within)
+        place, part, kind = match.groups() if match else ("", "", "")
+        block = f"transformer.resblocks.{place}"
+        if within in outer:
+            named[outer[within]] = value
+        elif part in _INNER:
+            named[f"{block}.{_INNER[part]}.{kind}"] = value
+        elif part in ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"):
+            joint.setdefault(f"{block}.attn.in_proj_{kind}", {})[part[10]] = value
+        else:
+            raise InputError(f"{name} is no weight of CLIP")
+    for name, parts in joint.items():
+        if len(parts) < 3:
+            raise InputError(f"CLIP lacks a part of {prefix}{name}")
+        named[name] = torch.cat([parts[side] for side in "qkv"])
     return named
 
 
-def _place(
-    name: str, value: Tensor, named: dict[str, Tensor], joint: dict[str, dict[str, Tensor]]
-) -> None:
-    """Put a weight under its name, or among the three that become one."""
-    if name in _OUTER:
-        named[_OUTER[name]] = value
-        return
-    match = _BLOCK.fullmatch(name)
-    place, part, kind = match.groups() if match else ("", "", "")
-    block = f"transformer.resblocks.{place}"
-    if part in _INNER:
-        named[f"{block}.{_INNER[part]}.{kind}"] = value
-    elif part in ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"):
-        joint.setdefault(f"{block}.attn.in_proj_{kind}", {})[part[10]] = value
-    else:
-        raise InputError(f"{name} is no weight of CLIP's image tower")
-
-
-def tower_settings(
-    model: Mapping[str, Any], pixels: Mapping[str, Any], name: str
-) -> dict[str, Any]:
-    """Settings from which a scorer file rebuilds the tower.
+def hf_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights under the names of a `CLIPModel`: the reverse of `clip_weights`.
 
     Args:
-        model: ``config.json`` of a `CLIPModel`.
-        pixels: its ``preprocessor_config.json``.
-        name: name of the model, for people.
+        weights: of open_clip's ViT and text tower, or of the image tower alone, with ``visual.``.
 
     Raises:
-        InputError: for a tower or pixels that open_clip's has no settings for.
+        InputError: for a weight that transformers' CLIP has not.
     """
-    # What the file leaves out takes transformers' defaults.
-    from transformers import CLIPConfig
-
-    config = CLIPConfig.from_dict(dict(model))
-    vision = config.vision_config
-    if vision.hidden_act not in ("quick_gelu", "gelu") or vision.layer_norm_eps != _EPS:
-        raise InputError(
-            f"hidden_act {vision.hidden_act}, layer_norm_eps {vision.layer_norm_eps}: known are "
-            f"quick_gelu and gelu, and {_EPS}"
-        )
-    tower = {
-        "image_size": vision.image_size,
-        "patch_size": vision.patch_size,
-        "width": vision.hidden_size,
-        "head_width": vision.hidden_size // vision.num_attention_heads,
-        "layers": vision.num_hidden_layers,
-        "mlp_ratio": vision.intermediate_size / vision.hidden_size,
-    }
-    frame = asdict(_frame(pixels, vision.image_size))
-    described = {
-        "embed_dim": config.projection_dim,
-        "quick_gelu": vision.hidden_act == "quick_gelu",
-        "vision_cfg": tower,
-    }
-    return {
-        "kind": "open_clip",
-        "model": name,
-        "config": described,
-        "dim": config.projection_dim,
-        "frame": frame,
-    }
+    named: dict[str, Tensor] = {}
+    for name, value in weights.items():
+        if name == "logit_scale":
+            named[name] = value.reshape(())
+        elif name == "visual.proj":
+            named["visual_projection.weight"] = value.T.contiguous()
+        elif name == "text_projection":
+            named["text_projection.weight"] = value.T.contiguous()
+        elif name.startswith("visual."):
+            named |= _under_hf_name(name.removeprefix("visual."), value, "vision_model.", _VISION)
+        else:
+            named |= _under_hf_name(name, value, "text_model.", _TEXT)
+    return named
 
 
-def _frame(pixels: Mapping[str, Any], side: int) -> Frame:
-    """Frame of ``preprocessor_config.json``, whose sizes are numbers in older files."""
-    sizes = [_side(pixels.get("size", side)), _side(pixels.get("crop_size", side))]
-    resample = pixels.get("resample", _BICUBIC)
-    if sizes != [side, side] or resample not in (_BICUBIC, _BILINEAR):
-        raise InputError(
-            f"preprocessor_config.json: size and crop {sizes}, resample {resample}: known are "
-            f"{side} for both, the tower's image_size, and bicubic (3) or bilinear (2)"
-        )
-    usual = Frame(side)
-    return Frame(
-        side,
-        mean=tuple(pixels.get("image_mean", usual.mean)),
-        std=tuple(pixels.get("image_std", usual.std)),
-        bicubic=resample == _BICUBIC,
-    )
-
-
-def _side(size: Any) -> int:
-    if isinstance(size, dict):
-        size = size.get("shortest_edge") or size.get("height") or 0
-    return int(size)
+def _under_hf_name(
+    name: str, value: Tensor, prefix: str, outer: Mapping[str, str]
+) -> dict[str, Tensor]:
+    """One weight of a tower; three for the joint projection of an attention."""
+    whole = {ours: theirs for theirs, ours in outer.items()}
+    if name in whole:
+        return {prefix + whole[name]: value}
+    match = _OPEN_BLOCK.fullmatch(name)
+    place, part, kind = match.groups() if match else ("", "", "")
+    inner = {ours: theirs for theirs, ours in _INNER.items()}
+    block = f"{prefix}encoder.layers.{place}"
+    if part == "attn.in_proj":
+        sides = zip("qkv", value.chunk(3), strict=True)
+        return {f"{block}.self_attn.{side}_proj.{kind}": rows.clone() for side, rows in sides}
+    if part not in inner:
+        raise InputError(f"transformers' CLIP has no {name}: only OpenAI's architecture is written")
+    return {f"{block}.{inner[part]}.{kind}": value}

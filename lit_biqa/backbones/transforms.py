@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,6 +15,7 @@ from lit_biqa.limits import IMAGE_PIXELS
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+MODES = ("shortest", "floor", "squash", "native")
 
 
 class Train(Protocol):
@@ -36,9 +38,11 @@ class Frame:
 
     Attributes:
         size: height and width in pixels.
-        mode: ``shortest`` scales the shorter side and crops the centre, as in CLIP; ``squash``
-            scales both sides, as in SigLIP; ``native`` crops nothing, and scales only an image
-            whose shorter side has more pixels than ``size``.
+        mode: ``shortest`` scales the shorter side and crops the centre, as in CLIP; ``floor`` does
+            so and rounds half a pixel down where the centre lies between two, as transformers
+            does and CLIP's own code does not; ``squash`` scales both sides, as in SigLIP;
+            ``native`` crops nothing, and scales only an image whose shorter side has more pixels
+            than ``size``.
         mean: mean of each channel, on [0, 1].
         std: standard deviation of each channel, on [0, 1].
         bicubic: true for bicubic, false for bilinear interpolation.
@@ -104,7 +108,9 @@ class CentreCrop:
             return self.frame.tensor(scaled)
         # Rounds like torchvision's CenterCrop, so that published weights get the pixels they
         # expect.
-        left, top = (round((side - size) / 2) for side in scaled.size)
+        spare = [(side - size) / 2 for side in scaled.size]
+        down = self.frame.mode == "floor"
+        left, top = (math.floor(half) if down else round(half) for half in spare)
         return self.frame.tensor(scaled.crop((left, top, left + size, top + size)))
 
 

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lit_biqa.backbones.hf_clip import tower_settings, tower_weights
+from lit_biqa.backbones.hf_clip import tower_weights
+from lit_biqa.backbones.hf_clip_folder import tower_settings
 from lit_biqa.io.array_pickle import read_array
 from lit_biqa.io.files import refuse_special
 from lit_biqa.io.json_text import parse_json

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lit_biqa import limits
 from lit_biqa.backbones.image_towers import build_tower
-from lit_biqa.backbones.transforms import Frame
+from lit_biqa.backbones.transforms import MODES, Frame
 from lit_biqa.scoring.head_settings import HeadSettings
 from lit_biqa.scoring.prototypes import PrototypeHead
 from lit_biqa.types import InputError
@@ -66,8 +66,8 @@ def check_frame(frame: Frame) -> None:
             f"frame of size {frame.size} and margin {frame.margin}: sides of 1 to "
             f"{limits.TOWER_SIDE:,} pixels are allowed"
         )
-    if frame.mode not in ("shortest", "squash", "native"):
-        raise InputError(f"frame of mode {frame.mode!r}: known are shortest, squash and native")
+    if frame.mode not in MODES:
+        raise InputError(f"frame of mode {frame.mode!r}: known are {', '.join(MODES)}")
     if not len(frame.mean) == len(frame.std) == 3 or min(frame.std) <= 0:
         raise InputError("frame without a mean and a positive deviation of three channels")
 
