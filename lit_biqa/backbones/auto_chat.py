@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from lit_biqa.backbones.layout import Checkpoint, Layout
 from lit_biqa.backbones.templated import TemplatedModel
 from lit_biqa.backbones.tuning import Part, Tuning
 from lit_biqa.backbones.weights import read_weights, reading, save_weights
@@ -31,24 +32,30 @@ class AutoChat(TemplatedModel):
         pretrained: a folder, or a name that transformers can resolve.
         tuning: trained parts, and how they are trained.
         context: most positions of a chat and its answer; by default those of the configuration.
+        layout: places of parts that do not lie at the top of `pretrained`; an adapter of peft is
+            merged into its base.
     """
 
     def __init__(
-        self, pretrained: str, tuning: Tuning = Tuning(), context: int | None = None
+        self,
+        pretrained: str,
+        tuning: Tuning = Tuning(),
+        context: int | None = None,
+        layout: Layout = Layout(),
     ) -> None:
         super().__init__(tuning)
-        self.pretrained, self.wanted_context = pretrained, context
+        self.checkpoint, self.wanted_context = Checkpoint(pretrained, layout), context
 
     def prepare(self) -> None:
         """Read tokenizer, image settings and configuration, and check them on two images."""
         if "processor" in self.__dict__:
             return
-        from transformers import AutoConfig, AutoProcessor
+        from transformers import AutoProcessor
 
-        with reading(self.pretrained, "its configuration, tokenizer or image settings"):
-            config = AutoConfig.from_pretrained(self.pretrained, trust_remote_code=False)
+        config, place = self._config(), self.checkpoint.processor
+        with reading(place, "its tokenizer or image settings"):
             processor = AutoProcessor.from_pretrained(
-                self.pretrained, trust_remote_code=False, backend="pil"
+                place.name, trust_remote_code=False, backend="pil", **place.options
             )
         for name in ("image_processor", "tokenizer", "chat_template", "image_token_id"):
             if getattr(processor, name, None) is None:
@@ -59,6 +66,13 @@ class AutoChat(TemplatedModel):
         self.end = (self.tokenizer.eos_token_id,)
         self._try(processor)
         self.processor = processor
+
+    def _config(self) -> Any:
+        from transformers import AutoConfig
+
+        place = self.checkpoint.weights
+        with reading(place, "its configuration"):
+            return AutoConfig.from_pretrained(place.name, trust_remote_code=False, **place.options)
 
     def _try(self, processor: Any) -> None:
         """Compare a chat's row with the output of the processor for the same chat."""
@@ -82,23 +96,26 @@ class AutoChat(TemplatedModel):
 
     def _misfit(self, why: str) -> InputError:
         return InputError(
-            f"{self.pretrained} is no model for AutoChat: {why}. Take a model like LLaVA-1.5, or "
-            "write a backbone (docs/add-a-backbone.md)"
+            f"{self.checkpoint.pretrained} is no model for AutoChat: {why}. Take a model like "
+            "LLaVA-1.5, or write a backbone (docs/add-a-backbone.md)"
         )
 
     def _read(self) -> Any:
         from transformers import AutoModelForImageTextToText
 
         return read_weights(
-            AutoModelForImageTextToText, self.pretrained, self.tuning.loading(self._not_decoder())
+            AutoModelForImageTextToText,
+            self.checkpoint.weights,
+            self.tuning.loading(self._not_decoder()),
+            self.checkpoint.adapter,
         )
 
     def _not_decoder(self) -> list[str]:
         """Names of head, tower and bridge, from a model without weights."""
-        from transformers import AutoConfig, AutoModelForImageTextToText
+        from transformers import AutoModelForImageTextToText
 
-        with reading(self.pretrained, "its configuration"), torch.device("meta"):
-            config = AutoConfig.from_pretrained(self.pretrained, trust_remote_code=False)
+        config = self._config()
+        with torch.device("meta"):
             model = AutoModelForImageTextToText.from_config(config)
         if not hasattr(model, "get_image_features") or not hasattr(model.get_decoder(), "norm"):
             raise self._misfit("its vision tower and decoder are not separate parts")

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from lit_biqa.backbones.inputs import Row
+from lit_biqa.backbones.layout import Checkpoint, Layout
 from lit_biqa.backbones.tuning import Part, Tuning
 from lit_biqa.backbones.vision_language import VisionLanguageModel
 from lit_biqa.backbones.weights import read_config, read_weights, reading, save_weights
@@ -33,6 +34,8 @@ class MplugOwl2(VisionLanguageModel):
         aspect: handling of images that are not square: ``pad`` (official training, Q-Align),
             ``resize`` (official evaluation) or ``plain`` (a central crop, Q-Instruct).
         context: most positions of a chat and its answer.
+        layout: places of parts that do not lie at the top of `pretrained`; an adapter of peft or of
+            LLaVA's trainers is merged into its base.
     """
 
     model: MplugOwl2ForConditionalGeneration
@@ -44,9 +47,11 @@ class MplugOwl2(VisionLanguageModel):
         tuning: Tuning = Tuning(),
         aspect: Literal["resize", "pad", "plain"] = "pad",
         context: int = CONTEXT,
+        layout: Layout = Layout(),
     ) -> None:
         super().__init__(tuning)
-        self.pretrained, self.aspect, self.context = pretrained, aspect, context
+        self.checkpoint = Checkpoint(pretrained, layout)
+        self.aspect, self.context = aspect, context
 
     def prepare(self) -> None:
         """Read tokenizer and image settings."""
@@ -54,9 +59,12 @@ class MplugOwl2(VisionLanguageModel):
             return
         from lit_biqa.backbones.mplug_owl2 import MplugOwl2Config, MplugOwl2Processor
 
-        config = read_config(self.pretrained, MplugOwl2Config.model_type)
-        with reading(self.pretrained, "its tokenizer or image settings"):
-            self.processor = MplugOwl2Processor.from_pretrained(self.pretrained, self.aspect)
+        config = read_config(self.checkpoint.weights, MplugOwl2Config.model_type)
+        place = self.checkpoint.processor
+        with reading(place, "its tokenizer or image settings"):
+            self.processor = MplugOwl2Processor.from_pretrained(
+                place.name, self.aspect, **place.options
+            )
         self._settle(config.positions_per_image)
 
     def _settle(self, positions_per_image: int) -> None:
@@ -68,7 +76,10 @@ class MplugOwl2(VisionLanguageModel):
 
         unquantised = ["model.vision_model", "model.visual_abstractor", "lm_head"]
         model: MplugOwl2ForConditionalGeneration = read_weights(
-            MplugOwl2ForConditionalGeneration, self.pretrained, self.tuning.loading(unquantised)
+            MplugOwl2ForConditionalGeneration,
+            self.checkpoint.weights,
+            self.tuning.loading(unquantised),
+            self.checkpoint.adapter,
         )
         return model
 

@@ -12,10 +12,13 @@ from PIL import Image
 from torch import Tensor, nn
 
 from lit_biqa.backbones.fused import FusedDecoder, can_fuse
+from lit_biqa.backbones.layout import Checkpoint, Layout
+from lit_biqa.backbones.places import Place
 from lit_biqa.backbones.templated import TemplatedModel
 from lit_biqa.backbones.tuning import Part, Tuning
 from lit_biqa.backbones.vision_language import Stepper
 from lit_biqa.backbones.weights import read_config, read_weights, reading, save_weights
+from lit_biqa.io.json_text import parse_json
 from lit_biqa.limits import IMAGE_RATIO
 from lit_biqa.types import InputError
 
@@ -32,6 +35,8 @@ class QwenVL(TemplatedModel):
         min_pixels: smaller images are enlarged to this number of pixels.
         max_pixels: larger images are scaled down to it; 28 x 28 pixels are one position.
         context: most positions of a chat and its answer.
+        layout: places of parts that do not lie at the top of `pretrained`; an adapter of peft is
+            merged into its base.
     """
 
     def __init__(
@@ -41,9 +46,10 @@ class QwenVL(TemplatedModel):
         min_pixels: int = 3136,
         max_pixels: int = 12_845_056,
         context: int = 32_768,
+        layout: Layout = Layout(),
     ) -> None:
         super().__init__(tuning)
-        self.pretrained, self.context = pretrained, context
+        self.checkpoint, self.context = Checkpoint(pretrained, layout), context
         self.min_pixels, self.max_pixels = min_pixels, max_pixels
 
     def prepare(self) -> None:
@@ -52,10 +58,16 @@ class QwenVL(TemplatedModel):
             return
         from transformers import AutoTokenizer, Qwen2VLImageProcessorPil
 
-        read_config(self.pretrained, "qwen2_5_vl")
-        with reading(self.pretrained, "its tokenizer or image settings"):
-            self.tokenizer = AutoTokenizer.from_pretrained(self.pretrained, trust_remote_code=False)
-            self.image_processor = Qwen2VLImageProcessorPil.from_pretrained(self.pretrained)
+        read_config(self.checkpoint.weights, "qwen2_5_vl")
+        place = self.checkpoint.processor
+        with reading(place, "its tokenizer or image settings"):
+            self.tokenizer = AutoTokenizer.from_pretrained(
+                place.name, trust_remote_code=False, **place.options
+            )
+            self.image_processor = Qwen2VLImageProcessorPil.from_pretrained(
+                place.name, **place.options
+            )
+            self.tokenizer.chat_template = self.tokenizer.chat_template or _template(place)
         self.image_processor.size = {
             "shortest_edge": self.min_pixels,
             "longest_edge": self.max_pixels,
@@ -65,8 +77,8 @@ class QwenVL(TemplatedModel):
     def _settle(self) -> None:
         if IMAGE_PAD not in str(self.tokenizer.chat_template):
             raise InputError(
-                f"{self.pretrained}: its chat template has no image; take the tokenizer files "
-                "of a Qwen2.5-VL-Instruct checkpoint"
+                f"{self.checkpoint.pretrained}: its chat template has no image; take the tokenizer "
+                "files of a Qwen2.5-VL-Instruct checkpoint"
             )
         self.template = self.tokenizer
         self.image_id = self.tokenizer.convert_tokens_to_ids(IMAGE_PAD)
@@ -77,7 +89,10 @@ class QwenVL(TemplatedModel):
 
         unquantised = ["model.visual", "lm_head"]
         return read_weights(
-            Qwen2_5_VLForConditionalGeneration, self.pretrained, self.tuning.loading(unquantised)
+            Qwen2_5_VLForConditionalGeneration,
+            self.checkpoint.weights,
+            self.tuning.loading(unquantised),
+            self.checkpoint.adapter,
         )
 
     @property
@@ -140,6 +155,15 @@ class QwenVL(TemplatedModel):
     def save(self, folder: Path, state: dict[str, Tensor]) -> None:
         """Write weights, configuration, tokenizer and image settings."""
         save_weights(folder, self.model, state, self.tuning, self.tokenizer, self.image_processor)
+
+
+def _template(place: Place) -> str | None:
+    """Chat template of ``chat_template.json``, where transformers looks only for a processor."""
+    path = place.file("chat_template.json")
+    if path is None:
+        return None
+    template: str = parse_json(path.read_text(encoding="utf-8"), str(path))["chat_template"]
+    return template
 
 
 @dataclass(frozen=True)

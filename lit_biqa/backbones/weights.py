@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import pickle
-import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,36 +13,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lit_biqa.backbones.adapters import merge_adapter
+from lit_biqa.backbones.places import Place, check_there
 from lit_biqa.backbones.tuning import Tuning
 from lit_biqa.io.digests import DIGESTS, digests_of_files
 from lit_biqa.io.files import draft
-from lit_biqa.runs.recipes import how_made
 from lit_biqa.types import InputError
 
 _BASE = ".base_layer"
 _LISTED = 5  # faulty weights named in an error; the others are counted
-# Names that the hub would resolve; anything else is a path.
-_HUB_NAME = re.compile(r"(?!runs/)[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
-
-
-def check_there(source: str) -> None:
-    """Check that a checkpoint named by a path exists: transformers' message does not say so.
-
-    Args:
-        source: its folder, or a name that transformers can resolve.
-
-    Raises:
-        InputError: names the path, and the command that makes it.
-    """
-    if Path(source).exists() or _HUB_NAME.fullmatch(source):
-        return
-    if Path(source).expanduser().exists():
-        raise InputError(f"{source}: write the path out, as {Path(source).expanduser()}.")
-    raise InputError(f"{source} does not exist: {how_made(Path(source))}")
+# Some servers' tools write the head below the decoder.
+_HEAD = {r"^model\.language_model\.lm_head\.": "lm_head."}
 
 
 @contextmanager
-def reading(source: str, what: str) -> Iterator[None]:
+def reading(source: str | Place, what: str) -> Iterator[None]:
     """Replace libraries' errors about missing and broken files by an `InputError`.
 
     Args:
@@ -55,7 +39,7 @@ def reading(source: str, what: str) -> Iterator[None]:
     """
     from safetensors import SafetensorError
 
-    check_there(source)
+    check_there(Place.of(source).name)
     try:
         yield
     except InputError:
@@ -64,7 +48,7 @@ def reading(source: str, what: str) -> Iterator[None]:
         raise InputError(f"{source}: {what} cannot be read: {error}") from error
 
 
-def read_config(source: str, kind: str) -> Any:
+def read_config(source: str | Place, kind: str) -> Any:
     """Configuration of a checkpoint.
 
     Args:
@@ -76,8 +60,9 @@ def read_config(source: str, kind: str) -> Any:
     """
     from transformers import AutoConfig
 
-    with reading(source, "its configuration"):
-        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+    place = Place.of(source)
+    with reading(place, "its configuration"):
+        config = AutoConfig.from_pretrained(place.name, trust_remote_code=False, **place.options)
     if config.model_type != kind:
         raise InputError(
             f"{source} holds a model of type {config.model_type!r}, not {kind!r}: name another "
@@ -86,28 +71,43 @@ def read_config(source: str, kind: str) -> Any:
     return config
 
 
-def read_weights(kind: Any, source: str, options: dict[str, Any]) -> Any:
+def read_weights(
+    kind: Any, source: str | Place, options: dict[str, Any], adapter: Place | None = None
+) -> Any:
     """Transformers model with every weight of a checkpoint.
 
     Args:
         kind: class of the model.
         source: a folder, or a name that transformers can resolve.
         options: options of ``from_pretrained``.
+        adapter: LoRA to merge into the weights.
 
     Raises:
         InputError: if weights are missing, unknown or of another shape, or if a file is broken or
             was damaged after a fit wrote it.
     """
-    check_digests(Path(source))
-    with reading(source, "its weights"):
+    if adapter is not None and "quantization_config" in options:
+        raise InputError(
+            f"{adapter} is an adapter, which is merged into whole weights, not into 4 bits: take "
+            "tuning.how=lora"
+        )
+    place = Place.of(source)
+    check_digests(Path(place.name))
+    with reading(place, "its weights"):
         model, told = kind.from_pretrained(
-            source,
+            place.name,
             output_loading_info=True,
             ignore_mismatched_sizes=True,
             trust_remote_code=False,
+            key_mapping=_HEAD,
+            # An adapter beside the weights is not for transformers to add.
+            adapter_kwargs={"subfolder": "none"},
+            **place.options,
             **options,
         )
-    check_complete(source, told)
+    check_complete(str(place), told)
+    if adapter is not None:
+        merge_adapter(model, adapter)
     return model
 
 

@@ -18,6 +18,7 @@ from transformers import (
     initialization,
 )
 from transformers.activations import ACT2FN
+from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.image_utils import load_image
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import create_causal_mask, sdpa_mask
@@ -48,6 +49,7 @@ __all__ = [
     "can_return_tuple",
     "capture_outputs",
     "causal_mask",
+    "current_name",
     "either_cache",
     "initialization",
     "load_image",
@@ -97,3 +99,15 @@ def causal_mask(
     return create_causal_mask(
         config=config, inputs_embeds=embeds, attention_mask=attention_mask, **named_cache(cache)
     )
+
+
+def current_name(model: Any, name: str) -> str:
+    """Name of a weight in this release, of a name in any that transformers still reads.
+
+    Example:
+        >>> current_name(qwen2_5_vl, "model.layers.0.self_attn.q_proj.weight")
+        'model.language_model.layers.0.self_attn.q_proj.weight'
+    """
+    for renaming in get_model_conversion_mapping(model):
+        name, _ = renaming.rename_source_key(name)
+    return name

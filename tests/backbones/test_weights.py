@@ -17,11 +17,12 @@ from transformers import Qwen2_5_VLForConditionalGeneration
 from lit_biqa.backbones.auto_chat import AutoChat
 from lit_biqa.backbones.mplug_owl2 import MplugOwl2ForConditionalGeneration
 from lit_biqa.backbones.owl2 import MplugOwl2
+from lit_biqa.backbones.places import check_there
 from lit_biqa.backbones.qwen_vl import QwenVL
 from lit_biqa.backbones.tiny_chat import TinyMplugOwl2, TinyQwenVL
 from lit_biqa.backbones.tuning import Tuning
 from lit_biqa.backbones.vision_language import VisionLanguageModel
-from lit_biqa.backbones.weights import check_there, state_of
+from lit_biqa.backbones.weights import state_of
 from lit_biqa.io.digests import DIGESTS
 from lit_biqa.runs import recipes
 from lit_biqa.types import InputError

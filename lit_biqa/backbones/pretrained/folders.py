@@ -46,7 +46,7 @@ def resolve(source: str) -> str:
     Raises:
         InputError: if the package is not installed or damaged, or a path does not exist.
     """
-    from lit_biqa.backbones.weights import check_there
+    from lit_biqa.backbones.places import check_there
 
     if source.startswith(PREFIX):
         return str(weights_folder(source.removeprefix(PREFIX)))
