@@ -2,31 +2,44 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import runs
+import torch
 import yaml
 from conftest import REPOSITORY
+from peft import LoraConfig, get_peft_model
 from PIL import Image
 
+from lit_biqa.backbones.mplug_owl2 import LORA_TARGETS, MplugOwl2ForConditionalGeneration
 from lit_biqa.backbones.mplug_owl2.configuration import IMAGE_TOKEN_INDEX
 from lit_biqa.backbones.tiny_chat import TinyMplugOwl2, TinyQwenVL
 from lit_biqa.backbones.vision_language import VisionLanguageModel
 from lit_biqa.backbones.weights import state_of
+from lit_biqa.cli import describe
 from lit_biqa.cli.config_files import read
+from lit_biqa.io.digests import DIGESTS
 from lit_biqa.text import prompts
 from lit_biqa.types import IMAGE, ask
 
 CONFIGS = REPOSITORY / "configs/published"
-OWLS = ("qalign", "deqa", "q_instruct")
-QWENS = ("q_insight", "visual_quality_r1", "visual_quality_r1_fast")
+OWLS = ("qalign", "one_align", "deqa", "deqa_lora", "q_instruct")
+QWENS = ("q_insight", "visual_quality_r1", "visual_quality_r1_fast", "evoquality")
+# Folders with the layouts of the hub, and what says where their parts lie.
+PLACES = {
+    "deqa": ["pretrained={0}/deqa", "layout.processor={0}/preprocessor"],
+    "deqa_lora": ["pretrained={0}/deqa_lora", "layout.base={0}/owl"],
+    "q_insight": ["pretrained={0}/Q-Insight"],
+}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of each family, and a data set."""
+    """A folder of each family, those of other layouts, and a data set."""
     folder = tmp_path_factory.mktemp("published")
     models: dict[str, VisionLanguageModel] = {
         "owl": TinyMplugOwl2(width=64, layers=2),
@@ -35,8 +48,28 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, model in models.items():
         model.load()
         model.save(folder / name, state_of(model))
+    shutil.copytree(folder / "qwen", folder / "Q-Insight" / "score_degradation")
+    shutil.copytree(folder / "owl", folder / "deqa")
+    (folder / "preprocessor").mkdir()
+    weights = {"config.json", "model.safetensors", DIGESTS}
+    for file in (folder / "deqa").iterdir():
+        if file.name not in weights:
+            file.rename(folder / "preprocessor" / file.name)
+    write_lora(folder / "owl", folder / "deqa_lora")
     runs.write_images(folder, "test", 3, 0)
     return folder
+
+
+def write_lora(base: Path, folder: Path) -> None:
+    """An adapter as LLaVA's trainers write it."""
+    config = LoraConfig(r=2, lora_alpha=4, target_modules=LORA_TARGETS)
+    model = get_peft_model(MplugOwl2ForConditionalGeneration.from_pretrained(base), config)
+    model.save_pretrained(folder)
+    config_file = folder / "adapter_config.json"
+    named = json.loads(config_file.read_text()) | {"base_model_name_or_path": "../ModelZoo/owl/"}
+    config_file.write_text(json.dumps(named))
+    whole = {n: w for n, w in model.state_dict().items() if ".visual_abstractor." in n}
+    torch.save(whole, folder / "non_lora_trainables.bin")
 
 
 def settings(name: str) -> dict[str, Any]:
@@ -52,10 +85,10 @@ def question(name: str) -> str:
 
 
 def test_every_recipe_is_run_here() -> None:
-    assert {file.stem for file in CONFIGS.glob("*.yaml")} == {*OWLS, *QWENS}
+    assert {file.stem for file in CONFIGS.glob("*.yaml")} == {*OWLS, *QWENS, "rali"}
 
 
-@pytest.mark.parametrize("name", ["qalign", "deqa"])
+@pytest.mark.parametrize("name", ["qalign", "one_align", "deqa", "deqa_lora"])
 def test_levels_are_asked_with_the_authors_tokens(name: str) -> None:
     """Q-Align's script: the image on a line of its own, one token -200, then ASSISTANT."""
     model = TinyMplugOwl2(width=64, layers=2)
@@ -76,6 +109,12 @@ def test_levels_are_asked_with_the_authors_tokens(name: str) -> None:
     assert row.image.nonzero()[0].item() == 1 + len(before)
 
 
+def test_weights_of_half_precision_are_held_in_it() -> None:
+    """Where the hardware has bfloat16; float32 takes twice the memory."""
+    for name in (*OWLS, *QWENS):
+        assert settings(name)["backbone"]["init_args"]["tuning"]["precision"] == "auto"
+
+
 def chat_ml(*turns: str) -> str:
     return "".join(f"<|im_start|>{turn}" for turn in (*turns, "assistant\n"))
 
@@ -92,6 +131,8 @@ ENDS = {
     "output the final answer with only one score in <answer> </answer> tags.",
     "visual_quality_r1_fast": "Output the final answer with only one score in <answer> </answer> "
     "tags.",
+    "evoquality": "You FIRST think about the reasoning process as an internal monologue and then "
+    r"provide the final answer. The final answer MUST BE put in \boxed{}.",
 }
 
 
@@ -112,7 +153,8 @@ def test_ratings_are_asked_in_the_authors_words(name: str) -> None:
             f"user\n{RATE}{keys}{SEEN}<|im_end|>\n",
         )
     else:
-        turns = (f"user\nPicture 1: {SEEN}{TASK}{RATE}{ENDS[name]}<|im_end|>\n",)
+        seen = f"{SEEN} " if name == "evoquality" else f"Picture 1: {SEEN}"
+        turns = (f"user\n{seen}{TASK}{RATE}{ENDS[name]}<|im_end|>\n",)
     one = row.ids.tolist()
     positions = int(row.image.sum())
     first = one.index(model.image_id)
@@ -121,14 +163,15 @@ def test_ratings_are_asked_in_the_authors_words(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [*OWLS, *QWENS])
-def test_published_weights_are_tested(name: str, folder: Path) -> None:
+def test_published_weights_are_tested_and_describe(name: str, folder: Path) -> None:
     backbone = "--model.init_args.backbone.init_args."
     given = settings(name)["readouts"]
     if name in QWENS:
         given[0]["init_args"]["sampling"]["budget"] = 6
     args = ["test", "--config", CONFIGS / f"{name}.yaml", "--run", folder / name]
     args += ["--ckpt_path", "none"]
-    args += [f"{backbone}pretrained={folder}/{'qwen' if name in QWENS else 'owl'}"]
+    usual = ["pretrained={0}/qwen" if name in QWENS else "pretrained={0}/owl"]
+    args += [backbone + place.format(folder) for place in PLACES.get(name, usual)]
     args += [f"{backbone}tuning.precision=float32", f"--data.test=['{folder}/test.csv']"]
     args += [f"--model.init_args.readouts={yaml.safe_dump(given, default_flow_style=True)}"]
     args += ["--trainer.precision=32-true", "--trainer.accelerator=cpu", "--report.bootstrap=0"]
@@ -137,3 +180,7 @@ def test_published_weights_are_tested(name: str, folder: Path) -> None:
     rows = (folder / name / "test" / "predictions.csv").read_text()
     assert rows.count("\n") == 4
     assert IMAGE not in rows
+    out = folder / f"{name}.jsonl"
+    described = [f"--run={folder / name}", "--ckpt_path=none", f"--out={out}", "--budget=3"]
+    assert describe.main(described) == 0
+    assert out.read_text().count("\n") == 3

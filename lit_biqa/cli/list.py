@@ -4,6 +4,7 @@ lit_biqa list recipes
 lit_biqa list recipes rali/tiny_agiqa3k
 lit_biqa list splits agiqa3k --root data
 lit_biqa list readouts
+lit_biqa list models
 """
 
 from __future__ import annotations
@@ -28,14 +29,53 @@ WIDTH = 150  # of a table where the output is no terminal
 
 def recipe_lines() -> str:
     """Each recipe: what it is, needs, takes and gives; overlays without the last three."""
-    wrapped = TextWrapper(99, initial_indent="    ", subsequent_indent="      ")
-    lines = []
+    blocks = []
     for recipe in map(recipes.read, recipes.names()):
         facts = {"needs": recipe.needs, "takes": recipe.takes, "gives": recipe.gives}
-        lines += ["", recipe.name, *wrapped.wrap(recipe.summary)]
-        for name, fact in facts.items():
-            lines += wrapped.wrap(f"{name}: {fact}") if fact else ()
-    return "\n".join(lines[1:])
+        blocks.append(_block(recipe.name, recipe.summary, facts))
+    return "\n\n".join(blocks)
+
+
+def model_lines() -> str:
+    """Each published model: its recipe, weights, licence, and what a paper prints for it."""
+    blocks = []
+    for recipe in map(recipes.read, recipes.names()):
+        if recipe.name.startswith("published/"):
+            facts = {
+                "weights": weights_of(recipe),
+                "licence": recipe.licence,
+                "printed": recipe.gives.partition("; ")[2],
+            }
+            blocks.append(_block(recipe.name, recipe.summary, facts))
+    return "\n\n".join(blocks)
+
+
+def _block(name: str, summary: str, facts: dict[str, str]) -> str:
+    wrapped = TextWrapper(
+        99, initial_indent="    ", subsequent_indent="      ", break_on_hyphens=False
+    )
+    lines = [name, *wrapped.wrap(summary)]
+    for label, fact in facts.items():
+        lines += wrapped.wrap(f"{label}: {fact}") if fact else ()
+    return "\n".join(lines)
+
+
+def weights_of(recipe: recipes.Recipe) -> str:
+    """Hub name and subfolder of a recipe's weights, or the file that they are made into.
+
+    Example:
+        >>> weights_of(recipes.read("published/q_insight"))
+        'ByteDance/Q-Insight/score_degradation'
+    """
+    from lit_biqa.cli.config_files import read
+
+    model = read(recipe.path)["model"]["init_args"]
+    if "path" in model:
+        return str(model["path"])
+    backbone = model["backbone"]["init_args"]
+    layout = backbone.get("layout", {})
+    name = "/".join(filter(None, [backbone["pretrained"], layout.get("subfolder")]))
+    return f"{name} on {layout['base']}" if layout.get("base") else name
 
 
 def dataset_rows() -> Rows:
@@ -165,7 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("kind", choices=["recipes", *TABLES])
+    parser.add_argument("kind", choices=["recipes", "models", *TABLES])
     parser.add_argument(
         "name",
         nargs="?",
@@ -176,6 +216,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.kind == "recipes":
             print(recipe_lines() if options.name is None else header_of(options.name))
+        elif options.kind == "models" and options.name is None:
+            print(model_lines())
         elif options.name is None:
             _print(TABLES[options.kind]())
         elif options.kind == "splits":

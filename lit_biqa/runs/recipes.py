@@ -16,7 +16,7 @@ from lit_biqa.types import InputError
 PACKAGE = Path(__file__).resolve().parent.parent
 #: Folders of overlays, which change a recipe and are none by themselves.
 OVERLAYS = ("backbone", "trainer")
-_FIELD = re.compile(r"^(needs|takes|gives): ")
+_FIELD = re.compile(r"^(needs|takes|gives|licence): ")
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Recipe:
         needs: data, texts, weights and memory.
         takes: time and the machine it was measured on, or that it was not measured.
         gives: the result to expect, with its source.
+        licence: of published weights, as their authors name it.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Recipe:
     needs: str = ""
     takes: str = ""
     gives: str = ""
+    licence: str = ""
 
 
 def folder() -> Path:
@@ -105,7 +107,7 @@ def _paragraph(text: str) -> list[str]:
 
 
 def _fields(header: str) -> list[tuple[str, str]]:
-    """``Needs``, ``Takes`` and ``Gives``, each up to the next or to an empty line."""
+    """``Needs``, ``Takes``, ``Gives`` and ``Licence``, each up to the next or to an empty line."""
     found: list[tuple[str, str]] = []
     inside = False
     for line in header.splitlines():

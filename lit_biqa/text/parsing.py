@@ -13,11 +13,12 @@ from typing import Literal
 _ANSWER = re.compile(r"<answer>.*?(?:</answer>|\Z)", re.DOTALL)
 _TAG = re.compile(r"</?(?:caption|think|answer)>")
 _RATING = re.compile(r'"rating"\s*:\s*("[^"]*"|[^\s,}]*)')
+_BOXED = re.compile(r"\\boxed\{([^{}]*)\}")
 _NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 _CLASS = re.compile(r'"distortion_class"\s*:\s*"([^"]+)"')
 _SEVERITY = re.compile(r'"severity"\s*:\s*"([^"]+)"')
 
-Form = Literal["json", "number"]
+Form = Literal["json", "number", "boxed"]
 
 OUTSIDE = "out of range"
 """Status of a score outside [1, 5]."""
@@ -46,13 +47,14 @@ class Reading:
 
 
 def read(completion: str, form: Form = "json") -> Reading:
-    """Parse a completion; one that cannot be parsed has a status and no score.
+    r"""Parse a completion; one that cannot be parsed has a status and no score.
 
     Args:
         completion: text that the model wrote.
         form: ``json`` takes ``"rating"`` from the first closed answer, as Q-Insight does;
             ``number`` takes the first signed number of the last closed answer, as
-            VisualQuality-R1 does, which guesses a random score if there is none.
+            VisualQuality-R1 does, which guesses a random score if there is none; ``boxed`` takes
+            the first signed number of the last ``\boxed{...}``.
 
     Returns:
         Its parts. Unlike in both sources, a rating outside [1, 5] gives no score, and neither do
@@ -70,9 +72,11 @@ def read(completion: str, form: Form = "json") -> Reading:
 def _score(completion: str, form: Form) -> tuple[float | None, str]:
     if not completion.strip():
         return None, "empty"
-    answers = list(_closed(completion, "answer"))
+    boxed = form == "boxed"
+    answers = _BOXED.findall(completion) if boxed else list(_closed(completion, "answer"))
     if not answers:
-        return None, "unclosed answer" if "<answer>" in completion else "no answer"
+        begun = r"\boxed{" if boxed else "<answer>"
+        return None, "unclosed answer" if begun in completion else "no answer"
     answer = answers[0] if form == "json" else answers[-1]
     if _TAG.search(answer):
         return None, "nested tags"

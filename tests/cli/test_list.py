@@ -147,10 +147,22 @@ def _below(base: type) -> set[type]:
     return below | {each for one in below for each in _below(one)}
 
 
-@pytest.mark.parametrize("kind", ["recipes", *listing.TABLES])
+@pytest.mark.parametrize("kind", ["recipes", "models", *listing.TABLES])
 def test_every_kind_is_printed(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert listing.main([kind]) == 0
     assert len(capsys.readouterr().out.splitlines()) > 5
+
+
+def test_published_models_have_weights_and_a_licence() -> None:
+    published = [recipes.read(name) for name in NAMES if name.startswith("published/")]
+    blocks = listing.model_lines().split("\n\n")
+    assert [block.splitlines()[0] for block in blocks] == [recipe.name for recipe in published]
+    assert all(recipe.licence in ("MIT", "Apache-2.0") for recipe in published)
+    told = dict(zip([recipe.name for recipe in published], blocks, strict=True))
+    insight, lora = told["published/q_insight"], told["published/deqa_lora"]
+    assert "\n    weights: ByteDance/Q-Insight/score_degradation\n" in insight
+    assert ".933 / .916 on KonIQ" in insight
+    assert "DeQA-Score-LoRA-Mix3 on MAGAer13/mplug-owl2-llama2-7b\n" in lora
 
 
 def test_one_recipe_and_wrong_names(capsys: pytest.CaptureFixture[str]) -> None:

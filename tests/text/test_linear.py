@@ -154,6 +154,7 @@ READERS: dict[str, Callable[[str], object]] = {
     "leniently_formatted": leniently_formatted,
     "read": read,
     "read a number": lambda text: read(text, "number"),
+    "read a box": lambda text: read(text, "boxed"),
     "read_degradation": read_degradation,
     "tagged": lambda text: tagged(text, "think"),
     "before_think": before_think,
@@ -172,6 +173,7 @@ REPEATED = [
     *("</think>\n<answer>\n", "</think>\n<answer>\n{", "\n</think>", "{4}\n", "<answer>\n\n"),
     *('"rating": ', '"rating":"', '"distortion_class":"x"', '"severity" ', "4", "4.", "4,", "."),
     *(". ", "-", "and ", "very ", "very, ", "good ", "the ", "the image is "),
+    *("\\boxed{", "\\boxed{4}"),
     *("is overall ", "image quality ", "leading to good quality ", "overall quality is ", "x"),
 ]
 

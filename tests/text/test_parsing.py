@@ -122,6 +122,22 @@ def test_ratings_as_numbers(completion: str, score: float | None, status: str) -
     assert (reading.score, reading.status) == (score, status)
 
 
+@pytest.mark.parametrize(
+    ("completion", "score", "status"),
+    [
+        (r"It is sharp. \boxed{3.75}", 3.75, "ok"),
+        (r"\boxed{2} and, after all, \boxed{about 3.5}", 3.5, "ok"),
+        (r"<answer>3</answer> \boxed{75}", None, "out of range"),
+        (r"\boxed{four}", None, "no rating"),
+        ("<answer>3</answer>", None, "no answer"),
+        (r"\boxed{3", None, "unclosed answer"),
+    ],
+)
+def test_boxed_ratings(completion: str, score: float | None, status: str) -> None:
+    reading = read(completion, "boxed")
+    assert (reading.score, reading.status) == (score, status)
+
+
 def test_caption_and_reasoning() -> None:
     reading = read(COMPLETION)
     assert (reading.caption, reading.reasoning) == ("A cat.", "It is sharp,\nbut dark.")
