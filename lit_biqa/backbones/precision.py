@@ -20,9 +20,14 @@ def chosen(precision: Precision) -> Literal["float32", "bfloat16"]:
     if torch.cuda.is_available():
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        instructions = torch.cpu.get_capabilities()
-        fast = any(there for name, there in instructions.items() if "bf16" in name)
+        fast = cpu_has_bfloat16()
     return "bfloat16" if fast else "float32"
+
+
+def cpu_has_bfloat16() -> bool:
+    """True if the processor has instructions for bfloat16."""
+    instructions = torch.cpu.get_capabilities()
+    return any(there for name, there in instructions.items() if "bf16" in name)
 
 
 def dtype_of(precision: Precision) -> torch.dtype:

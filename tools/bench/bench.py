@@ -4,6 +4,7 @@
     python tools/bench/bench.py rali --images FOLDER --csv rali.csv
     python tools/bench/bench.py sft
     python tools/bench/bench.py grpo
+    python tools/bench/bench.py pretrained
     python tools/bench/bench.py startup
 
 The exit status is 1 if a figure is beyond its limit. Other load on the machine shows in all
@@ -46,6 +47,13 @@ def grpo(given: argparse.Namespace) -> Iterator[Row]:
     return measure(given.small)
 
 
+def pretrained(given: argparse.Namespace) -> Iterator[Row]:
+    """Rows of pretrained weights."""
+    from bench_pretrained import measure
+
+    return measure(given.small)
+
+
 def startup(given: argparse.Namespace) -> Iterator[Row]:
     """Rows of start-up."""
     from bench_startup import measure
@@ -64,9 +72,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tuning.set_defaults(measure=sft)
     policy = commands.add_parser("grpo", help="a step against TRL, answers against generate")
     policy.set_defaults(measure=grpo)
+    packaged = commands.add_parser("pretrained", help="pretrained weights: images, steps, TRL")
+    packaged.set_defaults(measure=pretrained)
     start = commands.add_parser("startup", help="commands against bare imports")
     start.set_defaults(measure=startup)
-    for each in (command, tuning, policy, start):
+    for each in (command, tuning, policy, packaged, start):
         each.add_argument("--small", action="store_true", help="very little, to see that it runs")
         each.add_argument("--csv", type=Path, help="file to write the table to")
     given = parser.parse_args(arguments)

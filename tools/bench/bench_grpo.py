@@ -16,12 +16,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+import lightning.pytorch as lightning
 import torch
 from bench_data import keywords, made_up_words
 from bench_meters import Allocated, Clock, by_turns, one_thread, over, timed
 from bench_rali import make_images
 from bench_rows import Row, mark
-from bench_steps import QUESTION, Endless, Ours, RealSize, Steps
+from bench_steps import QUESTION, Endless, EndlessChat, Ours, RealSize, Steps
 from bench_trl import Theirs
 from PIL import Image
 from torch import Tensor
@@ -117,7 +118,9 @@ def steps(
     yield Row(f"{name}: ours over TRL", over(took[1], took[0]), "", least, least=True)
 
 
-def apart(name: str, model: Callable[[], Endless], work: Steps, folder: Path) -> Iterator[Row]:
+def apart(
+    name: str, model: Callable[[], Endless | EndlessChat], work: Steps, folder: Path
+) -> Iterator[Row]:
     """Difference between the two sides after two steps on the same completions.
 
     In the first the policy is the reference, and the advantages of a group add up to nothing, so
@@ -221,9 +224,14 @@ def lora(name: str, ours: Ours) -> Iterator[Row]:
     torch.cuda.reset_peak_memory_stats()
     trainer = ours.fit(2, clock := Clock(partial(mark, torch.device(ours.device))))
     yield Row(f"{name}: step", clock.seconds, "s")
-    for what, phase in PHASES.items():
-        seconds = float(trainer.callback_metrics[f"train/seconds/{phase}"])
-        yield Row(f"{name}: {what}", seconds, "s")
+    yield from phases(name, trainer)
     tokens = ours.count * ours.steps.group * ours.steps.budget
     yield Row(f"{name}: completions", tokens / clock.seconds, "tokens/s")
     yield Row(f"{name}: peak memory", torch.cuda.max_memory_allocated() / 2**30, "GiB")
+
+
+def phases(name: str, trainer: lightning.Trainer) -> Iterator[Row]:
+    """Seconds of the last step by phases."""
+    for what, phase in PHASES.items():
+        seconds = float(trainer.callback_metrics[f"train/seconds/{phase}"])
+        yield Row(f"{name}: {what}", seconds, "s")

@@ -1,9 +1,10 @@
 """Steps of GRPO that can be compared: the models, what they do, and our way of doing it.
 
 The other way is in `bench_trl`. Both ask the same question about the same images, read from the
-same files through the same tokenizer and image settings, let the same weights write equally many
-tokens, give them the same reward, and train with the same objective, optimizer and gradient
-clipping, without activations computed twice. An epoch is one step.
+same files through the same tokenizer and image settings, or the same questions without images.
+They let the same weights write equally many tokens, give them the same reward, and train with the
+same objective, optimizer and gradient clipping, without activations computed twice. An epoch is
+one step.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import torch
 from bench_fits import Precision, Span, fitted
 from torch import Tensor, nn
 
+from lit_biqa.backbones.timm_chat import TimmChat
 from lit_biqa.backbones.tiny_chat import TinyQwenVL
 from lit_biqa.data.datamodule import BIQADataModule
 from lit_biqa.data.settings import LoaderSettings
@@ -27,7 +29,7 @@ from lit_biqa.paradigms import Rollout, Sampler, VisualQuality
 from lit_biqa.rewards import Format, Reward, Slot
 from lit_biqa.rollout.engine import Sampling
 from lit_biqa.text import prompts
-from lit_biqa.types import Batch, Chat, Completion, Group
+from lit_biqa.types import Batch, Chat, Completion, Group, ask
 
 QUESTION = prompts.VISUAL_QUALITY_R1
 CUDA = torch.device("cuda")
@@ -46,6 +48,7 @@ class Steps:
             a gradient near zero into a whole step.
         lr: its learning rate.
         recited: learn from given completions, not from those that are drawn.
+        questions: asked in the place of images, one for each; none for `QUESTION` about each image.
     """
 
     images: Sequence[Path]
@@ -55,6 +58,7 @@ class Steps:
     optimizer: Literal["adamw_torch", "sgd"] = "adamw_torch"
     lr: float = 1e-6
     recited: bool = False
+    questions: Sequence[str] = ()
 
     def make(self, parameters: Any) -> torch.optim.Optimizer:
         """The optimizer, as TRL makes it by its name."""
@@ -79,6 +83,15 @@ class Endless(TinyQwenVL):
         model: Any = super()._read()
         model.lm_head.weight.data[list(self.tokenizer.added_tokens_decoder)] = 0
         return model
+
+
+class EndlessChat(TimmChat):
+    """A `TimmChat` that spends its whole budget, since no token ends an answer."""
+
+    def prepare(self) -> None:
+        """See `TimmChat`."""
+        super().prepare()
+        self.end = ()
 
 
 class RealSize(Endless):
@@ -145,7 +158,7 @@ class Even(Reward):
 
 
 class Asked(VisualQuality):
-    """One question about each image, rewarded by `Even`.
+    """One question about each image, or one without it, rewarded by `Even`.
 
     Args:
         steps: what is done.
@@ -155,6 +168,12 @@ class Asked(VisualQuality):
         slots = Slot(Even(steps.budget)), Slot(Format(strict=False), 0.0)
         super().__init__(*slots, question=QUESTION, group=steps.group)
         self.steps = steps
+
+    def first(self, batch: Batch, row: int, masked: bool = False) -> Chat:
+        """See `Paradigm`."""
+        if not self.steps.questions:
+            return super().first(batch, row, masked)
+        return ask(self.steps.questions[int(batch["index"][row])])
 
     def run(self, batch: Batch, sample: Sampler) -> Rollout:
         """See `Paradigm`."""
@@ -179,7 +198,7 @@ class Ours:
 
     def __init__(
         self,
-        backbone: Endless,
+        backbone: Endless | EndlessChat,
         steps: Steps,
         folder: Path,
         device: str = "cpu",

@@ -7,7 +7,9 @@ from typing import Any
 from unittest.mock import patch
 
 from bench_fits import LIKE_OURS, Span, Within, quietly
-from bench_steps import QUESTION, Endless, Even, Steps, trained
+from bench_steps import QUESTION, Endless, EndlessChat, Even, Steps, trained
+
+from lit_biqa.backbones.precision import chosen
 
 
 class Theirs:
@@ -23,19 +25,13 @@ class Theirs:
         trained: the same after the last fit.
     """
 
-    def __init__(self, backbone: Endless, steps: Steps, folder: Path) -> None:
-        from transformers import Qwen2_5_VLProcessor, Qwen2VLVideoProcessor
-
+    def __init__(self, backbone: Endless | EndlessChat, steps: Steps, folder: Path) -> None:
         backbone.load()
         self.backbone, self.steps, self.folder = backbone, steps, folder
         self.first = self.trained = trained(backbone)
         self.weights = folder / "weights"
         backbone.save(self.weights, backbone.state())
-        images, tokenizer = backbone.image_processor, backbone.tokenizer
-        template = tokenizer.chat_template
-        self.processor = Qwen2_5_VLProcessor(
-            images, tokenizer, Qwen2VLVideoProcessor(), chat_template=template
-        )
+        self.processor = processor_of(backbone)
 
     def fit(self, epochs: int, span: Span) -> Any:
         """Train; the last step lies within the span. Gives the trainer."""
@@ -43,8 +39,9 @@ class Theirs:
 
         # On a CPU it sets aside logits of 32,768 tokens for any vocabulary. What it does not fill
         # takes no memory, yet would be counted.
-        tile = patch.object(utils, "_CHUNKED_LOGPROB_CHUNK_SIZE", len(self.backbone.tokenizer))
-        with quietly(), tile:
+        name, words = "_CHUNKED_LOGPROB_CHUNK_SIZE", len(self.backbone.tokenizer)
+        tile = min(getattr(utils, name), words)
+        with quietly(), patch.object(utils, name, tile):
             trainer = self.trainer(epochs, span)
             trainer.train()
         self.trained = trained(trainer.model)
@@ -77,7 +74,11 @@ class Theirs:
             output_dir=str(self.folder),
             bf16=False,
             gradient_checkpointing=False,
-            model_init_kwargs={"dtype": "float32", "attn_implementation": "sdpa"},
+            model_init_kwargs={
+                "dtype": chosen(self.backbone.tuning.precision),
+                "attn_implementation": "sdpa",
+            },
+            generation_kwargs={"min_new_tokens": self.steps.budget},
             per_device_train_batch_size=len(self.steps.images) * self.steps.group,
             num_generations=self.steps.group,
             max_completion_length=self.steps.budget,
@@ -95,9 +96,13 @@ class Theirs:
         )
 
     def rows(self) -> Any:
-        """The question about each image, which is read when it is asked for."""
+        """The question about each image, which is read when it is asked for; or texts alone."""
         import datasets
 
+        if self.steps.questions:
+            texts = ([{"type": "text", "text": text}] for text in self.steps.questions)
+            prompts = [[{"role": "user", "content": parts}] for parts in texts]
+            return datasets.Dataset.from_dict({"prompt": prompts})
         asked = [{"role": "user", "content": QUESTION}]
         images = [str(file) for file in self.steps.images]
         rows = datasets.Dataset.from_dict({"prompt": [asked] * len(images), "image": images})
@@ -111,7 +116,12 @@ class Theirs:
         tuning, modules = self.backbone.tuning, self.backbone.model.named_modules()
         if tuning.how == "full":
             return None
-        names = [name for name, module in modules if isinstance(module, BaseTunerLayer)]
+        # The language model of a `TimmChat` is the whole model that TRL reads.
+        names = [
+            name.removeprefix("language.")
+            for name, module in modules
+            if isinstance(module, BaseTunerLayer)
+        ]
         return LoraConfig(r=tuning.rank, lora_alpha=tuning.alpha, target_modules=names)
 
     def reward(self, completion_ids: list[list[int]], **_: Any) -> list[float]:
@@ -126,3 +136,14 @@ class Theirs:
         images = range(len(self.steps.images))
         told = [ids for image in images for ids in self.steps.told(image)]
         return {"prompt_ids": read["input_ids"], "completion_ids": told, "logprobs": None}
+
+
+def processor_of(backbone: Endless | EndlessChat) -> Any:
+    """What TRL reads prompts with: the tokenizer, and with it the image settings of Qwen2.5-VL."""
+    if isinstance(backbone, EndlessChat):
+        return backbone.tokenizer
+    from transformers import Qwen2_5_VLProcessor, Qwen2VLVideoProcessor
+
+    images, tokenizer = backbone.image_processor, backbone.tokenizer
+    template = tokenizer.chat_template
+    return Qwen2_5_VLProcessor(images, tokenizer, Qwen2VLVideoProcessor(), chat_template=template)
