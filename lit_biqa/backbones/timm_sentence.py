@@ -20,8 +20,10 @@ from lit_biqa.backbones.stage_tower import (
     count_statistics,
     create_network,
 )
+from lit_biqa.backbones.text_embedding_cache import TextEmbeddingCache
 from lit_biqa.backbones.timm_folder import frame_of, read_settings
 from lit_biqa.backbones.transforms import CentreCrop, RandomCrop
+from lit_biqa.io.digests import digest_of_plain, digests_of_files
 from lit_biqa.types import InputError, check_range
 
 _TOKENS = 256  # of a text that are read, as many as MiniLM was trained with; longer texts are cut
@@ -31,7 +33,7 @@ class TimmSentence(ImageTextEncoder):
     """Image statistics of a timm network, projected into the space of a sentence encoder.
 
     Both come pretrained; the projection is trained, and the network too where it is not frozen.
-    The sentence encoder is frozen, so each text is embedded once and remembered.
+    The sentence encoder is frozen, so each text is embedded once, and its embedding kept on disk.
 
     Args:
         image: ``package:lite0``, or a folder of timm's form (``config.json`` and weights).
@@ -93,7 +95,6 @@ class TimmSentence(ImageTextEncoder):
         self.train_transform = RandomCrop(cropped)
         self.eval_transform = CentreCrop(self.frame)
         self.images: StageTower | None = None
-        self._embedded: dict[str, Tensor] = {}
 
     def _dimensions(self) -> int:
         """Dimensions of the texts, or of the statistics."""
@@ -125,7 +126,10 @@ class TimmSentence(ImageTextEncoder):
         from transformers import AutoModel, AutoTokenizer
 
         self.tokenizer = AutoTokenizer.from_pretrained(self.text_folder)
-        dtype = dtype_of(self.precision)
+        folder, dtype = Path(str(self.text_folder)), dtype_of(self.precision)
+        files = digests_of_files(file for file in folder.iterdir() if file.is_file())
+        digest = digest_of_plain([files, chosen(self.precision), _TOKENS])
+        self._cached = TextEmbeddingCache(self._embed, digest)
         texts: nn.Module = AutoModel.from_pretrained(self.text_folder, dtype=dtype)
         return texts.requires_grad_(False)
 
@@ -166,16 +170,16 @@ class TimmSentence(ImageTextEncoder):
                 "encoder.text is null, so there is nothing to align with: name a sentence encoder, "
                 "or set trainer.max_epochs to 0 to fit the head alone"
             )
-        new = list(dict.fromkeys(text for text in texts if text not in self._embedded))
-        if new:
-            inputs = self.tokenizer(
-                new, padding=True, truncation=True, max_length=_TOKENS, return_tensors="pt"
-            ).to(self.device)
-            hidden = self.texts(**inputs).last_hidden_state.float()
-            mask = inputs["attention_mask"][..., None].to(hidden.dtype)
-            means = (hidden * mask).sum(1) / mask.sum(1)
-            self._embedded.update(zip(new, means.float().cpu(), strict=True))
-        return torch.stack([self._embedded[text] for text in texts]).to(self.device)
+        return self._cached(texts).to(self.device)
+
+    def _embed(self, texts: list[str]) -> Tensor:
+        inputs = self.tokenizer(
+            texts, padding=True, truncation=True, max_length=_TOKENS, return_tensors="pt"
+        ).to(self.device)
+        hidden = self.texts(**inputs).last_hidden_state.float()
+        mask = inputs["attention_mask"][..., None].to(hidden.dtype)
+        means: Tensor = (hidden * mask).sum(1) / mask.sum(1)
+        return means
 
     @property
     def scale(self) -> Tensor:

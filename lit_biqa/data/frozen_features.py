@@ -15,17 +15,14 @@ from torch import Generator, Tensor
 from lit_biqa.data.dataset import EvaluateReader, read_pixels
 from lit_biqa.data.images import UnreadableImage
 from lit_biqa.distributed import alive, barrier, world
-from lit_biqa.io.cache import cache_root
 from lit_biqa.io.digests import digest_of_file
-from lit_biqa.io.files import replacing
-from lit_biqa.io.seals import check_notes, seal_notes
+from lit_biqa.io.feature_files import FeatureFiles
 from lit_biqa.progress import track
 from lit_biqa.runs import stops
-from lit_biqa.types import InputError, Sample
+from lit_biqa.types import Sample
 
 log = logging.getLogger(__name__)
 
-_FORMAT = "lit_biqa-features-1"
 _TOGETHER = 8  # images in a batch of the network
 
 
@@ -65,9 +62,9 @@ class FeatureCache:
     digest: str
 
     @property
-    def folder(self) -> Path:
-        """Folder of this network's features."""
-        return cache_root() / "features" / self.digest[:16]
+    def files(self) -> FeatureFiles:
+        """Files of this network."""
+        return FeatureFiles(self.digest)
 
     def path(self, image: Path) -> Path:
         """File of an image's features, whether it exists or not.
@@ -75,7 +72,7 @@ class FeatureCache:
         Raises:
             OSError: if the image cannot be read.
         """
-        return self.folder / f"{digest_of_file(image)[:32]}.safetensors"
+        return self.files.folder / f"{digest_of_file(image)[:32]}.safetensors"
 
     def read(self, path: Path) -> Tensor | None:
         """Features of an image, or ``None`` if they were not computed yet.
@@ -83,22 +80,7 @@ class FeatureCache:
         Raises:
             InputError: if the file is damaged or holds the features of another network.
         """
-        from safetensors import SafetensorError, safe_open
-
-        if not path.is_file():
-            return None
-        try:
-            with safe_open(path, framework="pt") as file:
-                notes = file.metadata() or {}
-                features: Tensor = file.get_tensor("features")
-                check_notes(notes, {"features": features})
-                if notes.get("format") != _FORMAT or notes.get("network") != self.digest:
-                    raise InputError("features of another network, or of another size of images")
-        except (InputError, SafetensorError, OSError, ValueError) as error:
-            raise InputError(
-                f"{path}: {error}; remove {self.folder}: its features are computed again."
-            ) from error
-        return features
+        return self.files.read(path)["features"] if path.is_file() else None
 
     def write(self, path: Path, features: Tensor) -> None:
         """Write the features of an image, in float16.
@@ -106,12 +88,7 @@ class FeatureCache:
         Raises:
             InputError: if the folder cannot be written.
         """
-        from safetensors.torch import save
-
-        tensors = {"features": features.to("cpu", torch.float16).contiguous()}
-        notes = {"format": _FORMAT, "network": self.digest}
-        with replacing(path) as part:
-            part.write_bytes(save(tensors, metadata=seal_notes(notes, tensors)))
+        self.files.write(path, {"features": features.to(torch.float16)})
 
 
 class FeatureReader:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from two_ranks import run_two_ranks
 from lit_biqa.backbones.image_towers import build_tower
 from lit_biqa.backbones.stage_tower import Standardise, create_network
 from lit_biqa.backbones.timm_sentence import TimmSentence
+from lit_biqa.io.cache import CACHE
 from lit_biqa.types import InputError
 
 LITE0 = "tf_efficientnet_lite0"
@@ -144,22 +146,51 @@ def test_the_projection_learns_and_the_network_where_it_is_not_frozen(
     assert not any(m.training for m in encoder.modules() if isinstance(m, nn.BatchNorm2d))
 
 
-def test_each_text_is_embedded_once(encoder: TimmSentence, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_text_is_embedded_once(
+    encoder: TimmSentence, folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = encoder.embed_texts(["the image is sharp", "dim", "dim"])
     assert first.shape == (3, encoder.dim) and torch.equal(first[1], first[2])
 
     def fail(*_: object, **__: object) -> None:
         raise AssertionError("embedded again")
 
-    monkeypatch.setattr(encoder.texts, "forward", fail)
-    assert torch.equal(encoder.embed_texts(["dim"])[0], first[1])
+    later = made(folders)
+    later.load()
+    for each in (encoder, later):
+        monkeypatch.setattr(each.texts, "forward", fail)
+        assert torch.equal(each.embed_texts(["dim"])[0], first[1])
 
 
-def test_padding_changes_no_text(encoder: TimmSentence, folders: tuple[Path, Path]) -> None:
-    other = made(folders)
-    other.load()
-    together = encoder.embed_texts(["the image is sharp", "dim"])
-    torch.testing.assert_close(together[1:], other.embed_texts(["dim"]), atol=1e-5, rtol=0)
+def test_embeddings_belong_to_the_encoders_files_and_precision(
+    folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(CACHE, str(tmp_path / "cache"))
+    text = tmp_path / "text"
+    shutil.copytree(folders[1], text)
+
+    def embed(**settings: Any) -> int:
+        encoder = made((folders[0], text), **settings)
+        encoder.load()
+        encoder.embed_texts(["dim"])
+        return len(list((tmp_path / "cache" / "texts").iterdir()))
+
+    assert [embed(), embed(seed=1), embed(precision="bfloat16")] == [1, 1, 2]
+    (text / "tokenizer.json").open("a").write("\n")
+    assert embed() == 3
+
+
+def test_padding_changes_no_text(
+    folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedded = []
+    for texts in (["the image is sharp", "dim"], ["dim"]):
+        monkeypatch.setenv(CACHE, str(tmp_path / str(len(texts))))
+        encoder = made(folders)
+        encoder.load()
+        embedded.append(encoder.embed_texts(texts))
+    together, alone = embedded
+    torch.testing.assert_close(together[1:], alone, atol=1e-5, rtol=0)
 
 
 def test_a_scorer_rebuilds_the_tower(encoder: TimmSentence) -> None:
@@ -181,9 +212,11 @@ def test_what_is_wrong_is_told(tmp_path: Path, folders: tuple[Path, Path]) -> No
 
 
 def test_ranks_may_call_frozen_networks_unequally_often(
-    folders: tuple[Path, Path], tmp_path: Path
+    folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv(CACHE, str(tmp_path / "ranks"))
     run_two_ranks(rank_of_two, folders, tmp_path)
+    monkeypatch.setenv(CACHE, str(tmp_path / "alone"))
     alone = made(folders)
     alone.load()
     alone.eval()

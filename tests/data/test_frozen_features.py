@@ -89,7 +89,7 @@ def test_features_of_another_network_are_refused(samples: list[Sample]) -> None:
 
 def test_damaged_features_are_refused(samples: list[Sample]) -> None:
     read(Means(), samples)
-    path = next(FeatureCache("a" * 64).folder.iterdir())
+    path = next(FeatureCache("a" * 64).files.folder.iterdir())
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
