@@ -150,7 +150,8 @@ def token_log_probs(
     """Log-probability of each token under the softmax over the vocabulary.
 
     Equals ``log_softmax(hidden @ weight.T / temperature)`` at the labels. The logits are computed
-    for a few tokens at a time, and again in the backward pass; they are never held in full.
+    for a few tokens at a time and never held in full; the backward pass computes them again if the
+    head is trained.
 
     Args:
         hidden: last hidden states ``[N, D]``, each at the position that predicts its label.
@@ -177,6 +178,8 @@ def token_log_probs(
 
 
 class _TokenLogProbs(torch.autograd.Function):
+    """With a frozen head, the gradients are computed in the forward pass, but for their scale."""
+
     @staticmethod
     def forward(
         ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, temperature: float, tokens: int
@@ -184,32 +187,45 @@ class _TokenLogProbs(torch.autograd.Function):
         wide = torch.promote_types(hidden.dtype, torch.float32)
         log_probs = hidden.new_empty(len(labels), dtype=wide)
         normaliser = torch.empty_like(log_probs)
+        to_hidden, to_weight = ctx.needs_input_grad[:2]
+        by_hidden = torch.empty_like(hidden) if to_hidden and not to_weight else None
         for start in range(0, len(labels), tokens):
             rows = slice(start, start + tokens)
             logits = (hidden[rows] @ weight.T).to(wide).div_(temperature)
             normaliser[rows] = logits.logsumexp(1)
             log_probs[rows] = logits.gather(1, labels[rows, None])[:, 0] - normaliser[rows]
-        ctx.save_for_backward(hidden, weight, labels, normaliser)
+            if by_hidden is not None:
+                share = _share(logits, normaliser[rows], labels[rows], temperature)
+                by_hidden[rows] = share.to(hidden.dtype) @ weight
+        ctx.save_for_backward(hidden, weight, labels, normaliser, by_hidden)
         ctx.temperature, ctx.tokens = temperature, tokens
         return log_probs
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, above: Tensor) -> tuple[Tensor | None, ...]:
-        hidden, weight, labels, normaliser = ctx.saved_tensors
-        wide, above = normaliser.dtype, above[:, None]
+        hidden, weight, labels, normaliser, by_hidden = ctx.saved_tensors
+        above = above[:, None]
         to_hidden, to_weight = ctx.needs_input_grad[:2]
+        if not to_weight:
+            scaled = None if by_hidden is None else (by_hidden * above).to(hidden.dtype)
+            return scaled, None, None, None, None
         by_hidden = torch.empty_like(hidden) if to_hidden else None
-        by_weight = torch.zeros_like(weight, dtype=wide) if to_weight else None
+        by_weight = torch.zeros_like(weight, dtype=normaliser.dtype)
         for start in range(0, len(labels), ctx.tokens):
             rows = slice(start, start + ctx.tokens)
-            logits = (hidden[rows] @ weight.T).to(wide).div_(ctx.temperature)
-            share = logits.sub_(normaliser[rows, None]).exp_().mul_(-above[rows])
-            share.scatter_add_(1, labels[rows, None], above[rows]).div_(ctx.temperature)
-            gradient = share.to(hidden.dtype)
+            logits = (hidden[rows] @ weight.T).to(normaliser.dtype).div_(ctx.temperature)
+            share = _share(logits, normaliser[rows], labels[rows], ctx.temperature)
+            gradient = share.mul_(above[rows]).to(hidden.dtype)
             if by_hidden is not None:
                 by_hidden[rows] = gradient @ weight
-            if by_weight is not None:  # summed in float32: bfloat16 would lose small terms
-                by_weight += gradient.T @ hidden[rows]
-        by_weight = None if by_weight is None else by_weight.to(weight.dtype)
-        return by_hidden, by_weight, None, None, None
+            # Summed in float32: bfloat16 would lose small terms.
+            by_weight += gradient.T @ hidden[rows]
+        return by_hidden, by_weight.to(weight.dtype), None, None, None
+
+
+def _share(logits: Tensor, normaliser: Tensor, labels: Tensor, temperature: float) -> Tensor:
+    """Gradient of each log-probability by the logits before the temperature, in their place."""
+    share = logits.sub_(normaliser[:, None]).exp_().neg_()
+    one = torch.ones_like(normaliser)[:, None]
+    return share.scatter_add_(1, labels[:, None], one).div_(temperature)

@@ -202,8 +202,8 @@ def test_token_log_probs_equal_torch(temperature: float, logits_at_once: int) ->
 
 def test_a_frozen_head_gets_no_gradient_and_hidden_states_do() -> None:
     hidden, weight, labels, above = head()
-    frozen = token_log_probs(hidden, weight.detach(), labels, logits_at_once=100)
-    trained = token_log_probs(hidden, weight, labels)
+    frozen = token_log_probs(hidden, weight.detach(), labels, 0.7, logits_at_once=100)
+    trained = token_log_probs(hidden, weight, labels, 0.7)
     (one,), (other,) = (torch.autograd.grad(f @ above, hidden) for f in (frozen, trained))
     assert torch.allclose(one, other)
     assert token_log_probs(hidden.detach(), weight.detach(), labels).requires_grad is False
