@@ -56,7 +56,7 @@ class Plan:
         decoder: of ``small``.
         group: completions of a prompt.
         budget: tokens of each in a step by phases.
-        prompts: of a step against TRL.
+        prompts: of a step against TRL, which takes gigabytes for each.
         asked: tokens of each of these prompts.
         told: tokens of each of its completions.
         turns: that each side is timed for.
@@ -68,7 +68,7 @@ class Plan:
     decoder: SmallDecoder = DECODER
     group: int = 8
     budget: int = 64
-    prompts: int = 2
+    prompts: int = 1
     asked: int = 400
     told: int = 128
     turns: int = 3
@@ -230,8 +230,6 @@ def against_trl(plan: Plan, weights: Weights, folder: Path) -> Iterator[Row]:
     yield from apart("step on texts, LoRA, float32", partial(model, "float32"), few, folder)
     name = f"step on texts, LoRA, {fastest()}"
     sides = [side(model(fastest()), work, folder) for side in (Ours, Theirs)]
-    for side in sides:  # which reads the weights
-        step(side)
     took = by_turns([partial(step, side) for side in sides], plan.turns)
     for who, seconds in zip(("ours", "TRL"), took, strict=True):
         rate = plan.prompts * plan.group / statistics.median(seconds)
