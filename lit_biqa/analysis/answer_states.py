@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from lit_biqa.backbones.vision_language import VisionLanguageModel
@@ -95,3 +96,15 @@ def _in_own_words(model: VisionLanguageModel, readout: GeneratedWord, batch: Bat
         marked = replace(chat, opening=MARK) if opening else None
         states.append(Moment(row, chat, marked, level))
     return states
+
+
+def differing(ids: Sequence[int], other: Sequence[int]) -> tuple[int, int]:
+    """Start and end of the tokens of one list that another, alike before and after, lacks."""
+    start = _alike(ids, other)
+    return start, len(ids) - _alike(ids[start:][::-1], other[start:][::-1])
+
+
+def _alike(one: Sequence[int], other: Sequence[int]) -> int:
+    """Length of the common prefix of two token lists."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lit_biqa.analysis.answer_states import Moment, moments
+from lit_biqa.analysis.answer_states import Moment, differing, moments
 from lit_biqa.analysis.csv_rows import COLUMNS, Who, who
 from lit_biqa.backbones.inputs import Inputs
 from lit_biqa.backbones.vision_language import VisionLanguageModel
@@ -143,27 +143,27 @@ def segments(model: VisionLanguageModel, moment: Moment) -> Tensor:
     inputs = model.encode([moment.chat])
     segment_of = torch.full_like(inputs.ids[0], SEGMENTS.index("rest"))
     if moment.marked is not None:
-        ids, other = inputs.ids[0].tolist(), model.encode([moment.marked]).ids[0].tolist()
-        start = _alike(ids, other)
-        end = _alike(ids[start:][::-1], other[start:][::-1])
-        segment_of[start : len(ids) - end] = SEGMENTS.index("description")
+        marked = model.encode([moment.marked]).ids[0].tolist()
+        start, stop = differing(inputs.ids[0].tolist(), marked)
+        segment_of[start:stop] = SEGMENTS.index("description")
     segment_of[inputs.image[0]] = SEGMENTS.index("image")
     return segment_of
 
 
-def _alike(one: Sequence[int], other: Sequence[int]) -> int:
-    """Length of the common prefix of two token lists."""
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))
+def shared_out(
+    attention: Tensor, segment: Tensor, count: int = len(SEGMENTS)
+) -> tuple[Tensor, Tensor]:
+    """Attention ``[K, L]`` summed over each of S segments, and the number of their tokens.
 
-
-def shared_out(attention: Tensor, segment: Tensor) -> tuple[Tensor, Tensor]:
-    """Attention ``[K, L]`` summed over each of the `SEGMENTS`, and the number of their tokens.
+    Args:
+        attention: attention of K layers to L tokens.
+        segment: number of the segment of each token ``[L]``.
+        count: S.
 
     Returns:
-        ``[K, 3]`` and ``[3]``.
+        ``[K, S]`` and ``[S]``.
     """
-    members = [segment == place for place in range(len(SEGMENTS))]
+    members = [segment == place for place in range(count)]
     # No matrix product: under mixed precision it would run in half precision.
     shares = torch.stack([attention[:, member].sum(1) for member in members], 1)
     return shares, torch.stack([member.sum() for member in members])

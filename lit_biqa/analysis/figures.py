@@ -34,7 +34,7 @@ def instability_figure(
     results: Sequence[Instability], sessions: int, predictions: int, temperature: float, model: str
 ) -> Figure:
     """Three shares for each data set, with their deviation over the sessions."""
-    figure = _figure(3.5 + 1.6 * len(results), 4.4)
+    figure = blank_figure(3.5 + 1.6 * len(results), 4.4)
     axes = figure.subplots()
     kinds = {
         "predictions off the sample's most frequent level, or naming none": "unstable",
@@ -61,7 +61,7 @@ def instability_figure(
 
 def confusion_figure(results: Sequence[Accuracy], model: str) -> Figure:
     """Confusion of named level and level of the MOS, for each set of levels side by side."""
-    figure = _figure(5.4 * len(results), 5.2)
+    figure = blank_figure(5.4 * len(results), 5.2)
     for axes, result in zip(np.atleast_1d(figure.subplots(1, len(results))), results, strict=True):
         names = [*result.levels, NONE]
         counts = np.array([[result.confusion.get((t, n), 0) for n in names] for t in result.levels])
@@ -93,7 +93,7 @@ def lens_figure(lens: Lens, norm: bool, model: str) -> Figure:
     labels = [lens.names[t] if lens.names[t].isascii() else f"#{t}" for t in tokens]
     layers = [str(layer) for layer in lens.layers]
     layers[-1] += "\n(output)"
-    figure = _figure(max(7.5, 3.5 + 1.5 * len(layers)), 1.9 + 0.42 * len(tokens))
+    figure = blank_figure(max(7.5, 3.5 + 1.5 * len(layers)), 1.9 + 0.42 * len(tokens))
     titles = (f"samples with the token among\nthe {TOP} likeliest", "mean probability")
     for axes, title, table in zip(
         figure.subplots(1, 2, sharey=True), titles, (lens.among, lens.probability), strict=True
@@ -116,7 +116,7 @@ def lens_figure(lens: Lens, norm: bool, model: str) -> Figure:
 
 def attention_figure(result: Attention, model: str) -> Figure:
     """Attention to image, description and rest, by layer and combined."""
-    figure = _figure(12.5, 4.4)
+    figure = blank_figure(12.5, 4.4)
     by_layer, together, ratio = figure.subplots(1, 3, width_ratios=(1.5, 1, 1))
     there = [s for s, tokens in enumerate(result.tokens.tolist()) if tokens]
     layers = range(1, len(result.mean))
@@ -154,7 +154,7 @@ def attention_figure(result: Attention, model: str) -> Figure:
 
 def image_tokens_figure(result: Attention, model: str) -> Figure:
     """Attention to each image token, with the dominant ones marked."""
-    figure = _figure(9.0, 5.4)
+    figure = blank_figure(9.0, 5.4)
     count = result.image.shape[1]
     rows = (("mean of all layers", result.image[-1]), ("last layer", result.image[-2]))
     for axes, (title, row) in zip(figure.subplots(2, 1, sharex=True), rows, strict=True):
@@ -184,7 +184,8 @@ def image_tokens_figure(result: Attention, model: str) -> Figure:
     return figure
 
 
-def _figure(width: float, height: float) -> Figure:
+def blank_figure(width: float, height: float) -> Figure:
+    """Empty figure, in inches, that no display is needed for."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), dpi=150, layout="constrained")

@@ -1,9 +1,10 @@
-"""Study a model that names quality levels: stability, accuracy, logit lens, attention.
+"""Study a model: stability, accuracy, logit lens and attention of level words; causes of ratings.
 
     lit_biqa analyse instability --run runs/conclude --data.test '[agiqa3k/random-0]'
     lit_biqa analyse accuracy    --run runs/one_stage --condition word --samples 720
     lit_biqa analyse logit-lens  --run runs/conclude --level poor
     lit_biqa analyse attention   --config my.yaml --ckpt_path none --out analysis
+    lit_biqa analyse score-attention --run runs/score --samples 100
 
 Each study writes CSV files and figures (docs/studies.md) into RUN/analysis/CONDITION, or into the
 folder of --out. All other arguments are settings of the model or the data that differ from the
@@ -13,7 +14,7 @@ run's, as on the command line of `lit_biqa fit`.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from lit_biqa.analysis import figures
@@ -22,13 +23,12 @@ from lit_biqa.analysis.answers import Asked, ask_sessions
 from lit_biqa.analysis.attention import SEGMENTS, attention, write_attention
 from lit_biqa.analysis.instability import instability, write_answers, write_instability
 from lit_biqa.analysis.logit_lens import lens, write_lens
+from lit_biqa.cli import rating_studies
 from lit_biqa.cli.errors import guard
-from lit_biqa.cli.restore import Studied, prepare
+from lit_biqa.cli.rating_studies import Study, batches
+from lit_biqa.cli.restore import RATINGS, WORDS, Studied, prepare
 from lit_biqa.evaluation import tables
-from lit_biqa.progress import track
-from lit_biqa.types import Batch, InputError
-
-Study = Callable[[argparse.Namespace, Studied, Path], dict[str, str]]
+from lit_biqa.types import InputError
 
 
 def study_instability(options: argparse.Namespace, studied: Studied, out: Path) -> dict[str, str]:
@@ -64,10 +64,10 @@ def study_accuracy(options: argparse.Namespace, studied: Studied, out: Path) -> 
 
 def study_lens(options: argparse.Namespace, studied: Studied, out: Path) -> dict[str, str]:
     """Show the likeliest tokens at deep layers."""
-    batches = _batches(studied, "Logit lens")
+    given = batches(studied, "Logit lens")
     norm = not options.no_norm
     lens_result = lens(
-        studied.model, studied.readout, batches, options.level, options.first_layer, norm
+        studied.model, studied.readout, given, options.level, options.first_layer, norm
     )
     write_lens(out, lens_result)
     figures.save(figures.lens_figure(lens_result, norm, options.name), out / "logit_lens.png")
@@ -84,7 +84,7 @@ def study_lens(options: argparse.Namespace, studied: Studied, out: Path) -> dict
 
 def study_attention(options: argparse.Namespace, studied: Studied, out: Path) -> dict[str, str]:
     """Measure attention to image, description and the rest."""
-    result = attention(studied.model, studied.readout, _batches(studied, "Attention"))
+    result = attention(studied.model, studied.readout, batches(studied, "Attention"))
     write_attention(out, result)
     figures.save(figures.attention_figure(result, options.name), out / "attention.png")
     if result.image_samples:
@@ -102,6 +102,7 @@ STUDIES: dict[str, Study] = {
     "accuracy": study_accuracy,
     "logit-lens": study_lens,
     "attention": study_attention,
+    **rating_studies.STUDIES,
 }
 
 
@@ -109,7 +110,7 @@ def _asked(options: argparse.Namespace, studied: Studied, title: str) -> list[As
     asked = ask_sessions(
         studied.model,
         studied.readout,
-        _batches(studied, title),
+        batches(studied, title),
         options.sessions,
         options.predictions,
         options.temperature,
@@ -118,10 +119,6 @@ def _asked(options: argparse.Namespace, studied: Studied, title: str) -> list[As
     if not asked:
         raise InputError("none of the images can be read: see data.images.on_bad")
     return asked
-
-
-def _batches(studied: Studied, title: str) -> Iterator[Batch]:
-    return track(studied.loader, title, None, "images", lambda b: len(b["index"]), "batches")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -164,9 +161,10 @@ def _study(options: argparse.Namespace, settings: Sequence[str]) -> None:
     if options.run is None and options.out is None:
         raise InputError("no output folder: name a run with --run, or a folder with --out")
     rated = options.study == "accuracy"
-    where = (options.condition, options.at_once, options.samples, options.seed, rated)
+    kinds = RATINGS if options.study in rating_studies.STUDIES else WORDS
+    where = (options.condition, options.at_once, options.samples, options.seed, rated, kinds)
     studied = prepare(options.run, options.ckpt_path, settings, *where)
-    condition = studied.readout.condition
+    condition = studied.condition
     out = options.out or options.run / "analysis" / condition.replace(" ", "_")
     run = options.run.name if options.run is not None else type(studied.model).__name__
     options.name = f"{run} ({condition})"

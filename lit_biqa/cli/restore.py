@@ -30,9 +30,14 @@ from lit_biqa.methods.chat import ChatMethod
 from lit_biqa.methods.evaluation import Evaluator
 from lit_biqa.readouts.base import Readout
 from lit_biqa.readouts.levels import GeneratedWord, WordReadout
+from lit_biqa.readouts.ratings import Rated
 from lit_biqa.runs.checkpoints import explaining_misfit, read_state
 from lit_biqa.runs.folder import RunFolder, check_checkpoint, find_weights
 from lit_biqa.types import InputError, Sample
+
+Asking = WordReadout | GeneratedWord | Rated
+WORDS: tuple[type[Readout], ...] = (WordReadout, GeneratedWord)
+RATINGS: tuple[type[Readout], ...] = (Rated,)
 
 
 @dataclass(frozen=True)
@@ -41,13 +46,15 @@ class Studied:
 
     Attributes:
         model: model with its weights, on the device.
-        readout: readout that asks for the quality word.
+        readout: readout that asks for the quality word or the rating.
+        condition: condition of the readout that is studied.
         loader: loader of the samples.
         autocast: makes the autocast context of the run's precision.
     """
 
     model: VisionLanguageModel
-    readout: WordReadout | GeneratedWord
+    readout: Asking
+    condition: str
     loader: BatchLoader
     autocast: Callable[[], AbstractContextManager[Any]]
 
@@ -61,6 +68,7 @@ def prepare(
     samples: int,
     seed: int,
     rated: bool,
+    kinds: tuple[type[Readout], ...] = WORDS,
 ) -> Studied:
     """Load a run; everything is checked before weights are read.
 
@@ -73,13 +81,14 @@ def prepare(
         samples: number of test samples to draw.
         seed: seed of the draw.
         rated: true if samples need a MOS.
+        kinds: classes of readouts that the study takes; `RATINGS` come in random order.
 
     Raises:
         InputError: if the run, its settings, its data or the readout are wrong.
     """
     folder = None if run is None else RunFolder(run.expanduser())
     method, data, precision = instantiate([*_settings_of(folder), *settings])
-    readout = chosen(method, condition)
+    readout, condition = chosen(method, condition, kinds)
     checkpoint = find_weights(folder, weights)
     if checkpoint is not None:
         check_checkpoint(checkpoint, resume=False)
@@ -92,12 +101,14 @@ def prepare(
     data.use_transforms(None, model.image_transform if readout.sees_image else None)
     data.prepare_data()
     data.setup("test")
-    data.samples["test"] = drawn(data.samples["test"], readout, samples, seed, rated)
+    given = data.samples["test"]
+    data.samples["test"] = drawn(given, readout, samples, seed, rated, kinds is RATINGS)
     method.load()
     if checkpoint is not None:
         restore(method, checkpoint)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return Studied(model.to(device), readout, data.test_dataloader(), mixed(precision, device))
+    loader = data.test_dataloader()
+    return Studied(model.to(device), readout, condition, loader, mixed(precision, device))
 
 
 def _settings_of(folder: RunFolder | None) -> list[str]:
@@ -154,11 +165,13 @@ def restore(method: ChatMethod, weights: Path) -> None:
         method.load_state_dict(state, strict=method.strict_loading)
 
 
-def chosen(method: ChatMethod, condition: str | None) -> WordReadout | GeneratedWord:
-    """Readout of a condition, or the first readout.
+def chosen(
+    method: ChatMethod, condition: str | None, kinds: tuple[type[Readout], ...] = WORDS
+) -> tuple[Asking, str]:
+    """Readout of a condition and the condition; without one the first readout of the kinds.
 
     Raises:
-        InputError: if there is none, or it reads no quality word.
+        InputError: if there is none, or it is of another kind.
     """
     readouts = {name: readout for readout in method.readouts for name in readout.conditions}
     if not readouts:
@@ -167,18 +180,27 @@ def chosen(method: ChatMethod, condition: str | None) -> WordReadout | Generated
         )
     if condition is not None and condition not in readouts:
         raise InputError(f"--condition {condition!r}: the run's readouts are {', '.join(readouts)}")
-    choice: Readout = readouts[condition or next(iter(readouts))]
-    if not isinstance(choice, WordReadout | GeneratedWord):
+    fitting = [name for name, readout in readouts.items() if isinstance(readout, kinds)]
+    name = condition or next(iter(fitting or readouts))
+    choice = readouts[name]
+    if not isinstance(choice, kinds) or not isinstance(choice, Asking):
+        what = "quality word" if kinds is WORDS else "rating in a written answer"
+        rest = f" ({', '.join(fitting)})" if fitting else ""
         raise InputError(
-            f"{type(choice).__name__} reads no quality word: name another readout with --condition"
+            f"{type(choice).__name__} reads no {what}: name another readout with --condition{rest}"
         )
-    return choice
+    return choice, name
 
 
 def drawn(
-    samples: Sequence[Sample], readout: Readout, count: int, seed: int, rated: bool
+    samples: Sequence[Sample],
+    readout: Readout,
+    count: int,
+    seed: int,
+    rated: bool,
+    shuffled: bool = False,
 ) -> list[Sample]:
-    """Random samples that the readout can read, at most ``count``, in their order.
+    """Random samples that the readout can read, at most ``count``, in their order or shuffled.
 
     Raises:
         InputError: if there is none.
@@ -191,7 +213,7 @@ def drawn(
             "--data.test"
         )
     places = np.random.default_rng(seed).permutation(len(usable))[:count]
-    return [usable[place] for place in sorted(places)]
+    return [usable[place] for place in (places if shuffled else sorted(places))]
 
 
 def mixed(precision: str, device: torch.device) -> Callable[[], AbstractContextManager[Any]]:

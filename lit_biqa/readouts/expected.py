@@ -55,7 +55,7 @@ def expected_ratings(
     """
     started = [_up_to_rating(chat, answers) for chat, answers in zip(chats, said, strict=True)]
     asked = [chat for chat in started if isinstance(chat, Chat)]
-    moments = iter(_moments(model, asked, at_once))
+    moments = iter(expected_after(model, asked, at_once))
     return [
         (*next(moments), "ok") if isinstance(item, Chat) else (math.nan, math.nan, item)
         for item in started
@@ -70,9 +70,16 @@ def _up_to_rating(chat: Chat | None, answers: Sequence[Completion]) -> Chat | st
     return Chat(chat.messages, chat.pixels, answers[0].text[: at.end()]) if at else "no rating"
 
 
-def _moments(
+def expected_after(
     model: VisionLanguageModel, chats: Sequence[Chat], at_once: int
 ) -> list[tuple[float, float]]:
+    """Expected rating and its deviation after each chat, whose opening ends before a rating.
+
+    Args:
+        model: model with its weights.
+        chats: chats with the beginning of an answer, such as ``<answer>{"rating": ``.
+        at_once: chats that the model runs together.
+    """
     if not chats:
         return []
     tokens = digits(model)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from lit_biqa.backbones.vision_language import VisionLanguageModel
@@ -27,6 +28,25 @@ Reading = Literal["mean", "expected"]
 
 # The papers' test: T = 1, top-k 50, top-p 0.95, 1,024 tokens.
 AS_TESTED = Sampling(temperature=1.0, top_k=50, top_p=0.95, budget=1024)
+
+
+@dataclass(frozen=True, eq=False)
+class Answered:
+    """Questions of one condition about the rows of a batch, with their answers.
+
+    Attributes:
+        form: form of the ratings.
+        chats: the questions; ``None`` for a row whose first answer hands no text on.
+        completions: answers to each; none for ``None``.
+        texts: texts that the questions hold; ``None`` where they show the image.
+        start: time of `time.perf_counter` at which the answers were begun.
+    """
+
+    form: Form
+    chats: Sequence[Chat | None]
+    completions: Sequence[Sequence[Completion]]
+    texts: Sequence[str | None] | None
+    start: float
 
 
 class Rated(Readout):
@@ -72,7 +92,7 @@ class Rated(Readout):
         if prefix[-1:].isalnum():
             raise InputError(f"Rated: prefix={prefix!r} must end with a sign, as in '{prefix}-'")
         self.protocol, self.texts, self.masks, self.reading = protocol, texts, masks, reading
-        self.sampling, self.answers = sampling, answers
+        self.sampling, self.count = sampling, answers
         self.at_once, self.seed, self.prefix = at_once, seed, prefix
         self.paradigm = paradigm
 
@@ -105,19 +125,28 @@ class Rated(Readout):
 
     def read(self, model: VisionLanguageModel, batch: Batch) -> dict[str, list[Verdict]]:
         """See `Readout`."""
+        return {
+            str(condition): self._verdicts(model, answered)
+            for condition, answered in self.answered(model, batch)
+        }
+
+    def answered(
+        self, model: VisionLanguageModel, batch: Batch
+    ) -> Iterator[tuple[Condition, Answered]]:
+        """Answers of one condition after another; each is sampled when it is asked for."""
         rows = range(len(batch["index"]))
         keys = list(zip(batch["dataset"], batch["index"].tolist(), strict=True))
         sampler = CompletionSampler(model, keys, f"read/{self.seed}", self.sampling, self.at_once)
         chats: list[Chat | None] = [self._first(batch, row) for row in rows]
         start = time.perf_counter()
-        completions = sampler.sample(chats, self.answers)
-        results = {}
+        first = sampler.sample(chats, self.count)
         if self.form is not None:
-            image = self._condition("image")
-            results[image] = self._verdicts(model, chats, completions, self.form, start)
-        for condition, texts in self._handed([answers[0].text for answers in completions]).items():
-            results[condition] = self._from_text(model, sampler, texts)
-        return {str(condition): verdicts for condition, verdicts in results.items()}
+            yield self._condition("image"), Answered(self.form, chats, first, None, start)
+        for condition, texts in self._handed([answers[0].text for answers in first]).items():
+            asked = [None if text is None else self.second_question(text) for text in texts]
+            start = time.perf_counter()
+            completions = sampler.sample(asked, self.count)
+            yield condition, Answered("json", asked, completions, texts, start)
 
     def _first(self, batch: Batch, row: int) -> Chat:
         if self.protocol == "matched":
@@ -143,33 +172,19 @@ class Rated(Readout):
             return self._paradigm().extract_caption(text)
         return (before_think(text) or "").strip() or None
 
-    def _from_text(
-        self, model: VisionLanguageModel, sampler: CompletionSampler, texts: Sequence[str | None]
-    ) -> list[Verdict]:
-        chats = [None if text is None else self._second(text) for text in texts]
-        start = time.perf_counter()
-        completions = sampler.sample(chats, self.answers)
-        return self._verdicts(model, chats, completions, "json", start, texts)
-
-    def _second(self, text: str) -> Chat:
+    def second_question(self, text: str) -> Chat:
+        """Question for a rating of a text, without the image."""
         if self.protocol == "matched" and self._paradigm().second:
             return self._paradigm().second_question(text)
         return ask(prompts.second_pass(text), system=prompts.R1_SYSTEM)
 
-    def _verdicts(
-        self,
-        model: VisionLanguageModel,
-        chats: Sequence[Chat | None],
-        completions: Sequence[Sequence[Completion]],
-        form: Form,
-        start: float,
-        texts: Sequence[str | None] | None = None,
-    ) -> list[Verdict]:
+    def _verdicts(self, model: VisionLanguageModel, answered: Answered) -> list[Verdict]:
+        completions, texts = answered.completions, answered.texts
         if self.reading == "expected":
-            scores = expected_ratings(model, chats, completions, self.at_once)
+            scores = expected_ratings(model, answered.chats, completions, self.at_once)
         else:
-            scores = [_mean(answers, form) for answers in completions]
-        seconds = (time.perf_counter() - start) / max(1, len(completions))
+            scores = [_mean(answers, answered.form) for answers in completions]
+        seconds = (time.perf_counter() - answered.start) / max(1, len(completions))
         return [
             Verdict(
                 score=score,

@@ -69,6 +69,41 @@ def read(completion: str, form: Form = "json") -> Reading:
     return Reading(score, caption, tagged(completion, "think") or "", status)
 
 
+def rating_span(completion: str, form: Form = "json") -> tuple[int, int] | None:
+    """Start and end of the rating that `read` takes from a completion; ``None`` without a score.
+
+    Example:
+        >>> rating_span('<answer>{"rating": 4.2}</answer>')
+        (19, 22)
+    """
+    if _score(completion, form)[0] is None:
+        return None
+    answers = list(_spans(completion, "answer"))
+    start, stop = answers[0] if form == "json" else answers[-1]
+    pattern = _RATING if form == "json" else _NUMBER
+    match = pattern.search(completion, start, stop)
+    assert match is not None, "the completion has a score"
+    return match.span(pattern.groups)  # the group of the number, or the whole
+
+
+def text_spans(completion: str) -> dict[str, tuple[int, int]]:
+    """Start and end of ``caption``, the text before ``<think>``, and ``reasoning``, inside it.
+
+    Both are absent without ``<think>``; an unclosed reasoning reaches to the end. Tags of a caption
+    lie outside of it.
+    """
+    at = completion.find("<think>")
+    if at < 0:
+        return {}
+    begin = at + len("<think>")
+    end = completion.find("</think>", begin)
+    spans = {"reasoning": (begin, end if end >= 0 else len(completion))}
+    start = completion[:at].find("<caption>")
+    stop = completion[:at].find("</caption>")
+    first = start + len("<caption>") if start >= 0 else 0
+    return {"caption": (first, stop if stop >= first else at)} | spans
+
+
 def _score(completion: str, form: Form) -> tuple[float | None, str]:
     if not completion.strip():
         return None, "empty"
@@ -142,13 +177,17 @@ def tagged(completion: str, tag: str) -> str | None:
 
 def _closed(text: str, tag: str) -> Iterator[str]:
     """Texts between each ``<tag>`` and the next ``</tag>``, without overlap."""
+    yield from (text[start:stop] for start, stop in _spans(text, tag))
+
+
+def _spans(text: str, tag: str) -> Iterator[tuple[int, int]]:
     opening, closing, end = f"<{tag}>", f"</{tag}>", 0
     while (start := text.find(opening, end)) >= 0:
         start += len(opening)
         stop = text.find(closing, start)
         if stop < 0:  # later tags are not closed either
             return
-        yield text[start:stop]
+        yield start, stop
         end = stop + len(closing)
 
 

@@ -1,0 +1,89 @@
+"""Studies of models that write a rating: attention at its digits and what moves it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from lit_biqa.analysis import figures, score_figures
+from lit_biqa.analysis.score_attention import (
+    ALL,
+    ScoreAttention,
+    ScoreLook,
+    score_looks,
+    word_shares,
+    write_score_attention,
+)
+from lit_biqa.analysis.score_causes import CausalCheck, Caused, effects, write_causes
+from lit_biqa.analysis.score_states import SEGMENTS, rated_answers
+from lit_biqa.cli.restore import Studied
+from lit_biqa.evaluation.conditions import Condition
+from lit_biqa.progress import track
+from lit_biqa.readouts.ratings import Rated
+from lit_biqa.types import Batch
+
+Study = Callable[[argparse.Namespace, Studied, Path], dict[str, str]]
+
+
+def batches(studied: Studied, title: str) -> Iterator[Batch]:
+    """Batches of the samples, with their progress."""
+    return track(studied.loader, title, None, "images", lambda b: len(b["index"]), "batches")
+
+
+def study_score_attention(
+    options: argparse.Namespace, studied: Studied, out: Path
+) -> dict[str, str]:
+    """Measure attention at the digits of a rating, and what moves the rating."""
+    model, readout, condition = studied.model, studied.readout, studied.condition
+    assert isinstance(readout, Rated)
+    looks: list[ScoreLook] = []
+    # A text condition has no image to take out.
+    seen = Condition.parse(condition).reads_image
+    check = CausalCheck(model, readout.at_once) if seen else None
+    for batch in batches(studied, "Score attention"):
+        answers = rated_answers(model, readout, condition, batch)
+        looks += score_looks(model, batch, answers, readout.at_once)
+        if check is not None:
+            check.add(batch, answers)
+    lines = _write_attention(options.name, looks, out)
+    if check is not None:
+        lines |= _write_causes(options.name, check.results, out)
+    return lines
+
+
+def _write_attention(name: str, looks: list[ScoreLook], out: Path) -> dict[str, str]:
+    result, words = ScoreAttention.of(looks), word_shares(looks)
+    write_score_attention(out, result)
+    figure = score_figures.score_attention_figure(result, name)
+    figures.save(figure, out / "score_attention.png")
+    figure = score_figures.words_figure(words, len(looks), name)
+    figures.save(figure, out / "score_attention_words.png")
+    rows = {"mean of all layers": -1, "last layer": -2}
+    lines = {
+        which: ", ".join(
+            f"{score_figures.NAMES[segment]} {100 * share:.1f}%"
+            for segment, share in zip(SEGMENTS, result.mean[ALL][row].tolist(), strict=True)
+        )
+        for which, row in rows.items()
+    }
+    lines |= {
+        f"text of image and text, {which}": f"{100 * result.of_text(row):.1f}%"
+        for which, row in rows.items()
+    }
+    most = ", ".join(f"{word.word} {100 * word.mean:.1f}%" for word in words[:5])
+    return lines | {"words with most attention": most or "none"}
+
+
+def _write_causes(name: str, results: list[Caused], out: Path) -> dict[str, str]:
+    measured = effects(results)
+    write_causes(out, results)
+    figure = score_figures.causes_figure(measured, len(results), name)
+    figures.save(figure, out / "score_causes.png")
+    return {
+        f"rating with {e.change}": f"moves by {e.moved:.3f}, PLCC with MOS {e.mos:.3f}"
+        for e in measured[1:]
+    }
+
+
+STUDIES: dict[str, Study] = {"score-attention": study_score_attention}

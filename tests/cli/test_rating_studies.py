@@ -1,0 +1,90 @@
+"""Studies of runs that rate, from their folder to files; the engine answers by script."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+import runs
+from scripted import script
+
+from lit_biqa.cli import analyse
+
+
+def rated(folder: Path) -> dict[str, Any]:
+    """Settings of a little SFT that rates, tested on seven images of noise."""
+    init = {"width": 32, "layers": 2}
+    rated = {"class_path": "lit_biqa.readouts.Rated", "init_args": {"sampling": {"budget": 64}}}
+    words = {"class_path": "lit_biqa.readouts.levels.LevelLogits", "init_args": {"condition": "w"}}
+    return {
+        "seed_everything": 0,
+        "model": {
+            "class_path": "lit_biqa.methods.sft.SFT",
+            "init_args": {
+                "backbone": {
+                    "class_path": "lit_biqa.backbones.tiny_chat.TinyQwenVL",
+                    "init_args": init,
+                },
+                "task": {"class_path": "lit_biqa.tasks.Imitate"},
+                "readouts": [words, rated],
+                "optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": 0.001}},
+            },
+        },
+        "data": {
+            "test": [str(runs.write_images(folder, "test", 7, 2))],
+            "loader": {"num_workers": 0, "eval_batch_size": 3},
+        },
+        "trainer": {"precision": "32-true"},
+        "report": {"bootstrap": 0},
+    }
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("rated")
+    return runs.write_settings(folder / "config.yaml", rated(folder))
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def arguments(config: Path, out: Path, study: str, *more: str) -> list[str]:
+    return [study, "--config", str(config), "--ckpt_path", "none", "--out", str(out), *more]
+
+
+def test_score_attention_of_an_image_and_of_a_text(
+    config: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    script(monkeypatch)
+    out = tmp_path / "image"
+    assert analyse.main(arguments(config, out, "score-attention", "--samples", "5")) == 0
+    rows = table(out / "score_attention.csv")
+    assert sum(float(row["share_mean"]) for row in rows[:5]) == pytest.approx(1, abs=1e-5)
+    names = [row["name"] for row in table(out / "score_causes.csv")]
+    assert len(names) == 4  # the first of five only lends
+    assert names != sorted(names)  # neighbours in a data set may share their content
+    pictures = {path.stem for path in out.glob("*.png")}
+    assert pictures == {"score_attention", "score_attention_words", "score_causes"}
+    assert "rating with no image" in capsys.readouterr().out
+    more = ("--samples", "3", "--condition", "text")
+    assert analyse.main(arguments(config, tmp_path / "text", "score-attention", *more)) == 0
+    assert not (tmp_path / "text" / "score_causes.csv").exists()
+
+
+def test_a_readout_of_another_kind_is_refused(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = arguments(config, tmp_path, "score-attention", "--condition", "w")
+    assert analyse.main(wrong) == 2
+    told = capsys.readouterr().err
+    assert "LevelLogits reads no rating in a written answer" in told
+    assert "(image, text)" in told
+    assert analyse.main(arguments(config, tmp_path, "attention", "--condition", "image")) == 2
+    assert "Rated reads no quality word" in capsys.readouterr().err
