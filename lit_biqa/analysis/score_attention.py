@@ -115,8 +115,9 @@ class ScoreAttention:
         Args:
             row: -1 for the mean of all layers, -2 for the last layer.
         """
-        shares = dict(zip(SEGMENTS, self.mean[ALL][row].tolist(), strict=True))
-        text: float = sum(shares[name] for name in TEXTS)
+        values: list[float] = self.mean[ALL][row].tolist()
+        shares = dict(zip(SEGMENTS, values, strict=True))
+        text = sum(shares[name] for name in TEXTS)
         return text / max(text + shares["image"], 1e-12)
 
 

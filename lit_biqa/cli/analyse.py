@@ -5,6 +5,7 @@
     lit_biqa analyse logit-lens  --run runs/conclude --level poor
     lit_biqa analyse attention   --config my.yaml --ckpt_path none --out analysis
     lit_biqa analyse score-attention --run runs/score --samples 100
+    lit_biqa analyse tsne        --run runs/score --data.test '[koniq10k, livew]'
 
 Each study writes CSV files and figures (docs/studies.md) into RUN/analysis/CONDITION, or into the
 folder of --out. All other arguments are settings of the model or the data that differ from the
@@ -143,6 +144,9 @@ def _parser() -> argparse.ArgumentParser:
             add("--sessions", type=_positive, default=3)
             add("--predictions", type=_positive, default=predictions, help="per sample and session")
             add("--temperature", type=float, default=0.2, help="0.2 as in Q-Instruct's demo")
+        if name == "tsne":
+            encoders = "package:minilm, a folder, MODEL:TAG of open_clip, or none"
+            add("--text-encoder", default="package:minilm", metavar="NAME", help=encoders)
         if name == "logit-lens":
             add("--level", default="poor", help="study samples predicted at this level")
             add("--first-layer", type=_positive, help="default: 30, or the last tenth")

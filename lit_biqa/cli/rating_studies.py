@@ -1,4 +1,4 @@
-"""Studies of models that write a rating: attention at its digits and what moves it."""
+"""Studies of models that write a rating: what moves it, and the spaces of image and reasoning."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from lit_biqa.analysis import figures, score_figures
+from lit_biqa.analysis.probe_figures import tsne_figure
+from lit_biqa.analysis.probes import probed, write_probes
 from lit_biqa.analysis.score_attention import (
     ALL,
     ScoreAttention,
@@ -17,11 +19,12 @@ from lit_biqa.analysis.score_attention import (
 )
 from lit_biqa.analysis.score_causes import CausalCheck, Caused, effects, write_causes
 from lit_biqa.analysis.score_states import SEGMENTS, rated_answers
+from lit_biqa.analysis.spaces import Reasoned, reasoned, spaces, text_encoder
 from lit_biqa.cli.restore import Studied
 from lit_biqa.evaluation.conditions import Condition
 from lit_biqa.progress import track
 from lit_biqa.readouts.ratings import Rated
-from lit_biqa.types import Batch
+from lit_biqa.types import Batch, InputError
 
 Study = Callable[[argparse.Namespace, Studied, Path], dict[str, str]]
 
@@ -86,4 +89,33 @@ def _write_causes(name: str, results: list[Caused], out: Path) -> dict[str, str]
     }
 
 
-STUDIES: dict[str, Study] = {"score-attention": study_score_attention}
+def study_tsne(options: argparse.Namespace, studied: Studied, out: Path) -> dict[str, str]:
+    """Map images and reasonings, and probe how well data sets and MOS can be read from them."""
+    model, readout, condition = studied.model, studied.readout, studied.condition
+    assert isinstance(readout, Rated)
+    if not Condition.parse(condition).reads_image:
+        raise InputError(f"tsne maps images, and --condition {condition} shows none: name another")
+    encoder = None if options.text_encoder == "none" else text_encoder(options.text_encoder)
+    if encoder is not None:
+        encoder.load()
+        encoder.to(model.device).eval()
+    results: list[Reasoned] = []
+    for batch in batches(studied, "t-SNE"):
+        answers = rated_answers(model, readout, condition, batch)
+        results += reasoned(model, batch, answers, readout.at_once)
+    if not results:
+        raise InputError("no answer has a reasoning between <think> and </think> and a rating")
+    found = spaces(results, encoder)
+    measured = [probed(name, features, results, options.seed) for name, features in found.items()]
+    write_probes(out, results, measured)
+    figure = tsne_figure(measured, results, options.name)
+    figures.save(figure, out / "tsne.png")
+    return {
+        space.name: f"data sets told apart {100 * space.told_apart:.1f}% "
+        f"(chance {100 * space.chance:.0f}%), SRCC within a set {space.within:.3f}, "
+        f"from other sets {space.across:.3f}"
+        for space in measured
+    }
+
+
+STUDIES: dict[str, Study] = {"score-attention": study_score_attention, "tsne": study_tsne}

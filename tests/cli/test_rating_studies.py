@@ -88,3 +88,24 @@ def test_a_readout_of_another_kind_is_refused(
     assert "(image, text)" in told
     assert analyse.main(arguments(config, tmp_path, "attention", "--condition", "image")) == 2
     assert "Rated reads no quality word" in capsys.readouterr().err
+
+
+def test_tsne_of_two_sets(
+    config: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    script(monkeypatch)
+    sets = [str(runs.write_images(tmp_path / name, name, 12, 3)) for name in ("one", "two")]
+    more = ("--text-encoder", "none", f"--data.test=[{','.join(sets)}]")
+    out = tmp_path / "out"
+    assert analyse.main(arguments(config, out, "tsne", *more)) == 0
+    assert "reasoning, last layer" in capsys.readouterr().out
+    assert len(table(out / "tsne.csv")) == 3 * 24
+    probes = table(out / "tsne_probes.csv")
+    assert [row["dataset"] for row in probes] == ["one", "two", "all"] * 3
+    assert (out / "tsne.png").exists()
+    few = ("--text-encoder", "none", "--samples", "7")
+    assert analyse.main(arguments(config, tmp_path / "few", "tsne", *few)) == 2
+    assert "a probe needs 10" in capsys.readouterr().err
