@@ -154,6 +154,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "import_rali": LIGHTNING,
     "export_clip": LIGHTNING,
     "analyse": LIGHTNING,
+    "swap": {"torch"},
 }
 
 
