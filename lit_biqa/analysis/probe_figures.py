@@ -58,8 +58,8 @@ def _by_set(axes: Axes, space: Probed, names: Names, sets: Sequence[str]) -> Non
     for place, one in enumerate(sets):
         x, y = space.map[names == one].T
         style = place % len(_MARKERS)
-        look = {"c": _COLOURS[style], "marker": _MARKERS[style], "edgecolors": "0.2"}
-        axes.scatter(x, y, 12, linewidths=0.3, label=one, **look)
+        colour, marker = _COLOURS[style], _MARKERS[style]
+        axes.scatter(x, y, 12, colour, marker=marker, edgecolors="0.2", linewidths=0.3, label=one)
     axes.set_title(
         f"{_named(space)}data sets told apart: {100 * space.told_apart:.0f}% "
         f"(chance {100 * space.chance:.0f}%)",

@@ -6,6 +6,7 @@
     lit_biqa analyse attention   --config my.yaml --ckpt_path none --out analysis
     lit_biqa analyse score-attention --run runs/score --samples 100
     lit_biqa analyse tsne        --run runs/score --data.test '[koniq10k, livew]'
+    lit_biqa analyse efficiency  --run runs/score --scorer runs/rali
 
 Each study writes CSV files and figures (docs/studies.md) into RUN/analysis/CONDITION, or into the
 folder of --out. All other arguments are settings of the model or the data that differ from the
@@ -135,7 +136,8 @@ def _parser() -> argparse.ArgumentParser:
         add("--run", type=Path, help="folder of a fit")
         add("--ckpt_path", metavar="WEIGHTS", help="best or last of the run, a file, or none")
         add("--condition", help="readout of the run to study; default: the first")
-        add("--samples", type=_positive, default=300, help="test samples drawn (default: 300)")
+        if name != "efficiency":
+            add("--samples", type=_positive, default=300, help="test samples drawn (default: 300)")
         add("--seed", type=int, default=0, help="seed of the draw and of sampling")
         add("--at-once", type=_positive, help="chats that the model runs together")
         add("--out", type=Path, help="folder to write to")
@@ -144,6 +146,11 @@ def _parser() -> argparse.ArgumentParser:
             add("--sessions", type=_positive, default=3)
             add("--predictions", type=_positive, default=predictions, help="per sample and session")
             add("--temperature", type=float, default=0.2, help="0.2 as in Q-Instruct's demo")
+        if name == "efficiency":
+            add("--scorer", type=Path, required=True, help="scorer file, or the run of RALI")
+            sizes = [1, 2, 4, 8, 16]
+            add("--batches", type=_positive, nargs="+", default=sizes, help="images in a batch")
+            add("--repeats", type=_positive, default=5, help="timed runs of each (default: 5)")
         if name == "tsne":
             encoders = "package:minilm, a folder, MODEL:TAG of open_clip, or none"
             add("--text-encoder", default="package:minilm", metavar="NAME", help=encoders)
@@ -166,7 +173,8 @@ def _study(options: argparse.Namespace, settings: Sequence[str]) -> None:
         raise InputError("no output folder: name a run with --run, or a folder with --out")
     rated = options.study == "accuracy"
     kinds = RATINGS if options.study in rating_studies.STUDIES else WORDS
-    where = (options.condition, options.at_once, options.samples, options.seed, rated, kinds)
+    samples = max(options.batches) if options.study == "efficiency" else options.samples
+    where = (options.condition, options.at_once, samples, options.seed, rated, kinds)
     studied = prepare(options.run, options.ckpt_path, settings, *where)
     condition = studied.condition
     out = options.out or options.run / "analysis" / condition.replace(" ", "_")

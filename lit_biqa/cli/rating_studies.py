@@ -1,4 +1,4 @@
-"""Studies of models that write a rating: what moves it, and the spaces of image and reasoning."""
+"""Studies of models that write a rating: what moves it, its spaces, and what it costs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,20 @@ import argparse
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import torch
+
 from lit_biqa.analysis import figures, score_figures
+from lit_biqa.analysis.efficiency import (
+    MODEL,
+    SCORER,
+    Runner,
+    first_rows,
+    measure,
+    part_of,
+    ratios,
+    write_efficiency,
+)
+from lit_biqa.analysis.efficiency_figure import efficiency_figure
 from lit_biqa.analysis.probe_figures import tsne_figure
 from lit_biqa.analysis.probes import probed, write_probes
 from lit_biqa.analysis.score_attention import (
@@ -24,6 +37,8 @@ from lit_biqa.cli.restore import Studied
 from lit_biqa.evaluation.conditions import Condition
 from lit_biqa.progress import track
 from lit_biqa.readouts.ratings import Rated
+from lit_biqa.scoring.inputs import open_picture
+from lit_biqa.scoring.scorer import load_scorer
 from lit_biqa.types import Batch, InputError
 
 Study = Callable[[argparse.Namespace, Studied, Path], dict[str, str]]
@@ -118,4 +133,47 @@ def study_tsne(options: argparse.Namespace, studied: Studied, out: Path) -> dict
     }
 
 
-STUDIES: dict[str, Study] = {"score-attention": study_score_attention, "tsne": study_tsne}
+def study_efficiency(options: argparse.Namespace, studied: Studied, out: Path) -> dict[str, str]:
+    """Compare time and memory with those of a scorer, over batch sizes."""
+    model, readout = studied.model, studied.readout
+    assert isinstance(readout, Rated)
+    scorer = load_scorer(options.scorer, model.device)
+    given = first_rows(batches(studied, "Reading"), max(options.batches))
+    paths = [sample.path for sample in given["samples"]]
+    pixels = [scorer.transform(open_picture(path)) for path in paths if path is not None]
+
+    @torch.inference_mode()
+    def score(count: int) -> int:
+        moved = [image.to(model.device) for image in pixels[:count]]
+        scorer.score_pixels(moved).cpu()
+        return 0
+
+    def reason(count: int) -> int:
+        readout.at_once = count
+        _, answered = next(readout.answered(model, part_of(given, count)))
+        return sum(len(some[0].ids) for some in answered.completions)
+
+    runners = [Runner(SCORER, scorer, score), Runner(MODEL, model, reason)]
+    costs = measure(runners, sorted(set(options.batches)), options.repeats, model.device)
+    where = _device(model.device)
+    write_efficiency(out, costs, where)
+    figures.save(efficiency_figure(costs, options.name, where), out / "efficiency.png")
+    return {
+        f"batch of {r.batch}": f"{100 * r.time:.3g}% of the time, {100 * r.memory:.3g}% of the "
+        f"memory, {100 * r.parameters:.3g}% of the parameters"
+        for r in ratios(costs)
+    }
+
+
+def _device(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    return f"CPU, {threads} thread{'s' if threads > 1 else ''}"
+
+
+STUDIES: dict[str, Study] = {
+    "score-attention": study_score_attention,
+    "tsne": study_tsne,
+    "efficiency": study_efficiency,
+}

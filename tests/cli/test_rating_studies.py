@@ -10,7 +10,11 @@ import pytest
 import runs
 from scripted import script
 
+from lit_biqa.backbones.tiny import TinyClip
 from lit_biqa.cli import analyse
+from lit_biqa.scoring.head_settings import HeadSettings
+from lit_biqa.scoring.prototypes import PrototypeHead
+from lit_biqa.scoring.scorer import write_scorer
 
 
 def rated(folder: Path) -> dict[str, Any]:
@@ -109,3 +113,27 @@ def test_tsne_of_two_sets(
     few = ("--text-encoder", "none", "--samples", "7")
     assert analyse.main(arguments(config, tmp_path / "few", "tsne", *few)) == 2
     assert "a probe needs 10" in capsys.readouterr().err
+
+
+def test_efficiency_beside_a_scorer(
+    config: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    script(monkeypatch)
+    encoder = TinyClip(dim=8, width=16, size=32, context=16)
+    encoder.load()
+    head = PrototypeHead(8, HeadSettings(pca=4, prototypes=4, buckets=2))
+    file = tmp_path / "scorer.safetensors"
+    write_scorer(file, encoder.image_tower.state_dict(), head, encoder.settings())
+    more = ("--scorer", str(file), "--batches", "1", "3", "--repeats", "2")
+    out = tmp_path / "out"
+    assert analyse.main(arguments(config, out, "efficiency", *more)) == 0
+    rows = table(out / "efficiency.csv")
+    assert [row["batch"] for row in rows] == ["1", "1", "3", "3", "1", "3"]
+    assert float(rows[1]["tokens_per_image"]) > 10
+    assert (out / "efficiency.png").exists()
+    assert "batch of 3" in capsys.readouterr().out
+    assert analyse.main(arguments(config, out, "efficiency", *more[:2])) == 2
+    assert "there are 7 images for a batch of 16" in capsys.readouterr().err
