@@ -24,6 +24,7 @@ COMMANDS = {
     "list": ("lit_biqa.cli.list", "recipes, data sets, splits, backbones, methods, readouts, ..."),
     "describe": ("lit_biqa.cli.describe", "have a trained model write texts about images"),
     "analyse": ("lit_biqa.cli.analyse", "study a model: instability, accuracy, layers, attention"),
+    "case": ("lit_biqa.cli.case", "put one image through several models, side by side"),
     "swap": ("lit_biqa.cli.swap", "write the weights of one model with a part of another"),
     "compare": ("lit_biqa.cli.compare", "lay tested runs side by side"),
     "compare-rewards": ("lit_biqa.cli.compare_rewards", "rewards before and after reinforcement"),

@@ -154,7 +154,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "import_rali": LIGHTNING,
     "export_clip": LIGHTNING,
     "analyse": LIGHTNING,
-    "swap": {"torch"},
+    "case": LIGHTNING,
+    "swap": LIGHTNING,
 }
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -136,10 +137,10 @@ def _memory(runner: Runner, batch: int, device: torch.device) -> float:
         torch.cuda.reset_peak_memory_stats(device)
         runner.run(batch)
         return (own + torch.cuda.max_memory_allocated(device) - before) / 2**30
-    before = _resident("VmRSS") if _reset_peak() else None
+    resident = _resident("VmRSS") if _reset_peak() else None
     runner.run(batch)
-    peak = _resident("VmHWM") if before is not None else None
-    return float("nan") if before is None or peak is None else (own + peak - before) / 2**30
+    peak = _resident("VmHWM")
+    return float("nan") if resident is None or peak is None else (own + peak - resident) / 2**30
 
 
 def _reset_peak() -> bool:
@@ -175,13 +176,13 @@ def first_rows(batches: Iterator[Batch], count: int) -> Batch:
             f"there are {len(rows)} images for a batch of {count}: name more sets with "
             "--data.test, or smaller --batches"
         )
-    columns = {
+    columns: dict[str, Any] = {
         name: [batch[name][row] for batch, row in rows]  # type: ignore[literal-required]
         for name in Batch.__annotations__
     }
-    stacked = {name: torch.stack(columns[name]) for name in ("mos", "std", "index")}
-    columns |= stacked | {"samples": Samples(columns["samples"])}  # type: ignore[dict-item]
-    return Batch(**columns)  # type: ignore[typeddict-item]
+    columns |= {name: torch.stack(columns[name]) for name in ("mos", "std", "index")}
+    columns["samples"] = Samples(columns["samples"])
+    return cast(Batch, columns)
 
 
 def part_of(batch: Batch, count: int) -> Batch:

@@ -140,10 +140,11 @@ def score_looks(
     contexts = [context(model, answer) for answer in answers]
     asked = [(c, place) for c in contexts for place in c.digits]
     rows: list[Tensor] = []
-    for start in range(0, len(asked), at_once):
-        some = [c.before(place) for c, place in asked[start : start + at_once]]
-        weights = model(last_attention, prompts_of(some).to(model.device)).cpu()
-        rows += [w[:, w.shape[1] - len(r.ids) :] for w, r in zip(weights, some, strict=True)]
+    with model.cache_image_features():
+        for start in range(0, len(asked), at_once):
+            some = [c.before(place) for c, place in asked[start : start + at_once]]
+            weights = model(last_attention, prompts_of(some).to(model.device)).cpu()
+            rows += [w[:, w.shape[1] - len(r.ids) :] for w, r in zip(weights, some, strict=True)]
     given = iter(rows)
     return [
         _look(who(batch, answer.row), answer.score, c, [next(given) for _ in c.digits])

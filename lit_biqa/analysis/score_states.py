@@ -61,8 +61,11 @@ def rated_answers(
 ) -> list[RatedAnswer]:
     """First answers of a readout's condition that hold a rating.
 
-    Rows with an unreadable image, or without a rating, are left out.
+    Rows with an unreadable image, or without a rating, are left out. Pixels are moved to the
+    model's device here, so that its cache of image features knows them again.
     """
+    moved = [None if image is None else image.to(model.device) for image in batch["pixels"]]
+    batch = Batch(**{**batch, "pixels": moved})
     answered = next(a for name, a in readout.answered(model, batch) if str(name) == condition)
     states = (_state(readout, answered, row) for row in range(len(batch["index"])))
     return [s for s in states if s is not None and batch["status"][s.row] == "ok"]

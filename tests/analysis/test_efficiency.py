@@ -11,7 +11,6 @@ import torch
 from rated import given, loaded
 from torch import nn
 
-from lit_biqa.analysis import efficiency as room
 from lit_biqa.analysis.efficiency import (
     MODEL,
     SCORER,
@@ -32,7 +31,7 @@ CPU = torch.device("cpu")
 def test_runs_take_turns_after_one_that_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[str, int]] = []
     clock = [0.0]
-    monkeypatch.setattr(room.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
 
     def runner(name: str, seconds: float, tokens: int) -> Runner:
         def run(count: int) -> int:

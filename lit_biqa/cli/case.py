@@ -1,0 +1,121 @@
+"""Put one image through several models, side by side.
+
+    lit_biqa case photo.jpg --models runs/score runs/rali published/q_insight --out cases/photo
+    lit_biqa case photo.jpg --models runs/score --reference notes.txt --mos 2.4 --out cases/photo
+
+A model is a run folder, a scorer file, or a configuration (file or recipe name) whose weights are
+those of its settings. A model that writes is asked by its first readout that sees the image, or by
+the one of --condition. The folder gets case.md with the image, case.csv and case.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from lit_biqa.analysis.case import Case, answered, batch_of, case_figure, level_word, write_cases
+from lit_biqa.analysis.figures import save
+from lit_biqa.cli.errors import guard
+from lit_biqa.cli.restore import instantiate, restore
+from lit_biqa.methods.chat import ChatMethod
+from lit_biqa.runs.folder import RunFolder, check_checkpoint, find_weights
+from lit_biqa.scoring.inputs import open_picture
+from lit_biqa.scoring.scorer import load_scorer
+from lit_biqa.scoring.scorer_file import SCORER
+from lit_biqa.types import InputError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the case; the exit status is 2 for bad input."""
+    parser = argparse.ArgumentParser(
+        prog="lit_biqa case",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("image", type=Path)
+    add("--models", nargs="+", required=True, metavar="MODEL", help="runs, scorers, configurations")
+    add("--condition", help="readout to ask, of every model that has it; default: the first")
+    add("--reference", nargs="+", default=[], help="texts about the image, or files with one")
+    add("--mos", type=float, default=math.nan, help="mean opinion score on [1, 5], to show")
+    add("--out", type=Path, required=True, help="folder to write to")
+    options = parser.parse_args(arguments)
+    return guard(lambda: _case(options))
+
+
+def _case(options: argparse.Namespace) -> None:
+    if (options.out / "case.csv").exists():
+        raise InputError(f"{options.out} holds a case and is not replaced: name another --out")
+    image = open_picture(options.image)
+    references = [_text(given) for given in options.reference]
+    cases = []
+    for name in options.models:
+        if (file := _scorer(name)) is not None:
+            cases.append(_scored(name, file, image))
+        else:
+            cases.append(_asked(name, options, image, references))
+    known = f", MOS {options.mos:.2f}" if math.isfinite(options.mos) else ""
+    title = f"{options.image.name}{known}"
+    write_cases(options.out, image, title, cases, references)
+    save(case_figure(image, title, cases), options.out / "case.png")
+    for case in cases:
+        print(f"{case.model}: {case.headline}")
+    print(f"written to {options.out}")
+
+
+def _text(given: str) -> str:
+    """A reference: the text itself, or the content of a file."""
+    try:
+        return Path(given).read_text(encoding="utf-8").strip() if Path(given).is_file() else given
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--reference {given}: no text can be read: {error}") from error
+
+
+def _scorer(name: str) -> Path | None:
+    """Scorer file of a model; ``None`` for a model that writes."""
+    path = Path(name)
+    if path.suffix == ".safetensors":
+        return path
+    return path / SCORER if (path / SCORER).is_file() else None
+
+
+def _scored(name: str, file: Path, image: Image.Image) -> Case:
+    score = float(load_scorer(file, None)(image))
+    return Case(Path(name).name, "image", score, level_word(score))
+
+
+def _asked(
+    name: str, options: argparse.Namespace, image: Image.Image, references: Sequence[str]
+) -> Case:
+    folder = RunFolder(Path(name)) if Path(name).is_dir() else None
+    if folder is not None and not folder.config.is_file():
+        raise InputError(f"{name} is no run folder: it holds neither config.yaml nor {SCORER}")
+    method, data, _ = instantiate([f"--config={folder.config if folder else name}"])
+    readouts = {c: r for r in method.readouts if r.sees_image for c in r.conditions}
+    if not readouts:
+        raise InputError(f"{name} has no readout that sees an image: leave it out")
+    condition = options.condition if options.condition in readouts else next(iter(readouts))
+    model = method.backbone
+    model.root = data.root
+    model.prepare()
+    _load(method, folder)
+    model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    batch = batch_of(model.image_transform(image), options.image, options.mos)
+    with torch.no_grad():
+        return answered(Path(name).name, model, readouts[condition], condition, batch, references)
+
+
+def _load(method: ChatMethod, folder: RunFolder | None) -> None:
+    """Weights of a run, or of a configuration's settings."""
+    checkpoint = None if folder is None else find_weights(folder, None)
+    if checkpoint is not None:
+        check_checkpoint(checkpoint, resume=False)
+    method.load()
+    method.eval()
+    if checkpoint is not None:
+        restore(method, checkpoint)
