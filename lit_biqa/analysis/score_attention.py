@@ -26,7 +26,7 @@ from lit_biqa.text.rouge import FUNCTION_WORDS
 from lit_biqa.types import Batch, InputError
 
 FIRST, ALL = "first", "all"
-_WORD = re.compile(r"[^\W\d_]+")
+_WORD = re.compile(r"[^\W\d_]{2,}")  # no "s" of "image's"
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ def score_attention_figure(result: ScoreAttention, model: str) -> Figure:
     together.set_ylabel("share of the attention (%)")
     together.set_title("whole segments", fontsize="medium")
     ratio.axhline(1, color="0.2", linestyle="--", linewidth=1)
-    ratio.set_ylabel("attention of a token / mean of all tokens")
+    ratio.set_ylabel("attention to a token / mean token")
     ratio.set_title("per token", fontsize="medium")
     for axes in (together, ratio):
         axes.set_xticks((0, 1), ("mean of\nall layers", "last layer"))
@@ -80,13 +80,14 @@ def words_figure(words: Sequence[WordShare], images: int, model: str) -> Figure:
         (each, [word.times_uniform for word in shown], "%.2f"),
     ):
         bars = axes.barh(at, heights, 0.75, color="#1b4f72")
-        axes.bar_label(bars, fmt=form, padding=2, fontsize="small")
+        clear = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
+        axes.bar_label(bars, fmt=form, padding=3, fontsize="small", bbox=clear)
         axes.margins(x=0.15)
     total.set_yticks(at, [f"{w.word} ({w.count})".replace("$", r"\$") for w in shown])
     total.invert_yaxis()
     total.set(xlabel="part of the attention to all words (%)", ylabel="word (occurrences)")
     each.set_xlabel("attention to an occurrence / mean word")
-    each.axvline(1, color="0.2", linestyle="--", linewidth=1)
+    each.axvline(1, color="0.2", linestyle="--", linewidth=1, zorder=0)
     most = f"“{shown[0].word}” gets most" if shown else "no words"
     figure.suptitle(
         f"{model}: words that get attention as it writes its rating: {most}\n"
@@ -126,9 +127,10 @@ def causes_figure(effects: Sequence[Effect], images: int, model: str) -> Figure:
     follows.set_xticks(at, [e.change for e in swapped])
     follows.set_ylabel("PLCC with the whole rating of this sample")
     follows.set_title("whose rating it follows when exchanged", fontsize="medium")
-    follows.legend(fontsize="small")
     for axes in (moved, mos, follows):
         axes.margins(y=0.15)
+    follows.set_ylim(top=1.35)
+    follows.legend(loc="upper center", ncols=2, fontsize="small")
     gone = {e.change: e.moved for e in effects}
     figure.suptitle(
         f"{model}: what moves its rating (n = {images} images)\nwithout its image by "

@@ -20,9 +20,12 @@ from lit_biqa.backbones.precision import Precision
 from lit_biqa.backbones.tuning import Part, Tuning
 from lit_biqa.backbones.vision_language import VisionLanguageModel
 from lit_biqa.backbones.weights import state_of
+from lit_biqa.text.parsing import answered
+from lit_biqa.text.prompts import TEST_SCORE, TEST_SYSTEM
 from lit_biqa.types import InputError
 
 _LISTED = 3
+_SAMPLE = f"{TEST_SYSTEM} {TEST_SCORE} {answered(3.21)}"
 
 
 def weights_of(path: Path) -> Path:
@@ -91,14 +94,19 @@ def swap(base: Path, donor: Path, parts: Sequence[Part], out: Path) -> tuple[int
         Number of tensors of the parts, and how many of them differ between the two.
 
     Raises:
-        InputError: if the models are of different families, read images differently, or their
-            parts differ in names or shapes, or in nothing.
+        InputError: if the models are of different families, read images or (for ``language``)
+            texts differently, or their parts differ in names or shapes, or in nothing.
     """
     one, other = backbone_of(base), backbone_of(donor)
     if type(one) is not type(other):
         kinds = type(one).__name__, type(other).__name__
         raise InputError(f"{base} is of {kinds[0]}, {donor} of {kinds[1]}: name two of one family")
     _compare_pixels(one, other, f"{base} and {donor}")
+    if "language" in parts and one.tokenize(_SAMPLE) != other.tokenize(_SAMPLE):
+        raise InputError(
+            f"{base} and {donor} have different tokens: the language of one does not fit the "
+            "tokenizer of the other"
+        )
     other.load()
     lent = state_of(other)
     lent = {name: lent[name] for name in names_of(other, parts)}

@@ -109,3 +109,9 @@ def test_another_size_and_other_pixels_are_refused(
     file.write_text(json.dumps(settings | {"image_mean": [0.1, 0.1, 0.1]}))
     assert command.main([small, str(tmp_path / "bright"), "--part", "vision", "--out", out]) == 2
     assert "read images differently" in capsys.readouterr().err
+    model = TinyQwenVL(texts=[str(file)], vocabulary=300, width=32, layers=2)
+    model.load()
+    model.save(tmp_path / "foreign", state_of(model))
+    given = [small, str(tmp_path / "foreign"), "--part", "language", "--out", out]
+    assert command.main(given) == 2
+    assert "have different tokens" in capsys.readouterr().err
