@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 PICTURE = "image.png"
 _SIDE = 640  # pixels of the picture beside the texts
-_WIDTH = 100  # signs of a line in the figure
+_WIDTH = 130  # signs of a line in the figure
 _MOST = 900  # signs of a text in the figure; all of it stands in the other files
 
 

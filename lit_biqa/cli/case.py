@@ -27,7 +27,7 @@ from lit_biqa.runs.folder import RunFolder, check_checkpoint, find_weights
 from lit_biqa.scoring.inputs import open_picture
 from lit_biqa.scoring.scorer import load_scorer
 from lit_biqa.scoring.scorer_file import SCORER
-from lit_biqa.types import InputError
+from lit_biqa.types import InputError, check_range
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _case(options: argparse.Namespace) -> None:
     if (options.out / "case.csv").exists():
         raise InputError(f"{options.out} holds a case and is not replaced: name another --out")
+    check_range("--mos", options.mos if math.isfinite(options.mos) else None, 1, 5)
     image = open_picture(options.image)
     references = [_text(given) for given in options.reference]
     cases = []

@@ -66,7 +66,7 @@ def test_every_model_says_its_piece(
     assert (out / "image.png").exists()
     assert (out / "case.png").read_bytes().startswith(b"\x89PNG")
     assert "rali: rating" in capsys.readouterr().out
-    assert case.main([*arguments, *more]) == 2
+    assert case.main([*arguments, "--mos", "0.97"]) == 2
     assert "is not replaced" in capsys.readouterr().err
 
 
@@ -76,6 +76,9 @@ def test_bad_input(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
         assert case.main(arguments) == 2
         return capsys.readouterr().err
 
+    arguments = [str(folder / "test-0.png"), "--models", str(folder / "rali"), "--mos", "0.97"]
+    assert case.main([*arguments, "--out", str(tmp_path / "out")]) == 2
+    assert "--mos is 0.97: give 1 to 5" in capsys.readouterr().err
     assert "absent.png" in said(tmp_path / "absent.png", folder / "rali")
     assert "neither config.yaml nor scorer" in said(folder / "test-0.png", tmp_path)
 
