@@ -40,8 +40,10 @@ def efficiency_figure(costs: Sequence[Cost], model: str, where: str) -> Figure:
     share.axhline(parameters, color="0.6", linestyle=":", label="parameters")
     for axes in (memory, seconds, share):
         _sizes(axes, sizes)
-    seconds.set_yscale("log")
-    share.set_yscale("log")
+    for axes in (seconds, share):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter("{x:g}")
     memory.set_ylim(bottom=0)
     memory.set(ylabel="weights and peak of a run (GiB)", title="memory")
     seconds.set(ylabel="seconds per image", title="time, median and range")

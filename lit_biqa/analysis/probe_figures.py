@@ -41,7 +41,7 @@ def tsne_figure(measured: Sequence[Probed], results: Sequence[Reasoned], model: 
         panel.set_xticks([])
         panel.set_yticks([])
         panel.set(xlabel="t-SNE 1", ylabel="t-SNE 2")
-    figure.colorbar(shown, ax=panels[-1].tolist(), label="MOS (1 to 5)", fraction=0.02)
+    figure.colorbar(shown, ax=panels[-1].tolist(), label="MOS (1 to 5)", pad=0.01)
     if rows == 2:
         handles, labels = panels[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=len(sets))
