@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lit_biqa.data.names import Key, join
 from lit_biqa.data.texts import mentioned, read_records
 from lit_biqa.types import InputError, Sample
 
+log = logging.getLogger(__name__)
 
-def annotated(samples: Sequence[Sample], file: Path, beside: Sequence[Sample] = ()) -> list[Sample]:
+
+def annotate_parts(parts: Mapping[str, Sequence[Sample]], file: Path) -> dict[str, list[Sample]]:
+    """`annotated` for all parts of a run at once.
+
+    Without training, the annotations may belong to a training elsewhere: other images that the file
+    names are ignored, and if it is absent, a warning says so.
+    """
+    training = "train" in parts
+    if not training and not file.is_file():
+        log.warning("%s: no such file of annotations; images are tested without", file)
+        return {part: list(samples) for part, samples in parts.items()}
+    everyone = [sample for samples in parts.values() for sample in samples]
+    joined = iter(annotated(everyone, file, others="error" if training else "ignore"))
+    return {part: list(islice(joined, len(samples))) for part, samples in parts.items()}
+
+
+def annotated(
+    samples: Sequence[Sample], file: Path, others: Literal["error", "ignore"] = "error"
+) -> list[Sample]:
     """Samples whose texts are the annotations, one text per annotator, instead of other texts.
 
     The file is a JSON list, or JSON Lines, of records such as
@@ -21,9 +42,9 @@ def annotated(samples: Sequence[Sample], file: Path, beside: Sequence[Sample] = 
     are texts by any names; the names and an annotator's ``score`` are ignored.
 
     Args:
-        samples: training samples.
+        samples: the images.
         file: the annotations.
-        beside: samples of other parts, which the file may also name.
+        others: handling of annotations of other images.
 
     Returns:
         All samples, in their order; samples without annotations have no texts.
@@ -34,7 +55,7 @@ def annotated(samples: Sequence[Sample], file: Path, beside: Sequence[Sample] = 
     """
     records = [(mentioned(place, record), place, record) for place, record in read_records(file)]
     places = {mention: place for mention, place, _ in reversed(records)}
-    joined = join((*samples, *beside), places)
+    joined = join(samples, places)
     written: dict[Key, list[str]] = {}
     missing = []
     for mention, place, record in records:
@@ -43,7 +64,7 @@ def annotated(samples: Sequence[Sample], file: Path, beside: Sequence[Sample] = 
             written.setdefault(joined[mention], []).extend(texts)
         else:
             missing.append(record["image"])
-    if missing:
+    if missing and others == "error":
         raise InputError(
             f"{file}: annotations of {len(missing)} images that are in no data set of this run: "
             f"{', '.join(missing[:3])}. Remove them, or name their data sets in data.train."

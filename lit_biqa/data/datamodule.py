@@ -11,7 +11,7 @@ from lightning.pytorch import LightningDataModule
 from lightning.pytorch.trainer.states import TrainerFn
 
 from lit_biqa import limits
-from lit_biqa.data.annotations import annotated
+from lit_biqa.data.annotations import annotate_parts
 from lit_biqa.data.dataset import (
     BlindReader,
     EvaluateReader,
@@ -220,10 +220,8 @@ class BIQADataModule(LightningDataModule):
     def _with_texts(self, parts: dict[str, list[Sample]]) -> dict[str, list[Sample]]:
         files = [find(file, self.root) for file in self.texts.files]
         joined = attach_to_parts(parts, files, self.texts.fields, self.texts.per_image)
-        if self.texts.annotations and "train" in joined:
-            beside = [s for part, others in joined.items() if part != "train" for s in others]
-            file = find(self.texts.annotations, self.root)
-            joined["train"] = annotated(joined["train"], file, beside)
+        if self.texts.annotations:
+            joined = annotate_parts(joined, find(self.texts.annotations, self.root))
         return {part: cleaned(s) for part, s in joined.items()} if self.texts.clean else joined
 
     def _find_predicted(self) -> list[Sample]:

@@ -223,7 +223,7 @@ class Paradigm(ABC):
         rows = range(len(batch["index"]))
         chats: list[Chat | None] = [self.first(batch, row) for row in rows]
         completions = sample(chats, self.group)
-        groups = [_group(batch["samples"][row], completions[row]) for row in rows]
+        groups = [group_of(batch["samples"][row], completions[row]) for row in rows]
         if not self.second:
             return Rollout((Pass(chats, completions),), groups, [])
         handed = [self.extract_caption(one.text) for answers in completions for one in answers]
@@ -282,7 +282,8 @@ def _form(slots: Mapping[str, Slot]) -> Form | None:
     return next((form for form in forms if form is not None), None)
 
 
-def _group(sample: Sample, completions: Sequence[Completion]) -> Group:
+def group_of(sample: Sample, completions: Sequence[Completion]) -> Group:
+    """Group of completions about the image of a sample, with its labels."""
     return Group(
         mos=sample.mos,
         std=sample.std,

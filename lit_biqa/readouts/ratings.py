@@ -137,7 +137,7 @@ class Rated(Readout):
         rows = range(len(batch["index"]))
         keys = list(zip(batch["dataset"], batch["index"].tolist(), strict=True))
         sampler = CompletionSampler(model, keys, f"read/{self.seed}", self.sampling, self.at_once)
-        chats: list[Chat | None] = [self._first(batch, row) for row in rows]
+        chats: list[Chat | None] = [self.question(batch, row) for row in rows]
         start = time.perf_counter()
         first = sampler.sample(chats, self.count)
         if self.form is not None:
@@ -148,7 +148,8 @@ class Rated(Readout):
             completions = sampler.sample(asked, self.count)
             yield condition, Answered("json", asked, completions, texts, start)
 
-    def _first(self, batch: Batch, row: int) -> Chat:
+    def question(self, batch: Batch, row: int) -> Chat:
+        """Prompt for the rating of the image of a row."""
         if self.protocol == "matched":
             return self._paradigm().question(batch, row)
         return ask(prompts.TEST_SCORE, pixels_of(batch, row), prompts.TEST_SYSTEM)

@@ -25,6 +25,10 @@ class Reward(ABC):
     def __call__(self, groups: Sequence[Group]) -> Tensor:
         """Rewards ``[P, G]`` of P groups of G completions each."""
 
+    def applies_to(self, group: Group) -> bool:
+        """True if a group holds what the reward reads beside completions, such as references."""
+        return True
+
 
 @dataclass(frozen=True)
 class Slot:
@@ -78,7 +82,12 @@ def reward_each(groups: Sequence[Group], value: Callable[[Group, Completion], fl
     return torch.tensor(rows, dtype=torch.float32)
 
 
+def is_rated(group: Group) -> bool:
+    """True if the image of a group has a MOS."""
+    return not math.isnan(group.mos)
+
+
 def distance_to_mos(group: Group, completion: Completion, form: Form) -> float:
     """Distance between the rating and the MOS; infinite if either is missing."""
     score = read(completion.text, form).score
-    return math.inf if score is None or math.isnan(group.mos) else abs(score - group.mos)
+    return math.inf if score is None or not is_rated(group) else abs(score - group.mos)

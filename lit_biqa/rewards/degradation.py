@@ -36,6 +36,10 @@ class Degradation(Reward):
         """See `Reward`; 0 for images of another task."""
         return reward_each(groups, self._value)
 
+    def applies_to(self, group: Group) -> bool:
+        """See `Reward`; true for images with a degradation."""
+        return group.degradation is not None
+
     def _value(self, group: Group, completion: Completion) -> float:
         answer, truth = read_degradation(completion.text), group.degradation
         if answer is None or truth is None or answer[0] != truth[0]:

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from lit_biqa.rewards.base import Reward
+from lit_biqa.rewards.base import Reward, is_rated
 from lit_biqa.text.parsing import (
     Form,
     read,
@@ -66,6 +66,10 @@ class PairwiseRanking(Reward):
             pairs &= process[:, None] == process
         return _mean_over(agreement, pairs).nan_to_num(0.0).float()
 
+    def applies_to(self, group: Group) -> bool:
+        """See `Reward`; images are ranked by their MOS."""
+        return is_rated(group)
+
 
 def _moments(scores: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and unbiased variance of the ratings of each image, missing ratings left out."""
@@ -79,7 +83,7 @@ def _comparable(groups: Sequence[Group]) -> Tensor:
     """Mask ``[P, P]`` of image pairs to compare: two images of one data set, both with a MOS."""
     sets = [group.dataset for group in groups]
     same = torch.tensor([[one == other for other in sets] for one in sets])
-    rated = torch.tensor([not math.isnan(group.mos) for group in groups])
+    rated = torch.tensor([is_rated(group) for group in groups])
     return same & rated[:, None] & rated & ~torch.eye(len(sets), dtype=torch.bool)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from lit_biqa.rewards.base import Reward, distance_to_mos, reward_each
+from lit_biqa.rewards.base import Reward, distance_to_mos, is_rated, reward_each
 from lit_biqa.text.parsing import (
     Form,
 )
@@ -39,6 +39,10 @@ class StepScore(Reward):
 
         return reward_each(groups, near)
 
+    def applies_to(self, group: Group) -> bool:
+        """See `Reward`; a rating is compared with the MOS."""
+        return is_rated(group)
+
 
 @dataclass(frozen=True)
 class CosineScore(Reward):
@@ -61,6 +65,10 @@ class CosineScore(Reward):
     def __call__(self, groups: Sequence[Group]) -> Tensor:
         """See `Reward`."""
         return reward_each(groups, self._value)
+
+    def applies_to(self, group: Group) -> bool:
+        """See `Reward`; a rating is compared with the MOS."""
+        return is_rated(group)
 
     def _value(self, group: Group, completion: Completion) -> float:
         distance = distance_to_mos(group, completion, self.form)

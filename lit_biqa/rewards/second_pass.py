@@ -41,6 +41,10 @@ class SecondPass(Reward):
         """
         return torch.stack([self._of_group(group) for group in groups])
 
+    def applies_to(self, group: Group) -> bool:
+        """See `Reward`; true after a second pass to which the other reward applies."""
+        return bool(group.second) and self.reward.applies_to(group)
+
     def _of_group(self, group: Group) -> Tensor:
         if len(group.second) != len(group.completions):
             raise ValueError(f"a second pass of {len(group.second)}, not {len(group.completions)}")

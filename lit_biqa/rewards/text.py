@@ -40,6 +40,10 @@ class Rouge1(Reward):
         """See `Reward`; 0 for images without references."""
         return reward_each(groups, self._value)
 
+    def applies_to(self, group: Group) -> bool:
+        """See `Reward`; true for images with references."""
+        return bool(group.references)
+
     def _value(self, group: Group, completion: Completion) -> float:
         reading = read(completion.text)
         text = f"{reading.caption} {reading.reasoning}"

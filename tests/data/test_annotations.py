@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lit_biqa.data.annotations import annotated
+from lit_biqa.data.annotations import annotate_parts, annotated
 from lit_biqa.types import InputError, Sample
 
 SAMPLES = [
@@ -37,8 +37,24 @@ def test_each_person_is_a_text(tmp_path: Path) -> None:
     )
     texts = [sample.texts for sample in annotated(SAMPLES, file)]
     assert texts == [("a dog too dark", "noise"), (), ("blur",)]
-    held_out = annotated(SAMPLES[:1], file, beside=SAMPLES[1:])
-    assert [sample.texts for sample in held_out] == [("a dog too dark", "noise")]
+
+
+def test_held_out_images_have_their_annotations_too(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = written(
+        tmp_path,
+        {"image": "x.png", "annotations": by(flaw="dark")},
+        {"image": "y.png", "dataset": "other", "annotations": by(flaw="blur")},
+    )
+    parts = annotate_parts({"train": SAMPLES[:2], "test": SAMPLES[2:]}, file)
+    assert [s.texts for s in parts["train"]] == [("dark",), ()]
+    assert [s.texts for s in parts["test"]] == [("blur",)]
+    with pytest.raises(InputError, match="1 images that are in no data set"):
+        annotate_parts({"train": SAMPLES[:2]}, file)
+    assert [s.texts for s in annotate_parts({"test": SAMPLES[2:]}, file)["test"]] == [("blur",)]
+    absent = annotate_parts({"test": SAMPLES}, tmp_path / "none.json")
+    assert absent == {"test": SAMPLES} and "no such file of annotations" in caplog.text
 
 
 @pytest.mark.parametrize(

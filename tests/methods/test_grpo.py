@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
@@ -13,6 +14,7 @@ import pytest
 import torch
 from lightning.pytorch import LightningModule
 from PIL import Image
+from rouge_score.rouge_scorer import RougeScorer  # type: ignore[import-untyped]
 from scripts import Plain, Script, Vowels, answer, batch, described
 from torch import Tensor
 
@@ -27,13 +29,15 @@ from lit_biqa.paradigms import (
     Autoencoder,
     ChainOfThought,
     HumanAligned,
+    MultiTask,
     Paradigm,
     Score,
     SelfConsistency,
 )
+from lit_biqa.readouts import Rated, ratings
 from lit_biqa.rewards import Slot
 from lit_biqa.rollout.engine import Sampling
-from lit_biqa.types import Batch, Chat, Completion, InputError, Samples, TextPrediction
+from lit_biqa.types import Batch, Chat, Completion, InputError, Samples
 
 # The penalty is large, so that it is seen.
 POLICY = PolicySettings(beta=0.5, rows_at_once=3)
@@ -355,19 +359,64 @@ def test_rollouts_follow_from_step_and_image(qwen: VisionLanguageModel) -> None:
     assert said(made, data) != first
 
 
-def test_validation_rewards_answers_about_the_image_under_any_prefix(
+def validation(
+    monkeypatch: pytest.MonkeyPatch, made: GRPO, texts: Sequence[str], data: Batch
+) -> dict[str, float]:
+    """Rewards that a validation logs in which the first readout gets these answers."""
+    (readout,), logged = made.readouts, dict[str, float]()
+    monkeypatch.setattr(ratings, "CompletionSampler", lambda *_: Script([[each] for each in texts]))
+    monkeypatch.setattr(made, "log", lambda tag, mean, **_: logged.update({tag: float(mean)}))
+    made.on_validation_epoch_start()
+    rows = made.validation_step(data, 0)
+    assert {row.condition for row in rows} == set(readout.conditions)
+    made.on_validation_epoch_end()
+    return logged
+
+
+def rated(protocol: ratings.Protocol, prefix: str = "") -> Rated:
+    return Rated(protocol, texts=[], prefix=prefix)
+
+
+def validated(model: VisionLanguageModel, paradigm: Paradigm, readout: Rated) -> GRPO:
+    return GRPO(model, paradigm, torch.optim.SGD, readouts=[readout], policy=POLICY)
+
+
+@pytest.mark.parametrize("prefix", ["", "seen-"])
+def test_validation_rewards_answers_to_the_question_of_training(
+    prefix: str, qwen: VisionLanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Q-Insight's rules by hand: MOS 4 and 2; 4.1 is near, 2.4 is not; one format is right."""
+    said, data = [answer(4.1), '<answer>{"rating": 2.4}</answer>'], images(qwen)
+    own = validated(qwen, Score(group=2), rated("matched", prefix))
+    logged = validation(monkeypatch, own, said, data)
+    assert logged == {"val/reward/score": 0.5, "val/reward/format": 0.5}
+    other = validated(qwen, Score(group=2), rated("paper", prefix))
+    assert validation(monkeypatch, other, said, data) == {}, "another question, another format"
+
+
+def test_validation_rewards_what_people_wrote(
     qwen: VisionLanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made, logged = method(qwen, Score(Slot(Vowels()), group=2)), dict[str, float]()
-    row = ("own", "all", 10, "0.png", 3.0, 3.0)
-    rows = [
-        TextPrediction(*row, "seen-image", text="aa"),
-        TextPrediction(*row, "seen-text", text="bb"),
-    ]
-    monkeypatch.setattr(made, "read", lambda *_: rows)
-    monkeypatch.setattr(made, "log", lambda tag, mean, **_: logged.update({tag: float(mean)}))
-    assert made.validation_step(images(qwen), 0) == rows
-    assert logged == {"val/reward/score": 1.0, "val/reward/format": 0.0}
+    """F by `rouge_score`: "a sharp dog sharp" and "a sharp dog" share 3 of 4 and 3 of 3 words."""
+    made = validated(qwen, HumanAligned(group=2), rated("matched"))
+    data, said = images(qwen), [described("a sharp dog", 4)] * 2
+    logged = validation(monkeypatch, made, said, data)
+    scorer = RougeScorer(["rouge1"])
+    expected = scorer.score("a sharp dog", "a sharp dog sharp")["rouge1"].fmeasure
+    assert logged["val/reward/human"] == pytest.approx(expected)
+    assert logged["val/reward/format"] == 1 and "val/reward/consistency" not in logged
+    alone = batch(MOS, data["pixels"])
+    assert "val/reward/human" not in validation(monkeypatch, made, said, alone), "no references"
+
+
+def test_validation_rewards_ratings_of_images_whose_task_is_a_rating(
+    qwen: VisionLanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, data = validated(qwen, MultiTask(group=2), rated("matched")), images(qwen)
+    degraded = replace(data["samples"][1], mos=math.nan, degradation=("blur", "slight"))
+    data["samples"] = Samples([data["samples"][0], degraded])
+    logged = validation(monkeypatch, made, [answer(4.1), "no"], data)
+    assert logged == {"val/reward/score": 1.0, "val/reward/format": 1.0}
 
 
 def test_each_chat_is_encoded_once_for_sampling_reference_and_loss(

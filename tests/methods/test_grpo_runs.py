@@ -132,6 +132,22 @@ def test_two_processes_do_what_one_does(strategy: str, folder: Path, alone: Path
     assert furthest < 1e-4
 
 
+def test_validation_rewards_of_two_processes_are_those_of_one(folder: Path) -> None:
+    """Three images, one of which two processes see twice."""
+    init = "--model.init_args."
+    more = [f"{init}paradigm=lit_biqa.paradigms.Score", MATCHED.format() % "[]"]
+    more += [f"{init}paradigm.format.reward=scripts.Vowels"]
+    more += [f"{init}readouts.init_args.sampling={{temperature: 0.0, budget: 8}}"]
+    more += [f"--data.val=['{runs.write_images(folder / 'data', 'val', 3, 1)}']"]
+    more += ["--data.loader.eval_batch_size=2"]
+    one = fit(folder, "validated", *more)
+    two = fit(folder, "both", *more, "--config", folder / "ddp.yaml", ranks=2)
+    for slot in ("score", "format"):
+        (value,) = runs.logged(one, f"val/reward/{slot}").values()
+        (other,) = runs.logged(two, f"val/reward/{slot}").values()
+        assert other == pytest.approx(value, abs=1e-6) and (value > 0) == (slot == "format")
+
+
 def test_what_is_logged(alone: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

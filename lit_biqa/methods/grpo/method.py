@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -25,6 +24,7 @@ from lit_biqa.methods.grpo.rollouts import RolloutRunner, ScoredRollout
 from lit_biqa.methods.grpo.settings import PolicySettings, RolloutSettings
 from lit_biqa.methods.grpo.signal import LearningSignal
 from lit_biqa.methods.grpo.taught import Taught
+from lit_biqa.methods.grpo.validation import ValidationRewards
 from lit_biqa.paradigms import Paradigm
 from lit_biqa.paradigms.figures import figures, table
 from lit_biqa.readouts.base import Readout
@@ -35,8 +35,6 @@ from lit_biqa.rollout.replay import Key, Record
 from lit_biqa.types import (
     Batch,
     Chat,
-    Completion,
-    Group,
     InputError,
     Prediction,
     Sample,
@@ -110,6 +108,7 @@ class GRPO(ChatMethod):
         )
         self.reference = Reference(copied=policy.beta > 0 and backbone.tuning.how == "full")
         self.rollout: ScoredRollout | None = None
+        self.validation_rewards = ValidationRewards(paradigm, next(iter(readouts), None))
         self.clock, self.signal, self.taught = PhaseClock(), LearningSignal(), Taught()
         self._kept: dict[Key, Record] = {}
         self._reward = 0.0
@@ -213,23 +212,28 @@ class GRPO(ChatMethod):
                     update.refer(self.reference.of(self.backbone), self.objective)
         return rollout
 
+    def on_validation_epoch_start(self) -> None:
+        """Forget the rewards of the last validation."""
+        self.validation_rewards.reset()
+
     def validation_step(  # type: ignore[override]
         self, batch: Batch, batch_idx: int
     ) -> list[Prediction]:
-        """Rows of the first readout; logs the rewards of its answers, ``val/reward/<slot>``."""
+        """Rows of the first readout, whose answers are rewarded; see `ValidationRewards`."""
         rows = super().validation_step(batch, batch_idx)
         answers = [
-            row
+            row.text
             for row in rows
             if isinstance(row, TextPrediction) and Condition.parse(row.condition).reads_image
         ]
-        if answers:
-            groups = [_answered(row) for row in answers]
-            for name in self.paradigm.slots.keys() - self.paradigm.slots_of_second.keys():
-                earned = self.paradigm.slots[name].reward(groups).mean()
-                tag = f"val/reward/{name}"
-                self.log(tag, earned, batch_size=len(groups), sync_dist=True)
+        self.validation_rewards.add(batch, answers)
         return rows
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the mean rewards as ``val/reward/<slot>``."""
+        for name, mean in self.validation_rewards.means().items():
+            # Equal on every rank already; without sync_dist Lightning would warn.
+            self.log(f"val/reward/{name}", mean, sync_dist=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save the completions, of all ranks, that the next steps still use."""
@@ -278,8 +282,3 @@ class GRPO(ChatMethod):
         """Completions of the last step; see `RolloutTable`."""
         if self.rollout is not None:
             yield from table(self.paradigm, self.rollout.rollout, self.rollout.rewards)
-
-
-def _answered(row: TextPrediction) -> Group:
-    """Group of the single answer that a score was read from."""
-    return Group(row.mos, math.nan, row.dataset, row.index, (Completion((), row.text),))
