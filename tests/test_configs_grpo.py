@@ -42,7 +42,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, count in (("train", 4), ("test", 2)):
         runs.write_images(folder, name, count, 0)
     people = [{"annotator": "a", "dims": {"flaw": "dark"}, "score": 2}]
-    records = [{"image": f"train-{number}.png", "annotations": people} for number in range(3)]
+    named = [*(f"train-{number}" for number in range(3)), "test-0"]
+    records = [{"image": f"{name}.png", "annotations": people} for name in named]
     (folder / "degraded.csv").write_text("image,degradation,severity\ntest-0.png,blur,slight\n")
     (folder / "people.json").write_text(json.dumps(records))
     return folder
@@ -73,6 +74,7 @@ def test_recipes(recipe: str, folder: Path) -> None:
     with (run / "test" / "predictions.csv").open(newline="") as file:
         conditions = {row["condition"] for row in csv.DictReader(file)}
     texts = {text.replace("caption", "text") for text in readout["texts"]}
+    assert (run / "test" / "rouge.csv").exists() == (recipe == "human_aligned")
     assert conditions == {"image"} | texts | {f"text-{m}" for m in readout.get("masks", ())}
 
 

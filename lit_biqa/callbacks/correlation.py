@@ -173,6 +173,13 @@ class CorrelationReport(pl.Callback):
         _log_settings(trainer)
 
 
+def tested_weights(trainer: pl.Trainer) -> str:
+    """Digest of the weights of the last test, as `results.csv` names them."""
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    tested = (each.weights for each in callbacks if isinstance(each, CorrelationReport))
+    return next(tested, report.UNKNOWN)
+
+
 def _headlines(results: Sequence[report.Result]) -> dict[str, float]:
     """Means over the data sets, of scores read from images if there are any."""
     means = report.means([result for result in results if not result.is_derived])

@@ -12,7 +12,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
-from lit_biqa.callbacks.correlation import CorrelationReport
+from lit_biqa.callbacks.correlation import CorrelationReport, tested_weights
 from lit_biqa.callbacks.weights import steps_of
 from lit_biqa.distributed import gather_rows, world
 from lit_biqa.evaluation import report, store, tables
@@ -197,10 +197,7 @@ class ResourceMeter(pl.Callback):
         tested = next((c for c in callbacks if isinstance(c, CorrelationReport)), None)
         results = tested.results if tested else []
         sets = sorted({f"{r.dataset}/{r.split}" for r in results if not r.is_derived})
-        which = {
-            "datasets": ", ".join(sets),
-            "weights": tested.weights if tested else report.UNKNOWN,
-        }
+        which = {"datasets": ", ".join(sets), "weights": tested_weights(trainer)}
         path = _file(trainer, "test")
         with store.locked(path.parent):
             fresh = [line | which for line in lines]

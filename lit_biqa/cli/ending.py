@@ -14,6 +14,7 @@ from lit_biqa.progress import clock
 _TESTED = {
     "test/results.csv": "correlations with MOS",
     "test/predictions.csv": "score of each tested image",
+    "test/rouge.csv": "words in common with the texts of the data",
     "test/*.png": "scatter of each data set",
 }
 #: Files that each subcommand may write, in the order of printing.

@@ -8,6 +8,7 @@ from typing import Any
 from lightning.pytorch import Trainer
 
 from lit_biqa.callbacks import (
+    OverlapReport,
     PredictionWriter,
     ProgressBar,
     ResourceMeter,
@@ -27,7 +28,8 @@ def arguments_of(settings: Namespace, run: Path, command: str) -> dict[str, Any]
         run: run folder.
         command: name of the subcommand.
     """
-    callbacks = [*_listed(settings.callbacks), PredictionWriter(), ResourceMeter(), RolloutTable()]
+    ours = [OverlapReport(), PredictionWriter(), ResourceMeter(), RolloutTable()]
+    callbacks = [*_listed(settings.callbacks), *ours]
     if settings.enable_progress_bar is not False:
         callbacks.append(ProgressBar())
     return {

@@ -1,8 +1,8 @@
 """Store of a run's results: a test adds lines, or replaces lines of the same key, and no others.
 
-The key of a line is data set, split, condition and weights. `results.csv`, `predictions.csv` and
-`costs.csv` are read, merged and written whole under a lock, so that tests that end at the same
-moment lose none of each other's lines.
+The key of a line is data set, split, condition and weights. `results.csv`, `predictions.csv`,
+`costs.csv` and `rouge.csv` are read, merged and written whole under a lock, so that tests that end
+at the same moment lose none of each other's lines.
 """
 
 from __future__ import annotations
@@ -11,12 +11,15 @@ import csv
 import os
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import astuple, dataclass, fields, replace
+from dataclasses import asdict, astuple, dataclass, fields, replace
 from pathlib import Path
 
+from lit_biqa.evaluation import overlap
 from lit_biqa.evaluation.conditions import parts
 from lit_biqa.evaluation.metrics import Correlations
+from lit_biqa.evaluation.overlap import Overlaps
 from lit_biqa.evaluation.report import (
+    KEYS,
     ROW_COLUMNS,
     UNKNOWN,
     Result,
@@ -190,6 +193,29 @@ def merge_costs(
     """
     before = read_costs(path) if path.exists() else []
     _merge(path, columns, before, fresh, same, lambda line: ())
+
+
+def read_overlaps(path: Path) -> list[dict[str, str]]:
+    """Lines of a `rouge.csv` as cells.
+
+    Raises:
+        InputError: if it has other columns or is damaged.
+    """
+    return _read(path, overlap.COLUMNS)
+
+
+def merge_overlaps(path: Path, fresh: Sequence[Overlaps], weights: str) -> None:
+    """Merge lines of a test into `rouge.csv`; a line replaces the line of its key.
+
+    Raises:
+        InputError: if the existing file cannot be read, or the new one not written.
+    """
+    before = read_overlaps(path) if path.exists() else []
+    lines = [
+        {name: number(value) for name, value in asdict(line).items()} | {WEIGHTS: weights}
+        for line in fresh
+    ]
+    _merge(path, overlap.COLUMNS, before, lines, by_test, lambda line: tuple(line[k] for k in KEYS))
 
 
 def _merge(

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from lit_biqa.evaluation.conditions import IMAGE
+from lit_biqa.evaluation.overlap import Overlaps
 from lit_biqa.evaluation.report import Result, repeated
 
 if TYPE_CHECKING:
@@ -51,6 +52,25 @@ def table(results: Sequence[Result], title: str = "Test") -> str:
             *["-" if math.isnan(f.srcc_within) else f"{f.srcc_within:.4f}"] * within,
         )
     return "\n".join([rendered(grid), *_note(results), *_undefined(results)])
+
+
+def overlaps(lines: Sequence[Overlaps]) -> str:
+    """ROUGE-1 of each data set and condition, and that of the control beside it."""
+    from rich import box
+    from rich.table import Table
+
+    title = "ROUGE-1 with the texts of the data (shuffled: with those of another image)"
+    grid = Table(title=title, title_justify="left", box=box.MARKDOWN)
+    for name in ("data set", "split", "condition"):
+        grid.add_column(name)
+    for name in ("n", "precision", "recall", "F", "shuffled F"):
+        grid.add_column(name, justify="right", no_wrap=True)
+    for line in lines:
+        shares = (line.precision, line.recall, line.f, line.shuffled_f)
+        names = (line.dataset, line.split, line.condition)
+        cells = (*names, str(line.n), *(f"{share:.4f}" for share in shares))
+        grid.add_row(*(cell.replace("|", r"\|") for cell in cells))
+    return rendered(grid)
 
 
 def _between(value: float, low: float, high: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 _DIGITS = re.compile(r"\d+")
@@ -53,6 +53,20 @@ def rouge1(text: str, reference: str, left_out: Collection[str] = ()) -> Overlap
         return Overlap(0.0, 0.0, 0.0)
     precision, recall = common / sum(words.values()), common / sum(expected.values())
     return Overlap(precision, recall, 2 * precision * recall / (precision + recall))
+
+
+def best_rouge1(text: str, references: Iterable[str]) -> Overlap:
+    """Overlap with the reference of the highest F; all zero without references.
+
+    >>> best_rouge1("a sharp dog", ["noise", "a dog"])
+    Overlap(precision=0.6666666666666666, recall=1.0, f=0.8)
+
+    Args:
+        text: written by a model.
+        references: written by people about the same image.
+    """
+    overlaps = (rouge1(text, reference) for reference in references)
+    return max(overlaps, key=lambda overlap: overlap.f, default=Overlap(0.0, 0.0, 0.0))
 
 
 def _words(text: str, left_out: Collection[str]) -> Counter[str]:

@@ -10,7 +10,12 @@ import pytest
 import torch
 from known_scores import Tiny, lines, loader, trainer, uneven_loader
 
-from lit_biqa.callbacks import CorrelationReport, PredictionWriter, ResourceMeter
+from lit_biqa.callbacks import (
+    CorrelationReport,
+    OverlapReport,
+    PredictionWriter,
+    ResourceMeter,
+)
 from lit_biqa.callbacks.tensorboard import RunLogger
 from lit_biqa.callbacks.weights import weights_of
 from lit_biqa.evaluation.report import read_results
@@ -41,7 +46,8 @@ class Never(Tiny):
 
 
 def measure(folder: Path, model: Tiny) -> None:
-    trainer(folder, CorrelationReport(0), ResourceMeter()).test(model, loader(), verbose=False)
+    callbacks = CorrelationReport(0), OverlapReport(), ResourceMeter()
+    trainer(folder, *callbacks).test(model, loader(), verbose=False)
 
 
 def figures(folder: Path) -> set[str]:
@@ -161,7 +167,7 @@ def test_predictions_of_other_weights_stand_beside_and_the_same_are_replaced(
     ]
 
 
-@pytest.mark.parametrize("name", ["results.csv", "predictions.csv", "costs.csv"])
+@pytest.mark.parametrize("name", ["results.csv", "predictions.csv", "costs.csv", "rouge.csv"])
 def test_a_store_that_cannot_be_read_stops_a_test_before_it_begins(
     tmp_path: Path, name: str
 ) -> None:
