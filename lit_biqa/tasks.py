@@ -141,7 +141,7 @@ class Converse(Task):
         return Example(asked(batch, row, None), answer, "", row)
 
 
-Form = Literal["answer", "score", "caption", "both", "test", "explain", "text"]
+Form = Literal["answer", "score", "caption", "both", "test", "test_image_first", "explain", "text"]
 
 
 class Imitate(Task):
@@ -154,9 +154,11 @@ class Imitate(Task):
     Args:
         forms: ``answer``, the rating alone from the image; ``score``, reasoning and rating;
             ``caption``, the caption alone; ``both``, caption, reasoning and rating; ``test``, the
-            same with the prompts of the papers' test; ``explain``, caption and reasoning without
-            tags, from image and MOS; ``text``, reasoning and rating from the caption alone. A form
-            that is listed twice is used twice as often.
+            same with the prompts of the papers' test, whose image comes last;
+            ``test_image_first``, with the image before the text, which is the prompt of
+            `lit_biqa.paradigms.HumanAligned`; ``explain``, caption and reasoning without tags, from
+            image and MOS; ``text``, reasoning and rating from the caption alone. A form that is
+            listed twice is used twice as often.
         spread: standard deviation of the rating around the MOS, which each step draws anew. With 0
             a model of few images learns their MOS by heart, digit by digit; with the spread of
             people's opinions it learns a distribution (as DeQA-Score does for levels).
@@ -186,12 +188,14 @@ class Imitate(Task):
         caption_text, thought = (tagged(text, tag) or "" for tag in ("caption", "think"))
         caption = wrapped("caption", caption_text)
         rated = reasoned(thought, rating)
+        described = f"{caption}\n{rated}"
         asked, system, answer = {
             "answer": (prompts.SCORE, prompts.ANSWER_ONLY_SYSTEM, answered(rating)),
             "score": (prompts.SCORE, prompts.R1_SYSTEM, rated),
             "caption": (prompts.CHAIN_OF_THOUGHT, prompts.CHAIN_OF_THOUGHT_SYSTEM, caption),
-            "both": (prompts.TEST_SCORE, prompts.SELF_CONSISTENCY_SYSTEM, f"{caption}\n{rated}"),
-            "test": (prompts.TEST_SCORE, prompts.TEST_SYSTEM, f"{caption}\n{rated}"),
+            "both": (prompts.TEST_SCORE, prompts.SELF_CONSISTENCY_SYSTEM, described),
+            "test": (prompts.TEST_QUESTION, prompts.TEST_SYSTEM, described),
+            "test_image_first": (prompts.TEST_SCORE, prompts.TEST_SYSTEM, described),
             "explain": (prompts.explain(mos), "", f"{caption_text} {thought}"),
             "text": (prompts.second_pass(caption), prompts.R1_SYSTEM, rated),
         }[form]

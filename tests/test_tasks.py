@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from lit_biqa import tasks
+from lit_biqa.readouts.ratings import Protocol, Rated
 from lit_biqa.text import prompts
 from lit_biqa.text.parsing import strictly_formatted, tagged
 from lit_biqa.types import IMAGE, Batch, InputError, Message, Sample, Samples
@@ -103,6 +104,7 @@ RATED = '<think>\nIt is sharp.\n</think>\n<answer>\n{"rating": 4.40}\n</answer>'
         ("caption", "<caption>\nA dog.\n</caption>", True),
         ("both", f"<caption>\nA dog.\n</caption>\n{RATED}", True),
         ("test", f"<caption>\nA dog.\n</caption>\n{RATED}", True),
+        ("test_image_first", f"<caption>\nA dog.\n</caption>\n{RATED}", True),
         ("explain", "A dog. It is sharp.", True),
         ("text", RATED, False),
     ],
@@ -136,6 +138,16 @@ def test_imitated_ratings_spread_around_the_mos() -> None:
     assert ratings(3.0, 0.0, range(3)) == [3.0] * 3
     with pytest.raises(InputError, match=r"task\.spread"):
         tasks.Imitate(spread=-1.0)
+
+
+@pytest.mark.parametrize(
+    ("form", "protocol"), [("test", "paper"), ("test_image_first", "paper_image_first")]
+)
+def test_imitation_asks_what_a_test_asks(form: tasks.Form, protocol: Protocol) -> None:
+    rows = batch(text=TAGGED)
+    (example,) = tasks.Imitate((form,)).examples(rows)
+    assert example.chat.messages == Rated(protocol).question(rows, 0).messages
+    assert example.chat.messages[-1].text.endswith(IMAGE) == (form == "test")
 
 
 def test_reasoning_is_learned_without_scores_or_with_those_of_some_sets() -> None:

@@ -23,7 +23,7 @@ from lit_biqa.text.parsing import Form, before_think, read, tagged, without_answ
 from lit_biqa.types import Batch, Chat, Completion, InputError, ask
 
 Text = Literal["caption", "reasoning"]
-Protocol = Literal["paper", "matched"]
+Protocol = Literal["paper", "paper_image_first", "matched"]
 Reading = Literal["mean", "expected"]
 
 # The papers' test: T = 1, top-k 50, top-p 0.95, 1,024 tokens.
@@ -58,8 +58,9 @@ class Rated(Readout):
 
     Args:
         protocol: ``paper`` uses the test prompts of *Understanding Pure Textual Reasoning*, the
-            same for all models; ``matched`` uses the prompts of the method's paradigm, with the MOS
-            masked.
+            same for all models, in the order of its released tests: text, then image.
+            ``paper_image_first`` uses them with the image before the text, for models that were
+            trained so. ``matched`` uses the prompts of the method's paradigm, with the MOS masked.
         texts: inputs of second passes: ``caption``, the text before ``<think>``; ``reasoning``, the
             caption and the reasoning.
         masks: maskings of the caption for further second passes, see `lit_biqa.text.leakage`.
@@ -111,7 +112,7 @@ class Rated(Readout):
     @property
     def form(self) -> Form | None:
         """Form of the rating in the first answer; ``None`` if it has none."""
-        return "json" if self.protocol == "paper" else self._paradigm().forms[0]
+        return self._paradigm().forms[0] if self.protocol == "matched" else "json"
 
     def _paradigm(self) -> Paradigm:
         if self.paradigm is None:
@@ -152,7 +153,8 @@ class Rated(Readout):
         """Prompt for the rating of the image of a row."""
         if self.protocol == "matched":
             return self._paradigm().question(batch, row)
-        return ask(prompts.TEST_SCORE, pixels_of(batch, row), prompts.TEST_SYSTEM)
+        asked = prompts.TEST_QUESTION if self.protocol == "paper" else prompts.TEST_SCORE
+        return ask(asked, pixels_of(batch, row), prompts.TEST_SYSTEM)
 
     def _handed(self, said: Sequence[str]) -> dict[Condition, list[str | None]]:
         """Inputs of the second passes by condition."""

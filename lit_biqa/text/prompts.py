@@ -2,8 +2,8 @@
 
 Source tags: *verbatim* marks wording of a paper or a released file; *ours* marks wording of our
 own, where the source gives only the sense or nothing. `lit_biqa.types.ask` puts the image before
-the text, as Q-Insight does in training; its demos put the image last, which `IMAGE` at the end of a
-question does.
+the text, as the released codes of Q-Insight and *Understanding Pure Textual Reasoning* do in
+training; their tests put the image last, which `IMAGE` at the end of a question does.
 """
 
 from __future__ import annotations
@@ -99,6 +99,9 @@ TEST_SYSTEM = (
     "process here </think><answer> answer here </answer>."
 )
 TEST_SCORE = f"What is your overall rating on the quality of this picture? {_SCALE} The {_KEYS}"
+
+# All test scripts of the released code put the image after the text; its training puts it before.
+TEST_QUESTION = f"{TEST_SCORE}{IMAGE}"
 
 # The paper on human-aligned reasoning publishes no template. This one, by the same authors, asks
 # for the topics of its annotators: the subject, what is good and what is bad.

@@ -8,14 +8,17 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from lit_biqa.backbones.tiny_chat import TinyQwenVL
 from lit_biqa.evaluation import report
 from lit_biqa.paradigms import Autoencoder, ChainOfThought, SelfConsistency
+from lit_biqa.readouts import ratings
 from lit_biqa.readouts.base import Verdict
 from lit_biqa.readouts.expected import digits, expected_ratings
 from lit_biqa.readouts.ratings import Rated
 from lit_biqa.readouts.words import next_logits
+from lit_biqa.text import prompts
 from lit_biqa.types import Batch, Chat, Completion, InputError, Prediction, TextPrediction, ask
 
 
@@ -77,13 +80,36 @@ def test_image_and_text_of_the_papers_test(monkeypatch: pytest.MonkeyPatch) -> N
         "text-both": 2.5,
     }
     first, caption, reasoning, substring, both = asked
-    assert first.startswith("<|image|>")
+    assert first.endswith("<|image|>")
     assert "A good dog, rated 3.7, in poor light." in caption
     assert "hm" in reasoning and "hm" not in caption
     assert "A  dog, rated 3.7, in  light." in substring
     assert "A  dog, rated , in  light." in both
     leaks = {name: found[name].leak for name in found if name != "image"}
     assert leaks == {"text": True, "reasoning": True, "text-substring": True, "text-both": False}
+
+
+@pytest.mark.parametrize("protocol", ["paper", "paper_image_first"])
+def test_token_ids_of_the_papers_test_are_those_of_its_order(protocol: ratings.Protocol) -> None:
+    """The released scripts: ``[{"type": "text"}, {"type": "image"}]``, by Qwen's own template."""
+    model = TinyQwenVL(width=32, layers=2)
+    model.prepare()
+    rows = batch()
+    rows["pixels"] = [model.image_transform(Image.new("RGB", (56, 84)))]
+    chat = Rated(protocol).question(rows, 0)
+    content = [{"type": "text", "text": prompts.TEST_SCORE}, {"type": "image"}]
+    system = [{"type": "text", "text": prompts.TEST_SYSTEM}]
+    messages = [
+        {"role": "system", "content": system},
+        {"role": "user", "content": content if protocol == "paper" else content[::-1]},
+    ]
+    theirs = model.tokenizer.apply_chat_template(
+        messages, tokenize=True, add_generation_prompt=True, return_dict=False
+    )
+    row = model.encode_chat(chat)
+    ids, positions = row.ids.tolist(), int(row.image.sum())
+    first = ids.index(model.image_id)
+    assert positions == 6 and [*ids[: first + 1], *ids[first + positions :]] == theirs
 
 
 @pytest.mark.parametrize(
