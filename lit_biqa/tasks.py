@@ -153,7 +153,8 @@ class Imitate(Task):
 
     Args:
         forms: ``answer``, the rating alone from the image; ``score``, reasoning and rating;
-            ``caption``, the caption alone; ``both``, caption, reasoning and rating; ``test``, the
+            ``caption``, the caption alone; ``both``, caption, reasoning and rating, with
+            our prompt of Self-Consistency; ``test``, the
             same with the prompts of the papers' test, whose image comes last;
             ``test_image_first``, with the image before the text, which is the prompt of
             `lit_biqa.paradigms.HumanAligned`; ``explain``, caption and reasoning without tags, from
@@ -193,7 +194,7 @@ class Imitate(Task):
             "answer": (prompts.SCORE, prompts.ANSWER_ONLY_SYSTEM, answered(rating)),
             "score": (prompts.SCORE, prompts.R1_SYSTEM, rated),
             "caption": (prompts.CHAIN_OF_THOUGHT, prompts.CHAIN_OF_THOUGHT_SYSTEM, caption),
-            "both": (prompts.TEST_SCORE, prompts.SELF_CONSISTENCY_SYSTEM, described),
+            "both": (prompts.TEST_SCORE, prompts.SELF_CONSISTENCY_NO_NUMBERS_SYSTEM, described),
             "test": (prompts.TEST_QUESTION, prompts.TEST_SYSTEM, described),
             "test_image_first": (prompts.TEST_SCORE, prompts.TEST_SYSTEM, described),
             "explain": (prompts.explain(mos), "", f"{caption_text} {thought}"),

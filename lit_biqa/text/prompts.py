@@ -73,9 +73,20 @@ CHAIN_OF_THOUGHT = (
     "overall image quality by someone who cannot see the picture."
 )
 
-# Ours: the released code's training prompt misspells its tag (<catption>). The last sentence
-# discourages ratings in captions.
+# Verbatim, slips of the pen included, but for "caption", which the paper's released code spells
+# "catption", in the tag too: its tests ask for <caption>.
 SELF_CONSISTENCY_SYSTEM = (
+    "A conversation between User and Assistant. The user asks a question, and the Assistant "
+    "solves it. The assistant first describes the important and suffient visual annotation of the "
+    "image quality. Focus exclusively on the concrete visual elements, second  thinks about the "
+    "reasoning process in the mind and then provides the user with the answer. The  caption, "
+    "reasoning process and answer are enclosed within <caption> </caption>, <think> </think> and "
+    "<answer> </answer> tags, respectively, i.e., <caption> visual caption </caption><think> "
+    "reasoning process here </think><answer> answer here </answer>"
+)
+
+# Ours: the last sentence discourages ratings in captions.
+SELF_CONSISTENCY_NO_NUMBERS_SYSTEM = (
     "A conversation between User and Assistant. The user asks a question, and the Assistant "
     "solves it. The assistant first describes what is visible in the image, then thinks about the "
     "reasoning process in the mind and then provides the user with the answer. The description, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable
@@ -9,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from lit_biqa.cli.config_files import merge_files
+from lit_biqa.paradigms import SelfConsistency
+from lit_biqa.runs import recipes
 from lit_biqa.text import prompts
 from lit_biqa.types import IMAGE, ask
 
@@ -51,9 +55,37 @@ def test_prompts_of_table_a4_are_as_printed(shared: Path) -> None:
     assert "".join(prompts.R1_SYSTEM.split()) in "".join(printed.split())
 
 
+@pytest.mark.parametrize(
+    ("system", "digest"),
+    [
+        (
+            prompts.SELF_CONSISTENCY_SYSTEM.replace("caption", "catption"),
+            "f4d9eca72af9f72420d914098b5e2f5c3a33fc82d7e7b88dff13001189c0e83c",
+        ),
+    ],
+)
+def test_prompts_of_training_are_those_of_the_released_code(system: str, digest: str) -> None:
+    """Digests of the constants in its scripts 2_self_consistency_v13_1.py and so on."""
+    assert hashlib.sha256(system.encode()).hexdigest() == digest
+
+
+def test_the_second_row_of_self_consistency_alone_forbids_numbers() -> None:
+    sentence = "The description mentions no numerical score."
+    systems = {
+        name: merge_files([recipes.folder() / f"grpo/{name}.yaml"], [])["model"]["init_args"][
+            "paradigm"
+        ]["init_args"].get("system", SelfConsistency().system)
+        for name in ("self_consistency", "self_consistency_no_numbers", "small_self_consistency")
+    }
+    assert systems.pop("self_consistency") == prompts.SELF_CONSISTENCY_SYSTEM
+    assert set(systems.values()) == {prompts.SELF_CONSISTENCY_NO_NUMBERS_SYSTEM}
+    assert prompts.SELF_CONSISTENCY_NO_NUMBERS_SYSTEM.endswith(sentence)
+    assert "score" not in prompts.SELF_CONSISTENCY_SYSTEM
+
+
 def test_every_system_that_names_a_tag_opens_and_closes_it() -> None:
     systems = [value for name, value in vars(prompts).items() if name.endswith("_SYSTEM")]
-    assert len(systems) == 6
+    assert len(systems) == 7
     for system in systems:
         tags = re.findall(r"<(/?)(\w+)>", system)
         assert tags
