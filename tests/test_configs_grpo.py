@@ -15,8 +15,9 @@ from timm_chats import network_folder
 from lit_biqa.backbones.tiny_chat import TinyQwenVL
 from lit_biqa.backbones.weights import state_of
 from lit_biqa.cli.config_files import merge_files
-from lit_biqa.paradigms import Score
+from lit_biqa.paradigms import Autoencoder, ChainOfThought, Score
 from lit_biqa.readouts import Rated
+from lit_biqa.rewards import Format, SecondPass
 
 CONFIGS = REPOSITORY / "configs"
 RECIPES = sorted(
@@ -89,11 +90,43 @@ def test_recipes_of_q_insight_are_read_under_both_protocols(recipe: str) -> None
 
 
 @pytest.mark.parametrize(
-    "recipe", ["chain_of_thought", "self_consistency", "autoencoder", "human_aligned"]
+    ("recipe", "own"),
+    [
+        ("chain_of_thought", ("own-text",)),
+        ("self_consistency", ()),
+        ("autoencoder", ("masked-text",)),
+        ("human_aligned", ()),
+    ],
 )
-def test_paradigms_are_read_under_the_shared_prompt_alone(recipe: str) -> None:
+def test_paradigms_are_read_under_the_shared_prompt_and_their_own(
+    recipe: str, own: tuple[str, ...]
+) -> None:
+    """Chain-of-Thought and Autoencoder are asked for no rating by their own first prompt."""
     settings = merge_files([CONFIGS / f"grpo/{recipe}.yaml"], [])["model"]["init_args"]
-    assert [each["init_args"]["protocol"] for each in settings["readouts"]] == ["paper"]
+    paradigm = {"chain_of_thought": ChainOfThought, "autoencoder": Autoencoder}.get(recipe, Score)()
+    first, *others = [
+        Rated(**each["init_args"], paradigm=paradigm) for each in settings["readouts"]
+    ]
+    assert first.protocol == "paper"
+    assert tuple(name for readout in others for name in readout.conditions) == own
+
+
+@pytest.mark.parametrize(
+    ("recipe", "updates"),
+    [
+        ("autoencoder", (True, False)),
+        ("autoencoder_pass2", (False, True)),
+        ("autoencoder_both", (True, True)),
+    ],
+)
+def test_each_row_of_the_autoencoder_has_its_recipe(
+    recipe: str, updates: tuple[bool, bool]
+) -> None:
+    """Table II by behaviour: the released v14 updates the tokens of pass 1, v14_1 those of 2."""
+    settings = merge_files([CONFIGS / f"grpo/{recipe}.yaml"], [])["model"]["init_args"]
+    made = Autoencoder(**settings["paradigm"]["init_args"])
+    assert made.updates == updates and made.system.endswith("follows a human thinking logics.")
+    assert made.slots["format"].reward == SecondPass(Format(prefix=True))
 
 
 def test_lora_over_a_recipe(folder: Path) -> None:

@@ -76,8 +76,8 @@ class Autoencoder(Paradigm):
     def __init__(
         self,
         score: Slot = Slot(SecondPass(CosineScore())),
-        format: Slot = Slot(SecondPass(Format()), 0.5),
-        system: str = "",
+        format: Slot = Slot(SecondPass(Format(prefix=True)), 0.5),
+        system: str = prompts.AUTOENCODER_SYSTEM,
         group: int = 4,
         second: int = 1,
         update_pass1: bool = True,

@@ -11,6 +11,7 @@ from lit_biqa.rewards.base import Reward, reward_each
 from lit_biqa.text.parsing import (
     REASONED,
     leniently_formatted,
+    prefix_formatted,
     strictly_formatted,
 )
 from lit_biqa.types import Group
@@ -28,12 +29,17 @@ class Format(Reward):
         strict: true for Q-Insight's format, see `strictly_formatted`; false for
             VisualQuality-R1's, see `leniently_formatted`.
         tags: the tags, in their order.
+        prefix: true for the format of the released Autoencoder, see `prefix_formatted`; ``strict``
+            then says nothing.
     """
 
     strict: bool = True
     tags: tuple[str, ...] = REASONED
+    prefix: bool = False
 
     def __call__(self, groups: Sequence[Group]) -> Tensor:
         """See `Reward`."""
         formatted = strictly_formatted if self.strict else leniently_formatted
+        if self.prefix:
+            formatted = prefix_formatted
         return reward_each(groups, lambda _, item: formatted(item.text, self.tags))

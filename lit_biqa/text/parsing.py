@@ -223,6 +223,18 @@ def leniently_formatted(completion: str, tags: Sequence[str] = REASONED) -> bool
     return _formatted(completion, _lenient(tuple(tags)))
 
 
+def prefix_formatted(completion: str, tags: Sequence[str] = REASONED) -> bool:
+    """True if a completion begins with these tags, each on a line, whatever they hold.
+
+    Tags and contents stand on lines of their own; the answer need not be JSON, and anything may
+    follow it.
+
+    Source: format reward of the Autoencoder in the released code of *Understanding Pure Textual
+    Reasoning*.
+    """
+    return _formatted(completion, _prefix(tuple(tags)))
+
+
 def _formatted(completion: str, pieces: Sequence[re.Pattern[str]]) -> bool:
     """True if a text consists of these pieces, in order, with anything between them.
 
@@ -245,6 +257,13 @@ def _strict(tags: tuple[str, ...]) -> tuple[re.Pattern[str], ...]:
 
 
 @cache
+def _prefix(tags: tuple[str, ...]) -> tuple[re.Pattern[str], ...]:
+    """Pieces of the prefix format."""
+    lines = r"\s*\n".join(map(_block, map(re.escape, tags)))
+    return tuple(map(re.compile, lines.split(_ANYTHING)))
+
+
+@cache
 def _lenient(tags: tuple[str, ...]) -> tuple[re.Pattern[str], ...]:
     """Pieces of the lenient format."""
     return _compiled(r"\s*".join(f"<{tag}>{_ANYTHING}</{tag}>" for tag in map(re.escape, tags)))
@@ -254,12 +273,20 @@ _ANYTHING = "\0"  # separates the pieces of a format
 
 
 def _strict_block(tag: str) -> str:
-    # Before a closing tag the pattern looks for the last new line: "\n\s*" would scan a run of
-    # white space again from each of its new lines.
-    closing, tag = rf"\n[^\S\n]*</{re.escape(tag)}>", re.escape(tag)
+    tag = re.escape(tag)
     if tag == "answer":
-        return rf"<{tag}>\s*\n\{{[^{{}}]*\}}\s*{closing}"
-    return rf"<{tag}>\s*?\n{_ANYTHING}{closing}"
+        return rf"<{tag}>\s*\n\{{[^{{}}]*\}}\s*{_closing(tag)}"
+    return _block(tag)
+
+
+def _block(tag: str) -> str:
+    return rf"<{tag}>\s*?\n{_ANYTHING}{_closing(tag)}"
+
+
+def _closing(tag: str) -> str:
+    # The last new line before the tag: "\n\s*" would scan a run of white space again from each of
+    # its new lines.
+    return rf"\n[^\S\n]*</{tag}>"
 
 
 def _compiled(form: str) -> tuple[re.Pattern[str], ...]:

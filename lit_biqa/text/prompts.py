@@ -96,6 +96,12 @@ SELF_CONSISTENCY_NO_NUMBERS_SYSTEM = (
     "numerical score."
 )
 
+# Verbatim: the released code of the paper, in the Autoencoder's first pass.
+AUTOENCODER_SYSTEM = (
+    "A conversation between User and Assistant. The user asks a question, and the Assistant "
+    "solves it. The assistant follows a human thinking logics."
+)
+
 # Verbatim, slips of the pen included: the prompts of the paper's tests for all its models, as its
 # released conversations show them.
 TEST_SYSTEM = (

@@ -17,6 +17,7 @@ from lit_biqa.text.parsing import (
     REASONED,
     before_think,
     leniently_formatted,
+    prefix_formatted,
     read,
     read_degradation,
     strictly_formatted,
@@ -60,6 +61,12 @@ def slowly_lenient(text: str, tags: Sequence[str]) -> bool:
     return re.fullmatch(form, text, re.DOTALL) is not None
 
 
+def slowly_begun(text: str, tags: Sequence[str]) -> bool:
+    """The released code of the Autoencoder: `re.match` of this form, for think and answer."""
+    form = r"\s*\n".join(rf"<{tag}>\s*\n([\s\S]*?)\n\s*</{tag}>" for tag in tags) + r"\s*"
+    return re.match(form, text, re.DOTALL | re.MULTILINE) is not None
+
+
 TAGS = [f"<{end}{tag}>" for tag in ("think", "answer", "caption") for end in ("", "/")]
 UNITS = [*TAGS, *"\n\n\n\n \t\x1c\u2003a3.{}<", "{4}", "\n{4}\n", "\n\n"]
 FORMS = [REASONED, ("answer",), ("caption", "think", "answer"), ("answer", "think"), ("think",)]
@@ -91,6 +98,7 @@ def test_formats_are_what_they_were() -> None:
             strict = slowly_strict(text, tags)
             assert strictly_formatted(text, tags) == strict, (text, tags)
             assert leniently_formatted(text, tags) == slowly_lenient(text, tags), (text, tags)
+            assert prefix_formatted(text, tags) == slowly_begun(text, tags), (text, tags)
             found[strict] += 1
     assert min(found.values()) > 300, found
 
@@ -152,6 +160,7 @@ READERS: dict[str, Callable[[str], object]] = {
     "strictly_formatted": strictly_formatted,
     "strictly_formatted, three tags": lambda text: strictly_formatted(text, FORMS[2]),
     "leniently_formatted": leniently_formatted,
+    "prefix_formatted": prefix_formatted,
     "read": read,
     "read a number": lambda text: read(text, "number"),
     "read a box": lambda text: read(text, "boxed"),
