@@ -103,16 +103,23 @@ class Conclude(Task):
 class DescribeAndConclude(Describe):
     """One-stage baseline: from an image to description and conclusion in one answer.
 
-    The conclusion is that of the text; if the text has none, it is the level of the MOS.
-
     Args:
         question: the question; ``None`` takes the question of the file of conversations.
+        conclusion: ``level`` ends with the level of the MOS, the very word that `Conclude` learns,
+            so that one and two stages compare like for like (the MOS of a feedback is that of its
+            own conclusion: "average" is "fair"); ``own`` ends with the text's own conclusion. Each
+            takes the other where a sample has no MOS, or a text no conclusion.
 
     Source: Building Reasonable Inference for VLMs in BIQA, section 3.2.
     """
 
-    def __init__(self, question: str | None = prompts.PATHWAY) -> None:
+    def __init__(
+        self,
+        question: str | None = prompts.PATHWAY,
+        conclusion: Literal["level", "own"] = "level",
+    ) -> None:
         super().__init__(question)
+        self.conclusion = conclusion
 
     def suits(self, sample: Sample) -> bool:
         """True for a sample with a text, and a conclusion or a MOS."""
@@ -121,10 +128,10 @@ class DescribeAndConclude(Describe):
     def example(self, batch: Batch, row: int, step: int) -> Example:
         """See `Task`."""
         described, concluded = batch["text"][row], batch["conclusion"][row]
-        chat = asked(batch, row, self.question)
-        if concluded:
+        chat, mos = asked(batch, row, self.question), float(batch["mos"][row])
+        if concluded and (self.conclusion == "own" or not math.isfinite(mos)):
             return Example(chat, f"{described} {concluded}".strip(), "", row)
-        level = level_of(float(batch["mos"][row]))
+        level = level_of(mos)
         return Example(chat, f"{described} {prompts.QUALITY_OPENING} {level}.".strip(), level, row)
 
 

@@ -13,6 +13,7 @@ import torch
 from lit_biqa import tasks
 from lit_biqa.readouts.ratings import Protocol, Rated
 from lit_biqa.text import prompts
+from lit_biqa.text.conclusions import decompose
 from lit_biqa.text.parsing import strictly_formatted, tagged
 from lit_biqa.types import IMAGE, Batch, InputError, Message, Sample, Samples
 
@@ -67,10 +68,25 @@ def test_levels_are_five_equal_bins(mos: float, level: str) -> None:
     assert example.level == level
 
 
-def test_one_stage_ends_with_the_conclusion_of_the_text_or_else_of_the_mos() -> None:
-    (own,) = tasks.DescribeAndConclude().examples(batch(conclusion="So the quality is very good."))
-    assert own.answer == "It is sharp. So the quality is very good."
-    (named,) = tasks.DescribeAndConclude().examples(batch())
+def test_one_stage_ends_with_the_word_that_stage_two_learns() -> None:
+    """Q-Pathway's scale, by hand: average is the third of five levels, fair, with score 3."""
+    feedback = decompose("It is sharp. Therefore, the quality of this image is average.")
+    rows = batch(3.0, feedback.description, feedback.conclusion)
+    (one,), (two,) = tasks.DescribeAndConclude().examples(rows), tasks.Conclude().examples(rows)
+    assert one.answer == "It is sharp. The quality of the image is fair."
+    assert one.answer.endswith(f"{two.chat.opening} {two.answer}") and one.level == two.level
+
+
+def test_one_stage_may_end_with_the_conclusion_of_the_text() -> None:
+    concluded = batch(conclusion="So the quality is very good.")
+    unrated = batch(math.nan, conclusion="So the quality is very good.")
+    for task, rows in (
+        (tasks.DescribeAndConclude(conclusion="own"), concluded),
+        (tasks.DescribeAndConclude(), unrated),
+    ):
+        (own,) = task.examples(rows)
+        assert own.answer == "It is sharp. So the quality is very good."
+    (named,) = tasks.DescribeAndConclude(conclusion="own").examples(batch())
     assert named.answer == f"It is sharp. {prompts.QUALITY_OPENING} excellent."
 
 
