@@ -130,6 +130,7 @@ def lens(
     level: str,
     first: int | None = None,
     norm: bool = True,
+    most: int | None = None,
 ) -> Lens:
     """Read the deep layers at the position that predicts the quality word.
 
@@ -140,6 +141,7 @@ def lens(
         level: only samples predicted at this level count.
         first: first layer, see `deep_layers`.
         norm: see `layer_logits`.
+        most: number of samples at this level after which to stop; ``None`` for all.
 
     Raises:
         InputError: if no sample is predicted at this level.
@@ -155,9 +157,13 @@ def lens(
         logits, levels = _read(model, readout, states, layers, norm)
         predicted.update(levels)
         selected = [place for place, named in enumerate(levels) if named == level]
+        if most is not None:
+            selected = selected[: most - len(samples)]
         probabilities = logits[selected].softmax(-1)
         sums += counted(probabilities)
         samples += _candidates(batch, [states[place].row for place in selected], probabilities)
+        if len(samples) == most:
+            break
     if not samples:
         raise InputError(_absent(level, predicted))
     shares = sums / len(samples)

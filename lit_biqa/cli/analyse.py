@@ -69,7 +69,13 @@ def study_lens(options: argparse.Namespace, studied: Studied, out: Path) -> dict
     given = batches(studied, "Logit lens")
     norm = not options.no_norm
     lens_result = lens(
-        studied.model, studied.readout, given, options.level, options.first_layer, norm
+        studied.model,
+        studied.readout,
+        given,
+        options.level,
+        options.first_layer,
+        norm,
+        options.samples,
     )
     write_lens(out, lens_result)
     figures.save(figures.lens_figure(lens_result, norm, options.name), out / "logit_lens.png")
@@ -123,6 +129,12 @@ def _asked(options: argparse.Namespace, studied: Studied, title: str) -> list[As
     return asked
 
 
+SAMPLES = (
+    "test samples drawn (default: 300)",
+    "samples predicted at the level, after which to stop (default: 300)",
+)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="lit_biqa analyse",
@@ -137,7 +149,8 @@ def _parser() -> argparse.ArgumentParser:
         add("--ckpt_path", metavar="WEIGHTS", help="best or last of the run, a file, or none")
         add("--condition", help="readout of the run to study; default: the first")
         if name != "efficiency":
-            add("--samples", type=_positive, default=300, help="test samples drawn (default: 300)")
+            help_of = SAMPLES[name == "logit-lens"]
+            add("--samples", type=_positive, default=300, help=help_of)
         add("--seed", type=int, default=0, help="seed of the draw and of sampling")
         add("--at-once", type=_positive, help="chats that the model runs together")
         add("--out", type=Path, help="folder to write to")
@@ -168,13 +181,19 @@ def _positive(text: str) -> int:
     return number
 
 
+def _count(options: argparse.Namespace) -> int | None:
+    """Number of samples to draw; the lens counts those at its level, known once predicted."""
+    if options.study == "efficiency":
+        return int(max(options.batches))
+    return None if options.study == "logit-lens" else int(options.samples)
+
+
 def _study(options: argparse.Namespace, settings: Sequence[str]) -> None:
     if options.run is None and options.out is None:
         raise InputError("no output folder: name a run with --run, or a folder with --out")
     rated = options.study == "accuracy"
     kinds = RATINGS if options.study in rating_studies.STUDIES else WORDS
-    samples = max(options.batches) if options.study == "efficiency" else options.samples
-    where = (options.condition, options.at_once, samples, options.seed, rated, kinds)
+    where = (options.condition, options.at_once, _count(options), options.seed, rated, kinds)
     studied = prepare(options.run, options.ckpt_path, settings, *where)
     condition = studied.condition
     out = options.out or options.run / "analysis" / condition.replace(" ", "_")

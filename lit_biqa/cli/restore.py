@@ -65,7 +65,7 @@ def prepare(
     settings: Sequence[str],
     condition: str | None,
     at_once: int | None,
-    samples: int,
+    samples: int | None,
     seed: int,
     rated: bool,
     kinds: tuple[type[Readout], ...] = WORDS,
@@ -78,7 +78,7 @@ def prepare(
         settings: command-line settings: configuration files, and settings that differ.
         condition: condition of the readout; ``None`` takes the first.
         at_once: chats that the model runs together; ``None`` takes the readout's own number.
-        samples: number of test samples to draw.
+        samples: number of test samples to draw; ``None`` for all, in random order.
         seed: seed of the draw.
         rated: true if samples need a MOS.
         kinds: classes of readouts that the study takes; `RATINGS` come in random order.
@@ -195,12 +195,14 @@ def chosen(
 def drawn(
     samples: Sequence[Sample],
     readout: Readout,
-    count: int,
+    count: int | None,
     seed: int,
     rated: bool,
     shuffled: bool = False,
 ) -> list[Sample]:
     """Random samples that the readout can read, at most ``count``, in their order or shuffled.
+
+    Without a count: all of them, in random order, so that a study may stop at any of them.
 
     Raises:
         InputError: if there is none.
@@ -213,7 +215,7 @@ def drawn(
             "--data.test"
         )
     places = np.random.default_rng(seed).permutation(len(usable))[:count]
-    return [usable[place] for place in (places if shuffled else sorted(places))]
+    return [usable[i] for i in (places if shuffled or count is None else sorted(places))]
 
 
 def mixed(precision: str, device: torch.device) -> Callable[[], AbstractContextManager[Any]]:

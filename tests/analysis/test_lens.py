@@ -94,6 +94,19 @@ def test_whole_lens(model: VisionLanguageModel, readout: Readout, tmp_path: Path
     assert values == sorted(values, reverse=True)
 
 
+def test_samples_are_counted_at_the_level(model: VisionLanguageModel) -> None:
+    """The paper: 300 samples that were predicted poor, not those among 300 samples."""
+    rows = batch(model)
+    verdicts = LOGITS.read(model, rows)["image"]
+    level = verdicts[-1].level
+    at_level = sum(verdict.level == level for verdict in verdicts)
+    # Batches as often as it takes; others of the level come in the first ones.
+    found = lens(model, LOGITS, [rows] * 5, level, most=2 * at_level + 1)
+    assert len(found.samples) == 2 * at_level + 1
+    torch.testing.assert_close(found.probability.sum(1), torch.ones(3))
+    assert len(lens(model, LOGITS, [rows] * 5, level, most=99).samples) == 5 * at_level
+
+
 def test_a_level_that_none_is_predicted_at(model: VisionLanguageModel) -> None:
     with pytest.raises(InputError, match=r"no sample was predicted 'sublime' \(predicted: \d"):
         lens(model, LOGITS, [batch(model)], "sublime")

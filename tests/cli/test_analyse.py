@@ -111,6 +111,8 @@ def test_samples_are_drawn_by_seed_among_those_that_can_be_read() -> None:
     assert len(found) == 5
     assert all(each.path for each in found)
     assert len(drawn(samples, LevelLogits(), 99, 0, False)) == 12
+    shuffled = drawn(samples, LevelLogits(), None, 0, False)
+    assert sorted(shuffled[:5], key=lambda each: each.index) == found and len(shuffled) == 12
     assert len(drawn(samples, LevelLogits(), 99, 0, True)) == 8
     with pytest.raises(InputError, match=r"none of 24 test samples .* needs texts and MOS"):
         drawn(samples, FromDescription(), 5, 0, True)
