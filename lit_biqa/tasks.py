@@ -14,7 +14,7 @@ from torch import Tensor
 from lit_biqa.text import prompts
 from lit_biqa.text.levels import level_of
 from lit_biqa.text.parsing import answered, tagged, wrapped
-from lit_biqa.types import Batch, Chat, Message, Sample, ask, check_range
+from lit_biqa.types import Batch, Chat, InputError, Message, Sample, ask, check_range
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,6 +133,40 @@ class DescribeAndConclude(Describe):
             return Example(chat, f"{described} {concluded}".strip(), "", row)
         level = level_of(mos)
         return Example(chat, f"{described} {prompts.QUALITY_OPENING} {level}.".strip(), level, row)
+
+
+class Alternate(Task):
+    """Several tasks, which steps take in turn.
+
+    With ``[Conclude, Describe]`` stage two rehearses stage one: a small model that learns to
+    conclude alone forgets within some hundred steps how to describe. Validation uses the first.
+
+    Args:
+        tasks: the tasks; one that is listed twice is used twice as often.
+
+    Raises:
+        InputError: if there is none.
+
+    Source: ours.
+    """
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        if not tasks:
+            raise InputError("Alternate: name at least one of the tasks")
+        self.tasks = tasks
+        self.sees_image = any(task.sees_image for task in tasks)
+
+    def suits(self, sample: Sample) -> bool:
+        """True for a sample that suits all tasks."""
+        return all(task.suits(sample) for task in self.tasks)
+
+    def shows(self, sample: Sample) -> bool:
+        """See `Task`."""
+        return all(task.shows(sample) for task in self.tasks)
+
+    def example(self, batch: Batch, row: int, step: int) -> Example:
+        """See `Task`; the step determines the task."""
+        return self.tasks[step % len(self.tasks)].example(batch, row, step)
 
 
 class Converse(Task):

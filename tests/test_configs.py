@@ -67,7 +67,7 @@ def test_every_configuration_is_among_these_tests() -> None:
     backbone = {"lora", "qlora", "qwen2_5_vl_3b", "qwen2_5_vl_7b"}
     grpo = {"score", "score_without_reasoning", "visual_quality_r1", "chain_of_thought"}
     grpo |= {"self_consistency", "autoencoder", "human_aligned", "multi_task"}
-    grpo |= {"self_consistency_no_numbers", "autoencoder_pass2", "autoencoder_both"}
+    grpo.add("self_consistency_no_numbers")
     grpo |= {"small_warmup", "small_score", "small_chain_of_thought", "small_self_consistency"}
     grpo |= {"small_autoencoder", "small_human_aligned", "smol_warmup"}
     ract = {"cross_domain", "small_cross_domain"}

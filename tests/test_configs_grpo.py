@@ -115,15 +115,16 @@ def test_paradigms_are_read_under_the_shared_prompt_and_their_own(
     ("recipe", "updates"),
     [
         ("autoencoder", (True, False)),
-        ("autoencoder_pass2", (False, True)),
-        ("autoencoder_both", (True, True)),
+        ("autoencoder_a1_b0", (False, True)),
+        ("autoencoder_a1_b1", (True, True)),
     ],
 )
 def test_each_row_of_the_autoencoder_has_its_recipe(
     recipe: str, updates: tuple[bool, bool]
 ) -> None:
     """Table II by behaviour: the released v14 updates the tokens of pass 1, v14_1 those of 2."""
-    settings = merge_files([CONFIGS / f"grpo/{recipe}.yaml"], [])["model"]["init_args"]
+    file = CONFIGS / "reproduce/pure_textual_reasoning" / f"{recipe}.yaml"
+    settings = merge_files([file], [])["model"]["init_args"]
     made = Autoencoder(**settings["paradigm"]["init_args"])
     assert made.updates == updates and made.system.endswith("follows a human thinking logics.")
     assert made.slots["format"].reward == SecondPass(Format(prefix=True))

@@ -166,6 +166,18 @@ def test_imitation_asks_what_a_test_asks(form: tasks.Form, protocol: Protocol) -
     assert example.chat.messages[-1].text.endswith(IMAGE) == (form == "test")
 
 
+def test_tasks_alternate_by_steps() -> None:
+    both = tasks.Alternate([tasks.Conclude(), tasks.Describe()])
+    rows = batch()
+    for step, task in enumerate([tasks.Conclude(), tasks.Describe()] * 2):
+        (given,), (alone,) = both.examples(rows, step), task.examples(rows, step)
+        assert (given.answer, given.chat.messages) == (alone.answer, alone.chat.messages)
+    assert both.sees_image and not tasks.Alternate([tasks.Conclude()]).sees_image
+    assert both.suits(sample(texts=("a",))) and not both.suits(sample(math.nan, texts=("a",)))
+    with pytest.raises(InputError, match="at least one"):
+        tasks.Alternate([])
+
+
 def test_reasoning_is_learned_without_scores_or_with_those_of_some_sets() -> None:
     """The paper's prompts: tables A.4 (RACT) and A.4 (score regression)."""
     unscored, scored = tasks.Reason(), tasks.Reason(scored=["koniq10k"])
