@@ -71,8 +71,8 @@ def test_every_configuration_is_among_these_tests() -> None:
     grpo |= {"small_warmup", "small_score", "small_chain_of_thought", "small_self_consistency"}
     grpo |= {"small_autoencoder", "small_human_aligned", "smol_warmup"}
     ract = {"cross_domain", "small_cross_domain"}
-    published = {"qalign", "deqa", "q_instruct", "q_insight"}
-    published |= {"visual_quality_r1", "visual_quality_r1_fast"}
+    published = {"qalign", "one_align", "deqa", "deqa_lora", "q_instruct", "q_insight", "rali"}
+    published |= {"visual_quality_r1", "visual_quality_r1_fast", "evoquality"}
     # Each is checked in tests/test_configs_reproduce.py.
     reproduce = {str(file.relative_to(CONFIGS / "reproduce"))[:-5] for file in REPRODUCE}
     known = {

@@ -9,6 +9,7 @@ from typing import Any
 import joblib  # type: ignore[import-untyped]
 import numpy as np
 import pytest
+import runs
 import torch
 import torch.nn.functional as F
 from PIL import Image
@@ -134,3 +135,14 @@ def test_a_folder_without_its_files_is_told(
 ) -> None:
     assert main(["import-rali", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
     assert "ckpt.pt: no such file" in capsys.readouterr().err
+
+
+def test_its_recipe_tests_the_imported_scorer(tmp_path: Path) -> None:
+    folder, out = release(tmp_path / "RALI"), tmp_path / "imported"
+    assert main(["import-rali", str(folder), "--out", str(out)]) == 0
+    images = runs.write_images(tmp_path, "test", 3, 0)
+    args = ["test", "--config", "published/rali", "--run", tmp_path / "run"]
+    args += [f"--model.init_args.path={out / 'scorer.safetensors'}", f"--data.test=['{images}']"]
+    args += ["--trainer.accelerator=cpu", "--data.loader.num_workers=0", "--report.bootstrap=0"]
+    runs.start(args, tmp_path / "log").succeed()
+    assert (tmp_path / "run/test/predictions.csv").read_text().count("\n") == 4
