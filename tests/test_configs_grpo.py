@@ -21,7 +21,9 @@ from lit_biqa.rewards import Format, SecondPass
 
 CONFIGS = REPOSITORY / "configs"
 RECIPES = sorted(
-    file.stem for file in CONFIGS.glob("grpo/*.yaml") if not file.stem.startswith("small_")
+    file.stem
+    for file in CONFIGS.glob("grpo/*.yaml")
+    if not file.stem.startswith(("small_", "smol_"))
 )
 SMALL_RECIPES = sorted(
     file.stem for file in CONFIGS.glob("grpo/small_*.yaml") if "warmup" not in file.stem

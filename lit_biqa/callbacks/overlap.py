@@ -18,10 +18,10 @@ from lit_biqa.types import Batch, TextPrediction
 class OverlapReport(pl.Callback):
     """ROUGE-1 of what a model writes about test images against the texts that the data have.
 
-    After a test of images with texts (`Sample.texts`), prints a table and adds to ``test/rouge.csv``
-    under the trainer's ``default_root_dir`` a line for each data set and condition: precision,
-    recall and F, and a control with shuffled references. Completions about the image count, not
-    those of a second pass. Without such texts there is neither table nor file.
+    After a test of images with texts (`Sample.texts`), prints a table and adds to
+    ``test/rouge.csv`` under the trainer's ``default_root_dir`` a line for each data set and
+    condition: precision, recall and F, and a control with shuffled references. Completions about
+    the image count, not those of a second pass. Without such texts there is neither table nor file.
 
     Source: *Guiding Perception-Reasoning Closer to Human*, whose headline is ROUGE-1; the control
     is ours.

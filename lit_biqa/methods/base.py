@@ -106,9 +106,14 @@ class Method(Evaluator):
             state: weights of the best checkpoint, whole and on the CPU.
         """
 
+    @property
+    def fitting(self) -> bool:
+        """True within a fit; false in a test, and where no Trainer runs the method."""
+        return self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING
+
     def configure_model(self) -> None:
         """Load the weights once, and shard them if the strategy has a device mesh."""
-        if self.trainer.state.fn != TrainerFn.FITTING:
+        if not self.fitting:
             # With the optimizers of a fit, FSDP2 would look for their state in a file of weights
             # only.
             forget_optimizers(self.trainer)

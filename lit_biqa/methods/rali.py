@@ -10,7 +10,6 @@ from pathlib import Path
 
 import torch
 from lightning.pytorch.cli import OptimizerCallable
-from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from lit_biqa.backbones.base import ImageTextEncoder
@@ -180,7 +179,7 @@ class RALI(Method):
 
     def on_validation_epoch_start(self) -> None:
         """In a fit, fit a head to the current encoder, which the validation uses."""
-        if self.trainer.state.fn == TrainerFn.FITTING:
+        if self.fitting:
             report = self.fit_head()
             named = {f"head/{name}": value for name, value in report.items()}
             # Equal on every rank already; without sync_dist Lightning would warn.

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from lightning.pytorch.cli import OptimizerCallable
-from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -166,7 +165,7 @@ class GRPO(ChatMethod):
             for part in SEEING:
                 for module in self.backbone.parts[part]:
                     module.requires_grad_(False)
-        if self.trainer.state.fn == TrainerFn.FITTING:
+        if self.fitting:
             self.reference.keep(self.backbone)
 
     def shard(self) -> None:
