@@ -145,7 +145,9 @@ def study_efficiency(options: argparse.Namespace, studied: Studied, out: Path) -
     @torch.inference_mode()
     def score(count: int) -> int:
         moved = [image.to(model.device) for image in pixels[:count]]
-        scorer.score_pixels(moved).cpu()
+        # The precision of the run is not the scorer's: `lit_biqa score` knows no autocast.
+        with torch.autocast(model.device.type, enabled=False):
+            scorer.score_pixels(moved).cpu()
         return 0
 
     def reason(count: int) -> int:
