@@ -60,7 +60,8 @@ def without_text(opening: str) -> str:
         >>> without_text('<think>\nIt is sharp.\n</think>\n<answer>\n{"rating": ')
         '<think>\n</think>\n<answer>\n{"rating": '
     """
-    start = max(opening.rfind("<answer>"), 0)
+    begun = [at for mark in ("<answer>", r"\boxed{") if (at := opening.rfind(mark)) >= 0]
+    start = min(begun, default=0)
     return "".join(f"{tag}\n" for tag in _TAGS.findall(opening[:start])) + opening[start:]
 
 

@@ -76,12 +76,11 @@ def rating_span(completion: str, form: Form = "json") -> tuple[int, int] | None:
         >>> rating_span('<answer>{"rating": 4.2}</answer>')
         (19, 22)
     """
-    if _score(completion, form)[0] is None:
+    span = _answer_span(completion, form)
+    if span is None or _score(completion, form)[0] is None:
         return None
-    answers = list(_spans(completion, "answer"))
-    start, stop = answers[0] if form == "json" else answers[-1]
     pattern = _RATING if form == "json" else _NUMBER
-    match = pattern.search(completion, start, stop)
+    match = pattern.search(completion, *span)
     assert match is not None, "the completion has a score"
     return match.span(pattern.groups)  # the group of the number, or the whole
 
@@ -107,12 +106,11 @@ def text_spans(completion: str) -> dict[str, tuple[int, int]]:
 def _score(completion: str, form: Form) -> tuple[float | None, str]:
     if not completion.strip():
         return None, "empty"
-    boxed = form == "boxed"
-    answers = _BOXED.findall(completion) if boxed else list(_closed(completion, "answer"))
-    if not answers:
-        begun = r"\boxed{" if boxed else "<answer>"
+    span = _answer_span(completion, form)
+    if span is None:
+        begun = r"\boxed{" if form == "boxed" else "<answer>"
         return None, "unclosed answer" if begun in completion else "no answer"
-    answer = answers[0] if form == "json" else answers[-1]
+    answer = completion[slice(*span)]
     if _TAG.search(answer):
         return None, "nested tags"
     ratings = _RATING.findall(answer) if form == "json" else _NUMBER.findall(answer)[:1]
@@ -124,6 +122,15 @@ def _score(completion: str, form: Form) -> tuple[float | None, str]:
         return None, "not a number"
     score = float(ratings[0])
     return (score, "ok") if on_scale(score) else (None, OUTSIDE)
+
+
+def _answer_span(completion: str, form: Form) -> tuple[int, int] | None:
+    """Start and end of the closed answer whose rating counts: the first in JSON, else the last."""
+    if form == "boxed":
+        spans = [match.span(1) for match in _BOXED.finditer(completion)]
+    else:
+        spans = list(_spans(completion, "answer"))
+    return None if not spans else spans[0 if form == "json" else -1]
 
 
 def on_scale(score: float) -> bool:

@@ -52,6 +52,11 @@ def test_an_answer_without_texts_stays_as_it_is() -> None:
     assert without_text("") == ""
 
 
+def test_a_boxed_rating_stays_without_its_texts() -> None:
+    opening = "<think>\nIt is sharp.\n</think>\nSo it is \\boxed{"
+    assert without_text(opening) == "<think>\n</think>\n\\boxed{"
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 @torch.no_grad()
 def test_each_answer_borrows_from_the_one_before(

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from lit_biqa.text.parsing import (
+    Form,
     before_think,
     leniently_formatted,
+    rating_span,
     read,
     read_degradation,
     strictly_formatted,
@@ -136,6 +138,25 @@ def test_ratings_as_numbers(completion: str, score: float | None, status: str) -
 def test_boxed_ratings(completion: str, score: float | None, status: str) -> None:
     reading = read(completion, "boxed")
     assert (reading.score, reading.status) == (score, status)
+
+
+@pytest.mark.parametrize(
+    ("form", "completion", "rating"),
+    [
+        ("json", COMPLETION, "2.80"),
+        ("json", '3 <answer>{"rating": 4}</answer><answer>{"rating": 2}</answer>', "4"),
+        ("number", "3 <answer>2</answer><answer> about 3.5 of 5 </answer>", "3.5"),
+        ("boxed", r"Of 5: \boxed{2}, or rather \boxed{about 3.75}", "3.75"),
+        ("boxed", r"<answer>3</answer> \boxed{4}", "4"),
+        ("boxed", "<answer>3</answer>", None),
+        ("json", '<answer>{"rating": 75}</answer>', None),
+    ],
+)
+def test_a_rating_is_found_where_it_is_read(
+    form: Form, completion: str, rating: str | None
+) -> None:
+    span = rating_span(completion, form)
+    assert (None if span is None else completion[slice(*span)]) == rating
 
 
 def test_caption_and_reasoning() -> None:
