@@ -247,8 +247,10 @@ class Imitate(Task):
     def _rating(self, batch: Batch, row: int, step: int) -> float:
         """MOS of a row, moved by the spread and kept on the scale."""
         mos: float = batch["samples"][row].mos
+        if not self.spread:
+            return mos
         moved = torch.randn((), generator=_generator(batch, row, step)).item()
-        return min(max(mos + self.spread * moved, 1.0), 5.0) if self.spread else mos
+        return min(max(mos + self.spread * moved, 1.0), 5.0)
 
 
 class Reason(Describe):

@@ -23,7 +23,7 @@ from lit_biqa.io.files import replacing
 from lit_biqa.readouts.base import Readout, Verdict
 from lit_biqa.text.levels import level_of
 from lit_biqa.text.parsing import read, tagged
-from lit_biqa.text.rouge import Overlap, rouge1
+from lit_biqa.text.rouge import Overlap, best_rouge1
 from lit_biqa.types import Batch, Sample, Samples
 
 if TYPE_CHECKING:
@@ -109,8 +109,7 @@ def answered(
     # A text without tags is a description.
     caption = reading.caption or ("" if "<" in verdict.text else verdict.text.strip())
     text = f"{caption}\n{thought}".strip()
-    overlaps = [rouge1(text, reference) for reference in references if text]
-    overlap = max(overlaps, key=lambda found: found.f, default=None)
+    overlap = best_rouge1(text, references) if text and references else None
     level = verdict.level or level_word(verdict.score)
     return Case(name, condition, verdict.score, level, verdict.status, caption, thought, overlap)
 

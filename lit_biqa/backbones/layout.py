@@ -49,7 +49,7 @@ class Checkpoint:
 
     @cached_property
     def top(self) -> Place:
-        """What `pretrained` names, with its subfolder.
+        """Place that `pretrained` names, with its subfolder.
 
         Raises:
             InputError: if it is a path and does not exist.

@@ -173,11 +173,16 @@ class CorrelationReport(pl.Callback):
         _log_settings(trainer)
 
 
+def report_of(trainer: pl.Trainer) -> CorrelationReport | None:
+    """The trainer's report of correlations; ``None`` if it has none."""
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    return next((each for each in callbacks if isinstance(each, CorrelationReport)), None)
+
+
 def tested_weights(trainer: pl.Trainer) -> str:
     """Digest of the weights of the last test, as `results.csv` names them."""
-    callbacks = trainer.callbacks  # type: ignore[attr-defined]
-    tested = (each.weights for each in callbacks if isinstance(each, CorrelationReport))
-    return next(tested, report.UNKNOWN)
+    tested = report_of(trainer)
+    return tested.weights if tested else report.UNKNOWN
 
 
 def _headlines(results: Sequence[report.Result]) -> dict[str, float]:

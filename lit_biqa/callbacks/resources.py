@@ -12,7 +12,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
-from lit_biqa.callbacks.correlation import CorrelationReport, tested_weights
+from lit_biqa.callbacks.correlation import report_of, tested_weights
 from lit_biqa.callbacks.weights import steps_of
 from lit_biqa.distributed import gather_rows, world
 from lit_biqa.evaluation import report, store, tables
@@ -193,8 +193,7 @@ class ResourceMeter(pl.Callback):
         )
 
     def _save_test(self, trainer: pl.Trainer, lines: list[dict[str, str]]) -> None:
-        callbacks = trainer.callbacks  # type: ignore[attr-defined]
-        tested = next((c for c in callbacks if isinstance(c, CorrelationReport)), None)
+        tested = report_of(trainer)
         results = tested.results if tested else []
         sets = sorted({f"{r.dataset}/{r.split}" for r in results if not r.is_derived})
         which = {"datasets": ", ".join(sets), "weights": tested_weights(trainer)}

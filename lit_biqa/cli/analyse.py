@@ -129,12 +129,6 @@ def _asked(options: argparse.Namespace, studied: Studied, title: str) -> list[As
     return asked
 
 
-SAMPLES = (
-    "test samples drawn (default: 300)",
-    "samples predicted at the level, after which to stop (default: 300)",
-)
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="lit_biqa analyse",
@@ -149,8 +143,9 @@ def _parser() -> argparse.ArgumentParser:
         add("--ckpt_path", metavar="WEIGHTS", help="best or last of the run, a file, or none")
         add("--condition", help="readout of the run to study; default: the first")
         if name != "efficiency":
-            help_of = SAMPLES[name == "logit-lens"]
-            add("--samples", type=_positive, default=300, help=help_of)
+            at_level = "samples predicted at the level, after which to stop"
+            counted = at_level if name == "logit-lens" else "test samples drawn"
+            add("--samples", type=_positive, default=300, help=f"{counted} (default: 300)")
         add("--seed", type=int, default=0, help="seed of the draw and of sampling")
         add("--at-once", type=_positive, help="chats that the model runs together")
         add("--out", type=Path, help="folder to write to")

@@ -21,11 +21,10 @@ from PIL import Image
 from lit_biqa.analysis.case import Case, answered, batch_of, case_figure, level_word, write_cases
 from lit_biqa.analysis.figures import save
 from lit_biqa.cli.errors import guard
-from lit_biqa.cli.restore import instantiate, restore
-from lit_biqa.methods.chat import ChatMethod
-from lit_biqa.runs.folder import RunFolder, check_checkpoint, find_weights
+from lit_biqa.cli.restore import checked_weights, instantiate, load
+from lit_biqa.runs.folder import RunFolder
 from lit_biqa.scoring.inputs import open_picture
-from lit_biqa.scoring.scorer import load_scorer
+from lit_biqa.scoring.scorer import load_scorer, usable_device
 from lit_biqa.scoring.scorer_file import SCORER
 from lit_biqa.types import InputError, check_range
 
@@ -104,19 +103,9 @@ def _asked(
     model = method.backbone
     model.root = data.root
     model.prepare()
-    _load(method, folder)
-    model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    load(method, None if folder is None else checked_weights(folder, None))
+    method.eval()
+    model.to(usable_device(None))
     batch = batch_of(model.image_transform(image), options.image, options.mos)
     with torch.no_grad():
         return answered(Path(name).name, model, readouts[condition], condition, batch, references)
-
-
-def _load(method: ChatMethod, folder: RunFolder | None) -> None:
-    """Weights of a run, or of a configuration's settings."""
-    checkpoint = None if folder is None else find_weights(folder, None)
-    if checkpoint is not None:
-        check_checkpoint(checkpoint, resume=False)
-    method.load()
-    method.eval()
-    if checkpoint is not None:
-        restore(method, checkpoint)

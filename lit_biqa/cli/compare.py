@@ -96,7 +96,7 @@ def tables(runs: Sequence[Run], resamples: int, width: int, form: Format) -> Ite
 
 
 def _notes(runs: Sequence[Run], compared: Sequence[Mapping[Test, Difference]]) -> Iterator[str]:
-    """What the table of differences does not hold, and why."""
+    """Notes on images and runs that the table of differences leaves out, and why."""
     first, *others = names_of(runs)
     tests = labelled(runs)
     for name, run, changes in zip(others, runs[1:], compared, strict=True):
@@ -172,7 +172,7 @@ def save(path: Path, runs: Sequence[Run]) -> None:
 
 
 def expected(file: Path, runs: Sequence[Run], width: int, form: Format) -> list[str]:
-    """What a paper prints beside what the runs measured.
+    """Tables of the values that a paper prints, beside those of the runs.
 
     Raises:
         InputError: if the file is wrong, or none of its rows belongs to a run.

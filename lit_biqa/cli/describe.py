@@ -25,14 +25,14 @@ from typing import Any
 import torch
 
 from lit_biqa.cli.errors import guard
-from lit_biqa.cli.restore import instantiate, restore
+from lit_biqa.cli.restore import checked_weights, instantiate, load
 from lit_biqa.io.files import replacing
 from lit_biqa.io.json_text import parse_json
 from lit_biqa.io.seals import seal_record
 from lit_biqa.methods.chat import ChatMethod
 from lit_biqa.progress import track
 from lit_biqa.rollout.engine import Sampling, generate
-from lit_biqa.runs.folder import RunFolder, check_checkpoint, find_weights
+from lit_biqa.runs.folder import RunFolder
 from lit_biqa.types import Batch, InputError, Sample
 
 Key = tuple[str, int]
@@ -105,9 +105,7 @@ def describe(options: argparse.Namespace, settings: Sequence[str]) -> None:
     if share.out.exists():
         raise InputError(f"{share.out} exists already: name another file with --out")
     method, data, _ = instantiate([f"--config={folder.config}", *settings])
-    weights = find_weights(folder, options.ckpt_path)
-    if weights is not None:
-        check_checkpoint(weights, resume=False)
+    weights = checked_weights(folder, options.ckpt_path)
     method.backbone.root = data.root
     method.backbone.prepare()
     data.use_transforms(None, method.backbone.image_transform)
@@ -118,9 +116,7 @@ def describe(options: argparse.Namespace, settings: Sequence[str]) -> None:
     mine = [s for s in samples[share.rank :: share.ranks] if (s.dataset, s.index) not in done]
     if mine:
         data.samples["test"] = mine
-        method.load()
-        if weights is not None:
-            restore(method, weights)
+        load(method, weights)
         _write(method, data.test_dataloader(), options, share)
     if share.finish(samples):
         print(f"{len(samples)} images, {options.answers} texts each: {share.out}")

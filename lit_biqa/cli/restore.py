@@ -89,9 +89,7 @@ def prepare(
     folder = None if run is None else RunFolder(run.expanduser())
     method, data, precision = instantiate([*_settings_of(folder), *settings])
     readout, condition = chosen(method, condition, kinds)
-    checkpoint = find_weights(folder, weights)
-    if checkpoint is not None:
-        check_checkpoint(checkpoint, resume=False)
+    checkpoint = checked_weights(folder, weights)
     if at_once is not None:
         readout.at_once = at_once
     model = method.backbone
@@ -103,9 +101,7 @@ def prepare(
     data.setup("test")
     given = data.samples["test"]
     data.samples["test"] = drawn(given, readout, samples, seed, rated, kinds is RATINGS)
-    method.load()
-    if checkpoint is not None:
-        restore(method, checkpoint)
+    load(method, checkpoint)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     loader = data.test_dataloader()
     return Studied(model.to(device), readout, condition, loader, mixed(precision, device))
@@ -153,15 +149,30 @@ def instantiate(arguments: Sequence[str]) -> tuple[ChatMethod, BIQADataModule, s
     return made.model, made.data, str(settings.get("trainer", {}).get("precision"))
 
 
-def restore(method: ChatMethod, weights: Path) -> None:
-    """Load the weights of a checkpoint into a method.
+def checked_weights(folder: RunFolder | None, wanted: str | None) -> Path | None:
+    """Checkpoint to take weights from, as `find_weights` finds it.
+
+    Raises:
+        InputError: if there is none, or it is damaged.
+    """
+    checkpoint = find_weights(folder, wanted)
+    if checkpoint is not None:
+        check_checkpoint(checkpoint, resume=False)
+    return checkpoint
+
+
+def load(method: ChatMethod, checkpoint: Path | None) -> None:
+    """Load a method with the weights of a checkpoint, or of its settings for ``None``.
 
     Raises:
         InputError: if they do not fit.
     """
-    state = read_state(weights)
+    method.load()
+    if checkpoint is None:
+        return
+    state = read_state(checkpoint)
     method.on_load_checkpoint({"state_dict": state})
-    with explaining_misfit(method, weights):
+    with explaining_misfit(method, checkpoint):
         method.load_state_dict(state, strict=method.strict_loading)
 
 

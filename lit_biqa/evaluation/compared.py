@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from lit_biqa.evaluation.comparison import (
+    COMPARED,
     Change,
     Difference,
     Run,
@@ -18,8 +19,6 @@ from lit_biqa.evaluation.comparison import (
 from lit_biqa.evaluation.conditions import Condition
 from lit_biqa.evaluation.grids import Grid
 from lit_biqa.evaluation.report import UNKNOWN, labels
-
-METRICS = ("plcc", "srcc")
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ def score_lines(runs: Sequence[Run]) -> Iterator[Line]:
             if is_gap(test) or (result := run.results.get(test)) is None:
                 continue
             figures = result.correlations
-            for metric in METRICS:
+            for metric in COMPARED:
                 low, high = (getattr(figures, f"{metric}_{end}") for end in ("low", "high"))
                 change = Change(getattr(figures, metric), low, high, math.nan)
                 yield Line(label, name, metric, figures.n, change)
@@ -76,7 +75,7 @@ def gap_lines(runs: Sequence[Run], resamples: int) -> Iterator[Line]:
         for name, run, changes in zip(names_of(runs), runs, paired, strict=True):
             if (result := run.results.get(test)) is None:
                 continue
-            for metric in METRICS:
+            for metric in COMPARED:
                 value = getattr(result.correlations, metric)
                 change, n = Change(value, *[math.nan] * 3), result.correlations.n
                 if known := changes.get(test):
@@ -96,7 +95,7 @@ def difference_lines(
     for test, label in labelled(runs).items():
         for name, changes in zip(names_of(runs)[1:], compared, strict=True):
             if known := changes.get(test):
-                for metric in METRICS:
+                for metric in COMPARED:
                     yield Line(label, name, metric, known.n, getattr(known, metric))
 
 

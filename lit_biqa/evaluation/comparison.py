@@ -23,6 +23,8 @@ Test = tuple[str, str, str]
 """Data set, split and condition."""
 Image = tuple[str, str]
 """Index and name of an image within its data set."""
+COMPARED = ("plcc", "srcc")
+"""Correlations that are compared."""
 Scores = dict[Image, tuple[float, float]]
 """Score and MOS by image."""
 
@@ -188,7 +190,7 @@ def _compared(
     compared = {test: change for test, change in found.items() if change}
     for condition in {condition for _, _, condition in compared}:
         family = [test for test in compared if test[2] == condition]
-        for metric in ("plcc", "srcc"):
+        for metric in COMPARED:
             changes: list[Change] = [getattr(compared[test], metric) for test in family]
             adjusted = holm([change.p for change in changes])
             for test, change, p in zip(family, changes, adjusted, strict=True):

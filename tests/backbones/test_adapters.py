@@ -14,6 +14,7 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import Qwen2_5_VLForConditionalGeneration
+from trap import Trap
 
 from lit_biqa.backbones.layout import Layout
 from lit_biqa.backbones.mplug_owl2 import LORA_TARGETS, MplugOwl2ForConditionalGeneration
@@ -95,7 +96,7 @@ def test_an_adapter_with_the_names_of_older_releases(qwen: Adapted, tmp_path: Pa
 
 
 def test_an_adapter_of_llavas_trainers(owl: Adapted, tmp_path: Path) -> None:
-    """As Q-Align's and DeQA-Score's: a path of their machine, pickled, weights trained whole."""
+    """Q-Align's and DeQA-Score's folders: a path of their machine, pickled, trained whole."""
     folder = owl.copy(tmp_path / "lora")
     edit(folder, base_model_name_or_path="../ModelZoo/mplug-owl2-llama2-7b/")
     updates = load_file(folder / "adapter_model.safetensors")
@@ -148,19 +149,6 @@ def test_weights_that_the_base_has_not_are_named(qwen: Adapted, tmp_path: Path) 
     save_file(tensors, file)
     with pytest.raises(InputError, match="only half of its update"):
         QwenVL(str(folder)).load()
-
-
-class Trap:
-    """Springs when unpickled."""
-
-    sprung = False
-
-    def __reduce__(self) -> Any:
-        return Trap._spring, ()
-
-    @staticmethod
-    def _spring() -> None:
-        Trap.sprung = True
 
 
 def test_nothing_but_tensors_is_unpickled(qwen: Adapted, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from chatters import FAMILIES, loaded, mixed
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import Qwen2_5_VLForConditionalGeneration
+from trap import Trap
 
 from lit_biqa.backbones.auto_chat import AutoChat
 from lit_biqa.backbones.mplug_owl2 import MplugOwl2ForConditionalGeneration
@@ -198,19 +199,6 @@ def test_files_of_weights_that_cannot_be_read_are_refused(
     with pytest.raises(InputError, match="its weights cannot be read"):
         model.load()
     assert not Trap.sprung
-
-
-class Trap:
-    """Springs when unpickled."""
-
-    sprung = False
-
-    def __reduce__(self) -> Any:
-        return Trap._spring, ()
-
-    @staticmethod
-    def _spring() -> None:
-        Trap.sprung = True
 
 
 FILES = {

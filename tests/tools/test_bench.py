@@ -11,6 +11,7 @@ from types import ModuleType
 
 import pytest
 import torch
+from bench_path import imported
 from PIL import Image
 
 from lit_biqa.backbones.tiny import TinyClip
@@ -19,19 +20,10 @@ from lit_biqa.backbones.tuning import Tuning
 from lit_biqa.scoring.head_settings import HeadSettings
 from lit_biqa.types import InputError
 
-TOOLS = Path(__file__).resolve().parents[2] / "tools" / "bench"
-NAMES = (
-    *("bench", "bench_rows", "bench_rali"),
-    *("bench_sft", "bench_fits", "bench_data", "bench_meters", "bench_startup"),
-)
-
 
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    monkeypatch.syspath_prepend(str(TOOLS))
-    yield importlib.import_module("bench")
-    for name in NAMES:
-        sys.modules.pop(name, None)
+    yield from imported("bench", monkeypatch)
 
 
 def test_verdicts(bench: ModuleType) -> None:

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import csv
 import importlib
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
+from bench_path import imported
 
 from lit_biqa.backbones.tuning import Tuning
-
-TOOLS = Path(__file__).resolve().parents[2] / "tools" / "bench"
 
 
 @pytest.fixture
 def grpo(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    monkeypatch.syspath_prepend(str(TOOLS))
-    yield importlib.import_module("bench_grpo")
-    for name in [name for name in sys.modules if name.startswith("bench")]:
-        del sys.modules[name]
+    yield from imported("bench_grpo", monkeypatch)
 
 
 def test_a_small_run_measures_everything(

@@ -12,6 +12,7 @@ from owls import mini, mini_config, pictures, random_model
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
+from trap import Trap
 
 from lit_biqa.backbones.mplug_owl2 import MplugOwl2Config, MplugOwl2ForConditionalGeneration
 from lit_biqa.types import InputError
@@ -168,19 +169,6 @@ def test_code_in_a_bin_file_is_not_run(tmp_path: Path) -> None:
     with pytest.raises(Exception, match=r"[Ww]eights"):
         MplugOwl2ForConditionalGeneration.from_pretrained(tmp_path)
     assert not Trap.sprung
-
-
-class Trap:
-    """Springs when unpickled."""
-
-    sprung = False
-
-    def __reduce__(self) -> Any:
-        return Trap._spring, ()
-
-    @staticmethod
-    def _spring() -> None:
-        Trap.sprung = True
 
 
 @pytest.mark.parametrize(
