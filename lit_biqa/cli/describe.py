@@ -1,4 +1,4 @@
-"""Have a trained model write texts about images, which RALI can align with.
+r"""Have a trained model write texts about images, which RALI can align with.
 
     lit_biqa describe --run runs/score --data.test '[koniq10k/official:train]' \
         --answers 4 --out data/texts/koniq.jsonl

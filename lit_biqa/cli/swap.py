@@ -1,4 +1,4 @@
-"""Write the weights of one model with a part of another.
+r"""Write the weights of one model with a part of another.
 
     lit_biqa swap runs/score_koniq Qwen2.5-VL-7B-Instruct --part vision --out swapped
     lit_biqa swap A B --part vision bridge --out swapped
