@@ -25,8 +25,9 @@ RECIPES = sorted(
     for file in CONFIGS.glob("grpo/*.yaml")
     if not file.stem.startswith(("small_", "smol_"))
 )
-SMALL_RECIPES = sorted(
-    file.stem for file in CONFIGS.glob("grpo/small_*.yaml") if "warmup" not in file.stem
+SMALL_RECIPES, SMOL_RECIPES = (
+    sorted(file.stem for file in CONFIGS.glob(f"grpo/{size}_*.yaml") if "warmup" not in file.stem)
+    for size in ("small", "smol")
 )
 INIT = "--model.init_args."
 SMALL = [f"{INIT}sampling.budget=6", f"{INIT}backbone.init_args.max_pixels=3136"]
@@ -182,7 +183,8 @@ def test_small_recipes(folder: Path, shared: Path) -> None:
 
     warm = run("small_warmup", *small)
     tiny = "{class_path: lit_biqa.backbones.small_decoder.SmallDecoder, init_args: {width: 64}}"
-    run("smol_warmup", *small[:2], f"{backbone}language={tiny}")
-    start = [f"{INIT}backbone.init_args.pretrained={warm}/weights", f"{INIT}sampling.budget=4"]
-    for recipe in SMALL_RECIPES:
-        assert (run(recipe, *start) / "test" / "results.csv").exists()
+    smol = run("smol_warmup", *small[:2], f"{backbone}language={tiny}")
+    for start, recipes in ((warm, SMALL_RECIPES), (smol, SMOL_RECIPES)):
+        begun = [f"{backbone}pretrained={start}/weights", f"{INIT}sampling.budget=4"]
+        for recipe in recipes:
+            assert (run(recipe, *begun) / "test" / "results.csv").exists()
