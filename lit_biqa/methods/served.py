@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lit_biqa.data.datamodule import BIQADataModule
+from lit_biqa.io.digests import digest_of_plain
 from lit_biqa.methods.evaluation import Evaluator
 from lit_biqa.methods.reading import read_rows, refuse_empty, refuse_repeated
 from lit_biqa.paradigms import Paradigm
@@ -43,6 +44,10 @@ class Served(Evaluator):
         question: question of ``describe`` without a paradigm.
         server: how the server is asked.
 
+    Attributes:
+        source: digest of the name, which separates rows of models with different names in a run's
+            results; a server does not tell its weights.
+
     Raises:
         InputError: if there is no such server, it refuses the key, it has no such model, or it
             gives no log-probabilities and a readout needs them.
@@ -65,6 +70,7 @@ class Served(Evaluator):
                 readout.paradigm = readout.paradigm or paradigm
         refuse_repeated(self.readouts)
         refuse_empty(self.readouts)
+        self.source = digest_of_plain(["served", name])
         self.model = ServedModel(url, name, server)
         self.model.check()
         for opening in {opening_of(readout) for readout in self.readouts} - {None}:
