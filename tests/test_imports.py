@@ -25,7 +25,7 @@ progress text objectives
 runs evaluation
 data backbones rewards tasks
 rollout scoring
-paradigms
+paradigms served
 readouts
 analysis
 callbacks

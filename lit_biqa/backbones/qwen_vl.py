@@ -178,20 +178,30 @@ class Transform:
         Raises:
             InputError: for an image more than `IMAGE_RATIO` times as long as wide.
         """
-        shortest = min(image.size)
-        if max(image.size) > IMAGE_RATIO * shortest:
-            raise InputError(
-                f"{image.width} x {image.height} pixels are too narrow for Qwen2.5-VL, which takes "
-                f"a ratio of sides of at most {IMAGE_RATIO}: crop it"
-            )
-        if shortest < MIN_SIDE:
-            scale = MIN_SIDE / shortest
-            size = [max(MIN_SIDE, round(side * scale)) for side in image.size]
-            image = image.resize((size[0], size[1]), Image.Resampling.LANCZOS)
+        image = wide_enough(image, MIN_SIDE)
         made = self.processor(images=image, return_tensors="pt")
         _, height, width = made["image_grid_thw"][0].tolist()
         patches: Tensor = made["pixel_values"].view(height, width, -1)
         return patches
+
+
+def wide_enough(image: Image.Image, least: int) -> Image.Image:
+    """Image with both sides of at least ``least`` pixels, enlarged if it is narrower.
+
+    Raises:
+        InputError: for an image more than `IMAGE_RATIO` times as long as wide.
+    """
+    shortest = min(image.size)
+    if max(image.size) > IMAGE_RATIO * shortest:
+        raise InputError(
+            f"{image.width} x {image.height} pixels are too narrow for Qwen2.5-VL, which takes "
+            f"a ratio of sides of at most {IMAGE_RATIO}: crop it"
+        )
+    if shortest >= least:
+        return image
+    scale = least / shortest
+    size = [max(least, round(side * scale)) for side in image.size]
+    return image.resize((size[0], size[1]), Image.Resampling.LANCZOS)
 
 
 def grid_positions(before: int, height: int, width: int, length: int) -> Tensor:

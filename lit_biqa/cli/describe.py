@@ -6,6 +6,7 @@ r"""Have a trained model write texts about images, which RALI can align with.
 Each image gets a record ``{"image", "dataset", "texts"}`` with the model's texts, tags included,
 and a digest by which readers detect damage. `data.texts.files` reads the file, with
 `data.texts.fields: ["texts:think"]` for the reasoning alone; answers are never read as texts.
+With `--model Served --model.url URL --model.name NAME` in the place of --run a served model writes.
 Under torchrun, or with --shard 2/8, processes share the images. An interrupted run resumes; the
 file appears once it is complete. All other arguments are settings of the model or the data that
 differ from the run's.
@@ -20,22 +21,27 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
+from lit_biqa.backbones.vision_language import VisionLanguageModel
 from lit_biqa.cli.errors import guard
-from lit_biqa.cli.restore import checked_weights, instantiate, load
+from lit_biqa.cli.restore import checked_weights, instantiate_any, load, settings_of
+from lit_biqa.data.datamodule import BIQADataModule
 from lit_biqa.io.files import replacing
 from lit_biqa.io.json_text import parse_json
 from lit_biqa.io.seals import seal_record
 from lit_biqa.methods.chat import ChatMethod
+from lit_biqa.methods.served import Served
 from lit_biqa.progress import track
 from lit_biqa.rollout.engine import Sampling, generate
 from lit_biqa.runs.folder import RunFolder
+from lit_biqa.served.model import ServedModel
 from lit_biqa.types import Batch, InputError, Sample
 
 Key = tuple[str, int]
+Writing: TypeAlias = ChatMethod | Served
 
 
 @dataclass(frozen=True)
@@ -98,17 +104,17 @@ def describe(options: argparse.Namespace, settings: Sequence[str]) -> None:
     Raises:
         InputError: if the run, its data or the output is wrong.
     """
-    folder = RunFolder(options.run.expanduser())
-    if not folder.config.is_file():
-        raise InputError(f"{folder.path} is no run folder: it holds no config.yaml")
+    folder = None if options.run is None else RunFolder(options.run.expanduser())
     share = _share(options)
     if share.out.exists():
         raise InputError(f"{share.out} exists already: name another file with --out")
-    method, data, _ = instantiate([f"--config={folder.config}", *settings])
-    weights = checked_weights(folder, options.ckpt_path)
-    method.backbone.root = data.root
-    method.backbone.prepare()
-    data.use_transforms(None, method.backbone.image_transform)
+    method, data = _method_and_data([*settings_of(folder), *settings])
+    weights = None
+    if isinstance(method, ChatMethod):
+        weights = checked_weights(folder, options.ckpt_path)
+        method.backbone.root = data.root
+        method.backbone.prepare()
+    data.use_transforms(None, asked_of(method).image_transform)
     data.prepare_data()
     data.setup("test")
     samples = data.samples["test"]
@@ -116,7 +122,8 @@ def describe(options: argparse.Namespace, settings: Sequence[str]) -> None:
     mine = [s for s in samples[share.rank :: share.ranks] if (s.dataset, s.index) not in done]
     if mine:
         data.samples["test"] = mine
-        load(method, weights)
+        if isinstance(method, ChatMethod):
+            load(method, weights)
         _write(method, data.test_dataloader(), options, share)
     if share.finish(samples):
         print(f"{len(samples)} images, {options.answers} texts each: {share.out}")
@@ -124,7 +131,22 @@ def describe(options: argparse.Namespace, settings: Sequence[str]) -> None:
         print(f"process {share.rank} of {share.ranks} has written its share")
 
 
-def _write(method: ChatMethod, loader: Any, options: argparse.Namespace, share: Share) -> None:
+def _method_and_data(arguments: Sequence[str]) -> tuple[Writing, BIQADataModule]:
+    method, data, _ = instantiate_any(arguments)
+    if not isinstance(method, (ChatMethod, Served)):
+        raise InputError(
+            f"{type(method).__name__} writes no texts: name the --run of a method with a language "
+            "model, such as GRPO, or --model Served"
+        )
+    return method, data
+
+
+def asked_of(method: Writing) -> VisionLanguageModel | ServedModel:
+    """Model that a method asks."""
+    return method.model if isinstance(method, Served) else method.backbone
+
+
+def _write(method: Writing, loader: Any, options: argparse.Namespace, share: Share) -> None:
     local = int(os.environ.get("LOCAL_RANK", "0"))
     method.to(torch.device("cuda", local) if torch.cuda.is_available() else torch.device("cpu"))
     sampling = Sampling(options.temperature, options.top_k, options.top_p, options.budget)
@@ -137,13 +159,13 @@ def _write(method: ChatMethod, loader: Any, options: argparse.Namespace, share: 
 
 
 def records(
-    method: ChatMethod, batch: Batch, answers: int, sampling: Sampling, seed: int
+    method: Writing, batch: Batch, answers: int, sampling: Sampling, seed: int
 ) -> list[dict[str, Any]]:
     """One record for each image of a batch; texts depend only on seed and image."""
     keys = list(zip(batch["dataset"], batch["index"].tolist(), strict=True))
     chats = [method.question(batch, row) for row in range(len(keys))]
     seeds = [zlib.crc32(f"describe/{seed}/{name}/{index}".encode()) for name, index in keys]
-    completions = generate(method.backbone, chats, answers, sampling, seeds)
+    completions = generate(asked_of(method), chats, answers, sampling, seeds)
     return [
         {
             "image": batch["name"][row],
@@ -168,7 +190,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="lit_biqa describe", description=(__doc__ or "").partition("\n")[0], allow_abbrev=False
     )
-    parser.add_argument("--run", type=Path, required=True, help="folder of a fit")
+    parser.add_argument("--run", type=Path, help="folder of a fit; none for --model Served")
     parser.add_argument("--ckpt_path", help="best or last of the run, a file, or none")
     parser.add_argument("--out", type=Path, required=True, help="JSON Lines file to write")
     parser.add_argument("--answers", type=int, default=1, help="texts for each image")

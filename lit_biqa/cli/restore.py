@@ -19,6 +19,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from lit_biqa.analysis.answers import suits
 from lit_biqa.backbones.vision_language import VisionLanguageModel
+from lit_biqa.cli import known_classes  # noqa: F401  for bare names
 from lit_biqa.cli.class_paths import check_parsed
 from lit_biqa.cli.config_files import merge_files, split_arguments
 from lit_biqa.cli.errors import explain_setting
@@ -87,7 +88,7 @@ def prepare(
         InputError: if the run, its settings, its data or the readout are wrong.
     """
     folder = None if run is None else RunFolder(run.expanduser())
-    method, data, precision = instantiate([*_settings_of(folder), *settings])
+    method, data, precision = instantiate([*settings_of(folder), *settings])
     readout, condition = chosen(method, condition, kinds)
     checkpoint = checked_weights(folder, weights)
     if at_once is not None:
@@ -107,7 +108,12 @@ def prepare(
     return Studied(model.to(device), readout, condition, loader, mixed(precision, device))
 
 
-def _settings_of(folder: RunFolder | None) -> list[str]:
+def settings_of(folder: RunFolder | None) -> list[str]:
+    """Settings that name the configuration of a run; none without a run.
+
+    Raises:
+        InputError: if the folder holds no run.
+    """
     if folder is None:
         return []
     if not folder.config.is_file():
@@ -122,7 +128,22 @@ def instantiate(arguments: Sequence[str]) -> tuple[ChatMethod, BIQADataModule, s
     """Method, data and Trainer precision of a run's settings.
 
     Raises:
-        InputError: if the settings are wrong, or the method has no language model.
+        InputError: if the settings are wrong, or the method has no language model of its own.
+    """
+    method, data, precision = instantiate_any(arguments)
+    if not isinstance(method, ChatMethod):
+        raise InputError(
+            f"{type(method).__name__} names no quality words: studies need a run of a method "
+            "with a language model, such as SFT"
+        )
+    return method, data, precision
+
+
+def instantiate_any(arguments: Sequence[str]) -> tuple[Evaluator, BIQADataModule, str]:
+    """See `instantiate`; any method will do.
+
+    Raises:
+        InputError: if the settings are wrong.
     """
     files, rest = split_arguments(arguments)
     settings = merge_files(files, rest)
@@ -141,11 +162,6 @@ def instantiate(arguments: Sequence[str]) -> tuple[ChatMethod, BIQADataModule, s
     except (ArgumentError, ValueError) as error:
         names = list(parser.get_defaults().keys())
         raise InputError(explain_setting(str(error), names, files)) from error
-    if not isinstance(made.model, ChatMethod):
-        raise InputError(
-            f"{type(made.model).__name__} names no quality words: studies need a run of a method "
-            "with a language model, such as SFT"
-        )
     return made.model, made.data, str(settings.get("trainer", {}).get("precision"))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +20,9 @@ from lit_biqa.data.frozen_features import FrozenNetwork
 from lit_biqa.evaluation import tables
 from lit_biqa.methods.base import Decay, Method
 from lit_biqa.methods.finite import OnNonfinite
+from lit_biqa.methods.reading import read_rows, refuse_empty, refuse_repeated
 from lit_biqa.readouts.base import Readout
-from lit_biqa.types import Batch, Chat, InputError, Prediction, TextPrediction
+from lit_biqa.types import Batch, Chat, InputError, Prediction
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,7 @@ class ChatMethod(Method):
         self.backbone, self.readouts = backbone, list(readouts)
         # Checkpoints of LoRA hold only trained weights; see `on_save_checkpoint`.
         self.strict_loading = not self.low_rank
-        names = [name for readout in self.readouts for name in readout.conditions]
-        if len(set(names)) < len(names):
-            raise InputError(f"readouts need different conditions, but have {', '.join(names)}")
+        refuse_repeated(self.readouts)
 
     @property
     def data(self) -> BIQADataModule:
@@ -94,12 +92,7 @@ class ChatMethod(Method):
         self.backbone.prepare()
         for readout in self.readouts:
             readout.check(self.backbone)
-            if not readout.conditions:
-                raise InputError(
-                    f"{type(readout).__name__} in model.readouts reads nothing: its answers hold "
-                    "no rating (rewards without an attribute `form`), and it reads no text "
-                    "(texts=[]); name texts, or set protocol=paper"
-                )
+        refuse_empty(self.readouts)
         if (stage == "test" or self.data.samples.get("test")) and not self.readouts:
             raise InputError(
                 "no readout gives a score: name one in model.readouts, or leave data.test empty"
@@ -140,36 +133,12 @@ class ChatMethod(Method):
         self, batch: Batch, batch_idx: int
     ) -> list[Prediction]:
         """Rows of the first readout."""
-        return self.read(batch, self.readouts[:1])
+        return read_rows(self.backbone, self.readouts[:1], batch)
 
     @torch.no_grad()
     def predict(self, batch: Batch) -> list[Prediction]:
         """Rows of every readout."""
-        return self.read(batch, self.readouts)
-
-    def read(self, batch: Batch, readouts: Sequence[Readout]) -> list[Prediction]:
-        """One row for each image and readout; an unreadable image has no score."""
-        return [
-            TextPrediction(
-                dataset=batch["dataset"][row],
-                split=batch["split"][row],
-                index=int(batch["index"][row]),
-                name=batch["name"][row],
-                mos=float(batch["mos"][row]),
-                score=verdict.score if batch["status"][row] == "ok" else math.nan,
-                condition=condition,
-                status=verdict.status if batch["status"][row] == "ok" else batch["status"][row],
-                group=batch["samples"][row].group,
-                level=verdict.level,
-                text=verdict.text,
-                leak=verdict.leak,
-                spread=verdict.spread,
-                seconds=verdict.seconds,
-            )
-            for readout in readouts
-            for condition, verdicts in readout.read(self.backbone, batch).items()
-            for row, verdict in enumerate(verdicts)
-        ]
+        return read_rows(self.backbone, self.readouts, batch)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """With LoRA, save only its updates: the other weights are as they were read."""

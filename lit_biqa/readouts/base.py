@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 from lit_biqa.backbones.vision_language import VisionLanguageModel
-from lit_biqa.rollout.engine import Sampling, generate
+from lit_biqa.rollout.engine import ChatModel, Sampling, generate
 from lit_biqa.tasks import pixels_of
 from lit_biqa.types import Batch, ask
 
@@ -50,7 +50,7 @@ class Readout(ABC):
     sees_image: bool = True
 
     @abstractmethod
-    def read(self, model: VisionLanguageModel, batch: Batch) -> dict[str, list[Verdict]]:
+    def read(self, model: ChatModel, batch: Batch) -> dict[str, list[Verdict]]:
         """Verdicts by condition, one for each row."""
 
     @abstractmethod
@@ -63,7 +63,7 @@ class Readout(ABC):
 
 
 def answers_to(
-    model: VisionLanguageModel,
+    model: ChatModel,
     batch: Batch,
     question: str,
     sampling: Sampling,

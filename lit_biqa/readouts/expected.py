@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from operator import itemgetter
 
 import torch
 from torch import Tensor
 
-from lit_biqa.backbones.inputs import Inputs
 from lit_biqa.backbones.vision_language import VisionLanguageModel
-from lit_biqa.objectives.likelihood import level_probabilities
-from lit_biqa.readouts.words import in_chunks, next_logits
+from lit_biqa.readouts.words import next_odds
+from lit_biqa.rollout.engine import ChatModel
 from lit_biqa.types import Chat, Completion, InputError
 
 _RATING = re.compile(r'"rating"\s*:\s*')
@@ -37,7 +37,7 @@ def digits(model: VisionLanguageModel) -> list[int]:
 
 
 def expected_ratings(
-    model: VisionLanguageModel,
+    model: ChatModel,
     chats: Sequence[Chat | None],
     said: Sequence[Sequence[Completion]],
     at_once: int,
@@ -57,9 +57,13 @@ def expected_ratings(
     asked = [chat for chat in started if isinstance(chat, Chat)]
     moments = iter(expected_after(model, asked, at_once))
     return [
-        (*next(moments), "ok") if isinstance(item, Chat) else (math.nan, math.nan, item)
+        _told(*next(moments)) if isinstance(item, Chat) else (math.nan, math.nan, item)
         for item in started
     ]
+
+
+def _told(mean: float, deviation: float) -> tuple[float, float, str]:
+    return mean, deviation, "no digit is likely" if math.isnan(mean) else "ok"
 
 
 def _up_to_rating(chat: Chat | None, answers: Sequence[Completion]) -> Chat | str:
@@ -71,9 +75,11 @@ def _up_to_rating(chat: Chat | None, answers: Sequence[Completion]) -> Chat | st
 
 
 def expected_after(
-    model: VisionLanguageModel, chats: Sequence[Chat], at_once: int
+    model: ChatModel, chats: Sequence[Chat], at_once: int
 ) -> list[tuple[float, float]]:
     """Expected rating and its deviation after each chat, whose opening ends before a rating.
+
+    Both are ``nan`` where a `RemoteModel` finds no digit likely.
 
     Args:
         model: model with its weights.
@@ -82,14 +88,15 @@ def expected_after(
     """
     if not chats:
         return []
-    tokens = digits(model)
-    first = _odds(model, chats, [tokens[digit] for digit in _FIRST], at_once)
+    first = _odds(model, chats, _FIRST, at_once)
     points = [
         Chat(chat.messages, chat.pixels, f"{chat.opening}{digit}.")
         for chat in chats
         for digit in _FIRST[:-1]
     ]
-    second = _odds(model, points, tokens, at_once).view(len(chats), -1, 10)
+    second = _odds(model, points, range(10), at_once).view(len(chats), -1, 10)
+    # What follows a first digit that is never said may be unknown.
+    second = second.masked_fill(first[:, :-1, None] == 0, 0.0)
     tenths = torch.arange(10) / 10
     ones = torch.tensor([float(digit) for digit in _FIRST])
     values = (ones[:-1, None] + tenths).flatten()  # 1.0 to 4.9, and 5
@@ -100,13 +107,8 @@ def expected_after(
     return list(zip(mean.tolist(), deviation.tolist(), strict=True))
 
 
-def _odds(
-    model: VisionLanguageModel, chats: Sequence[Chat], tokens: Sequence[int], at_once: int
-) -> Tensor:
-    """Probabilities of some tokens after each chat, normalised over them, on the CPU."""
-
-    def odds(inputs: Inputs) -> Tensor:
-        logits: Tensor = model(next_logits, inputs)
-        return level_probabilities(logits, tokens)
-
-    return in_chunks(model, chats, at_once, odds).cpu()
+def _odds(model: ChatModel, chats: Sequence[Chat], wanted: Sequence[int], at_once: int) -> Tensor:
+    """Probabilities of some digits after each chat, normalised over them, on the CPU."""
+    words = [str(digit) for digit in wanted]
+    tokens = itemgetter(*wanted)
+    return next_odds(model, chats, words, lambda local: tokens(digits(local)), at_once).cpu()

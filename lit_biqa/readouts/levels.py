@@ -8,7 +8,7 @@ from abc import abstractmethod
 from lit_biqa.backbones.vision_language import VisionLanguageModel
 from lit_biqa.readouts.base import GREEDY, Readout, Verdict, answers_to
 from lit_biqa.readouts.words import FIVE, Words
-from lit_biqa.rollout.engine import Sampling
+from lit_biqa.rollout.engine import ChatModel, Sampling
 from lit_biqa.tasks import pixels_of
 from lit_biqa.text import prompts
 from lit_biqa.text.conclusions import decompose
@@ -34,14 +34,14 @@ class WordReadout(Readout):
         """See `Words.tokens`."""
         self.words.tokens(model)
 
-    def read(self, model: VisionLanguageModel, batch: Batch) -> dict[str, list[Verdict]]:
+    def read(self, model: ChatModel, batch: Batch) -> dict[str, list[Verdict]]:
         """See `Readout`."""
         chats, texts = self.chats(model, batch)
         probabilities = self.words.judge(model, chats, self.at_once)
         return {self.condition: self.words.verdicts(probabilities, texts)}
 
     @abstractmethod
-    def chats(self, model: VisionLanguageModel, batch: Batch) -> tuple[list[Chat], list[str]]:
+    def chats(self, model: ChatModel, batch: Batch) -> tuple[list[Chat], list[str]]:
         """Chat of each row whose next token is the word, and the text before the word."""
 
 
@@ -67,7 +67,7 @@ class LevelLogits(WordReadout):
         super().__init__(words, condition, at_once)
         self.question = question
 
-    def chats(self, model: VisionLanguageModel, batch: Batch) -> tuple[list[Chat], list[str]]:
+    def chats(self, model: ChatModel, batch: Batch) -> tuple[list[Chat], list[str]]:
         """See `WordReadout`."""
         pixels = [pixels_of(batch, row) for row in range(len(batch["index"]))]
         opening = self.words.opening
@@ -90,11 +90,11 @@ class FromDescription(WordReadout):
     ) -> None:
         super().__init__(words, condition, at_once)
 
-    def chats(self, model: VisionLanguageModel, batch: Batch) -> tuple[list[Chat], list[str]]:
+    def chats(self, model: ChatModel, batch: Batch) -> tuple[list[Chat], list[str]]:
         """See `WordReadout`."""
         return [concluding(text, self.words) for text in batch["text"]], [""] * len(batch["text"])
 
-    def read(self, model: VisionLanguageModel, batch: Batch) -> dict[str, list[Verdict]]:
+    def read(self, model: ChatModel, batch: Batch) -> dict[str, list[Verdict]]:
         """See `Readout`; a row without a description has no score."""
         verdicts = super().read(model, batch)[self.condition]
         none = Verdict(math.nan, status="no description")
@@ -129,7 +129,7 @@ class DescribingReadout(WordReadout):
         super().__init__(words, condition or self.named, at_once)
         self.question, self.sampling, self.seed = question or self.asks, sampling, seed
 
-    def describe(self, model: VisionLanguageModel, batch: Batch) -> list[str]:
+    def describe(self, model: ChatModel, batch: Batch) -> list[str]:
         """Description of each image by the model."""
         return answers_to(model, batch, self.question, self.sampling, self.at_once, self.seed)
 
@@ -142,7 +142,7 @@ class TwoPass(DescribingReadout):
 
     asks, named = prompts.DESCRIBE, "two-pass"
 
-    def chats(self, model: VisionLanguageModel, batch: Batch) -> tuple[list[Chat], list[str]]:
+    def chats(self, model: ChatModel, batch: Batch) -> tuple[list[Chat], list[str]]:
         """See `WordReadout`."""
         texts = self.describe(model, batch)
         return [concluding(text, self.words) for text in texts], texts
@@ -157,7 +157,7 @@ class OnePass(DescribingReadout):
 
     asks, named = prompts.PATHWAY, "one-pass"
 
-    def chats(self, model: VisionLanguageModel, batch: Batch) -> tuple[list[Chat], list[str]]:
+    def chats(self, model: ChatModel, batch: Batch) -> tuple[list[Chat], list[str]]:
         """See `WordReadout`."""
         texts = self.describe(model, batch)
         chats = []
@@ -192,7 +192,7 @@ class GeneratedWord(Readout):
     def check(self, model: VisionLanguageModel) -> None:
         """Accept any backbone."""
 
-    def read(self, model: VisionLanguageModel, batch: Batch) -> dict[str, list[Verdict]]:
+    def read(self, model: ChatModel, batch: Batch) -> dict[str, list[Verdict]]:
         """See `Readout`; an answer without a conclusion has no score."""
         texts = answers_to(model, batch, self.question, self.sampling, self.at_once, self.seed)
         return {self.condition: [spoken(text) for text in texts]}

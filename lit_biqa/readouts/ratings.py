@@ -14,7 +14,7 @@ from lit_biqa.evaluation.conditions import Condition
 from lit_biqa.paradigms import Paradigm
 from lit_biqa.readouts.base import Readout, Verdict
 from lit_biqa.readouts.expected import digits, expected_ratings
-from lit_biqa.rollout.engine import Sampling
+from lit_biqa.rollout.engine import ChatModel, Sampling
 from lit_biqa.rollout.sampler import CompletionSampler
 from lit_biqa.tasks import pixels_of
 from lit_biqa.text import prompts
@@ -124,16 +124,14 @@ class Rated(Readout):
         if self.reading == "expected":
             digits(model)
 
-    def read(self, model: VisionLanguageModel, batch: Batch) -> dict[str, list[Verdict]]:
+    def read(self, model: ChatModel, batch: Batch) -> dict[str, list[Verdict]]:
         """See `Readout`."""
         return {
             str(condition): self._verdicts(model, answered)
             for condition, answered in self.answered(model, batch)
         }
 
-    def answered(
-        self, model: VisionLanguageModel, batch: Batch
-    ) -> Iterator[tuple[Condition, Answered]]:
+    def answered(self, model: ChatModel, batch: Batch) -> Iterator[tuple[Condition, Answered]]:
         """Answers of one condition after another; each is sampled when it is asked for."""
         rows = range(len(batch["index"]))
         keys = list(zip(batch["dataset"], batch["index"].tolist(), strict=True))
@@ -181,7 +179,7 @@ class Rated(Readout):
             return self._paradigm().second_question(text)
         return ask(prompts.second_pass(text), system=prompts.R1_SYSTEM)
 
-    def _verdicts(self, model: VisionLanguageModel, answered: Answered) -> list[Verdict]:
+    def _verdicts(self, model: ChatModel, answered: Answered) -> list[Verdict]:
         completions, texts = answered.completions, answered.texts
         if self.reading == "expected":
             scores = expected_ratings(model, answered.chats, completions, self.at_once)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -12,6 +13,7 @@ from lit_biqa.backbones.inputs import Inputs
 from lit_biqa.backbones.vision_language import VisionLanguageModel
 from lit_biqa.objectives.likelihood import level_probabilities
 from lit_biqa.readouts.base import Verdict
+from lit_biqa.rollout.engine import ChatModel, RemoteModel
 from lit_biqa.text import prompts
 from lit_biqa.text.levels import LEVELS, SCORES, expected_score
 from lit_biqa.types import Chat, InputError, ask
@@ -51,23 +53,47 @@ class Words:
             raise InputError(f"the word set {', '.join(self.scores)} needs two different words")
         return tokens
 
-    def judge(self, model: VisionLanguageModel, chats: Sequence[Chat], at_once: int) -> Tensor:
+    def judge(self, model: ChatModel, chats: Sequence[Chat], at_once: int) -> Tensor:
         """Probabilities ``[B, K]`` of the words after each chat, normalised over the words."""
-        tokens = self.tokens(model)
-
-        def probabilities(inputs: Inputs) -> Tensor:
-            logits: Tensor = model(next_logits, inputs)
-            return level_probabilities(logits, tokens)
-
-        return in_chunks(model, chats, at_once, probabilities)
+        return next_odds(model, chats, list(self.scores), self.tokens, at_once)
 
     def verdicts(self, probabilities: Tensor, texts: Sequence[str] = ()) -> list[Verdict]:
-        """Verdicts with expected scores and likeliest words."""
+        """Verdicts with expected scores and likeliest words; no score for a row of ``nan``."""
         scores = expected_score(probabilities, list(self.scores.values())).tolist()
         best = probabilities.argmax(1).tolist()
         names = list(self.scores)
         answers = texts or [""] * len(scores)
-        return [Verdict(s, t, names[b]) for s, t, b in zip(scores, answers, best, strict=True)]
+        return [
+            Verdict(s, t, status="no word is likely") if math.isnan(s) else Verdict(s, t, names[b])
+            for s, t, b in zip(scores, answers, best, strict=True)
+        ]
+
+
+def next_odds(
+    model: ChatModel,
+    chats: Sequence[Chat],
+    words: Sequence[str],
+    tokens: Callable[[VisionLanguageModel], Sequence[int]],
+    at_once: int,
+) -> Tensor:
+    """Probabilities ``[B, K]`` of K words after each chat, normalised over the words.
+
+    Args:
+        model: model that reads the chats.
+        chats: each with the beginning of the answer that a word continues.
+        words: the words.
+        tokens: gives the token of each word, for a model whose logits are at hand.
+        at_once: chats that such a model runs together.
+    """
+    if isinstance(model, RemoteModel):
+        return model.next_odds(chats, words)
+    ids = tokens(model)
+
+    def odds(inputs: Inputs) -> Tensor:
+        logits: Tensor = model(next_logits, inputs)
+        return level_probabilities(logits, ids)
+
+    return in_chunks(model, chats, at_once, odds)
 
 
 def next_logits(model: VisionLanguageModel, inputs: Inputs) -> Tensor:

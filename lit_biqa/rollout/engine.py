@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -80,9 +82,30 @@ class Sampling:
         return (token if chosen is None else chosen.gather(1, token))[:, 0]
 
 
+class RemoteModel(ABC):
+    """Model in another process: it answers chats, and its weights and logits stay there."""
+
+    @abstractmethod
+    def complete(
+        self, chats: Sequence[Chat], n: int, sampling: Sampling, seeds: Sequence[int]
+    ) -> list[list[Completion]]:
+        """The n completions of each chat, in the order of the chats; see `generate`."""
+
+    @abstractmethod
+    def next_odds(self, chats: Sequence[Chat], words: Sequence[str]) -> Tensor:
+        """Probabilities ``[B, K]`` of K words after each chat, normalised over the words.
+
+        A row is ``nan`` where the model says nothing about any of the words.
+        """
+
+
+ChatModel: TypeAlias = VisionLanguageModel | RemoteModel
+"""What readouts ask: a model of this process, or one in another."""
+
+
 @torch.no_grad()
 def generate(
-    model: VisionLanguageModel,
+    model: ChatModel,
     chats: Sequence[Chat],
     n: int = 1,
     sampling: Sampling = Sampling(),
@@ -98,7 +121,8 @@ def generate(
 
     Args:
         model: model with its weights. Sharded weights are gathered once, and ranks may have
-            different numbers of chats.
+            different numbers of chats. A `RemoteModel` has its own encoding and its own way to
+            run chats together: ``batch_size`` and ``encode`` say nothing to it.
         chats: of any lengths, with or without images.
         n: completions of each chat.
         sampling: how tokens are chosen.
@@ -114,12 +138,14 @@ def generate(
     """
     if n < 1 or (batch_size is not None and batch_size < 1):
         raise InputError(f"n={n}, batch_size={batch_size}: give at least 1")
+    seeds = range(len(chats)) if seeds is None else seeds
+    if isinstance(model, RemoteModel):
+        return model.complete(chats, n, sampling, seeds)
     model.prepare()
     prompts = [(encode or model.encode_prompt)(chat) for chat in chats]
     lengths = [len(row.ids) for row in prompts]
     model.check_length(max(lengths, default=0), sampling.budget)
     order = sorted(range(len(chats)), key=lengths.__getitem__)
-    seeds = range(len(chats)) if seeds is None else seeds
     answers: list[list[Completion]] = [[] for _ in chats]
     with model.unsharded():
         for chosen in _portions(order, batch_size or len(chats)):

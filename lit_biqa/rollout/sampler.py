@@ -5,8 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 
-from lit_biqa.backbones.vision_language import VisionLanguageModel
-from lit_biqa.rollout.engine import Sampling, generate
+from lit_biqa.rollout.engine import ChatModel, Sampling, generate
 from lit_biqa.rollout.prompts import PromptEncoder
 from lit_biqa.types import Chat, Completion
 
@@ -28,7 +27,7 @@ class CompletionSampler:
 
     def __init__(
         self,
-        model: VisionLanguageModel,
+        model: ChatModel,
         keys: Sequence[tuple[str, int]],
         step: str,
         sampling: Sampling,

@@ -12,7 +12,7 @@ from lit_biqa.analysis import answers
 from lit_biqa.analysis.answers import Asked, ask_sessions, sampled, suits
 from lit_biqa.backbones.vision_language import VisionLanguageModel
 from lit_biqa.readouts.base import Readout, Verdict
-from lit_biqa.rollout.engine import Sampling
+from lit_biqa.rollout.engine import ChatModel, Sampling
 from lit_biqa.types import Batch, Chat, Completion, InputError, Sample
 
 
@@ -105,7 +105,7 @@ def test_a_readout_without_words_is_refused(model: VisionLanguageModel) -> None:
     class Rating(Readout):
         conditions = ("rating",)
 
-        def read(self, model: VisionLanguageModel, batch: Batch) -> dict[str, list[Verdict]]:
+        def read(self, model: ChatModel, batch: Batch) -> dict[str, list[Verdict]]:
             raise AssertionError
 
         def check(self, model: VisionLanguageModel) -> None:

@@ -1,0 +1,61 @@
+"""Rows of readouts, for every method whose scores come from what a model says."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from lit_biqa.readouts.base import Readout
+from lit_biqa.rollout.engine import ChatModel
+from lit_biqa.types import Batch, InputError, Prediction, TextPrediction
+
+
+def refuse_repeated(readouts: Sequence[Readout]) -> None:
+    """Refuse readouts of which two have a condition of the same name.
+
+    Raises:
+        InputError: names all conditions.
+    """
+    names = [name for readout in readouts for name in readout.conditions]
+    if len(set(names)) < len(names):
+        raise InputError(f"readouts need different conditions, but have {', '.join(names)}")
+
+
+def refuse_empty(readouts: Sequence[Readout]) -> None:
+    """Refuse a readout without conditions.
+
+    Raises:
+        InputError: names the readout and the settings that give it conditions.
+    """
+    for readout in readouts:
+        if not readout.conditions:
+            raise InputError(
+                f"{type(readout).__name__} in model.readouts reads nothing: its answers hold "
+                "no rating (rewards without an attribute `form`), and it reads no text "
+                "(texts=[]); name texts, or set protocol=paper"
+            )
+
+
+def read_rows(model: ChatModel, readouts: Sequence[Readout], batch: Batch) -> list[Prediction]:
+    """One row for each image and condition; an unreadable image has no score."""
+    return [
+        TextPrediction(
+            dataset=batch["dataset"][row],
+            split=batch["split"][row],
+            index=int(batch["index"][row]),
+            name=batch["name"][row],
+            mos=float(batch["mos"][row]),
+            score=verdict.score if batch["status"][row] == "ok" else math.nan,
+            condition=condition,
+            status=verdict.status if batch["status"][row] == "ok" else batch["status"][row],
+            group=batch["samples"][row].group,
+            level=verdict.level,
+            text=verdict.text,
+            leak=verdict.leak,
+            spread=verdict.spread,
+            seconds=verdict.seconds,
+        )
+        for readout in readouts
+        for condition, verdicts in readout.read(model, batch).items()
+        for row, verdict in enumerate(verdicts)
+    ]

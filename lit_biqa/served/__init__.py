@@ -1,0 +1,1 @@
+"""Models behind OpenAI-compatible chat servers, asked over HTTP."""
