@@ -181,7 +181,7 @@ class SmallLlavaOneVision(_Small):
 
 
 class SmallInternVL(_Small):
-    """InternVL3: tiles of 1 position, between two tokens."""
+    """InternVL3: tiles of 4 positions, between two tokens."""
 
     kind = "internvl"
 
