@@ -132,16 +132,18 @@ class AutoChat(TemplatedModel):
         if len({shape[-3:] for shape in shapes}) > 1 or len(shapes[0]) not in (4, 5):
             raise self._misfit("an image does not become tiles of one size")
         self.takes_sizes = "image_sizes" in made[0]
-        self.around = self._around(processor(text=self.token, images=images[0]))
+        self.around = self._around(
+            processor(text=self.token, images=images[0], return_tensors="pt")["input_ids"][0]
+        )
         see = TileTransform(processor, self.token, self.image_id)
         for image, item in zip(images, made, strict=True):
             row = self.encode_chat(ask(f"{IMAGE}How good is it?", see(image)))
             if row.ids.tolist() != item["input_ids"][0].tolist():
                 raise self._misfit("its image tokens are not one run of one token")
 
-    def _around(self, made: Any) -> tuple[str, str]:
-        """Texts that the processor puts before and behind the tokens of an image."""
-        ids, outside = list(made["input_ids"][0]), set(self.tokenizer("")["input_ids"])
+    def _around(self, made: Tensor) -> tuple[str, str]:
+        """Texts that the processor puts before and behind an image, which it made ``[L]`` of."""
+        ids, outside = made.tolist(), set(self.tokenizer("")["input_ids"])
         if self.image_id not in ids:
             raise self._misfit("an image becomes no image token")
         first, last = ids.index(self.image_id), len(ids) - ids[::-1].index(self.image_id)

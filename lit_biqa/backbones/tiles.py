@@ -78,9 +78,8 @@ def limit_tiles(images: Any, most: int) -> bool:
         images.max_patches = most
     elif hasattr(images, "image_grid_pinpoints"):
         area = most * images.size["height"] * images.size["width"]
-        images.image_grid_pinpoints = [
-            [height, width] for height, width in images.image_grid_pinpoints if height * width <= area
-        ]
+        grids = images.image_grid_pinpoints
+        images.image_grid_pinpoints = [grid for grid in grids if grid[0] * grid[1] <= area]
     else:
         return False
     return True

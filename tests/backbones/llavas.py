@@ -1,4 +1,4 @@
-"""Small LLaVA-1.5, LLaVA-OneVision and InternVL3 with random weights, written to folders offline."""
+"""Small LLaVA-1.5, LLaVA-OneVision and InternVL3 of random weights, in folders."""
 
 from __future__ import annotations
 
@@ -8,26 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import (
-    CLIPImageProcessorPil,
-    CLIPVisionConfig,
-    GotOcr2ImageProcessorPil,
-    InternVLConfig,
-    InternVLForConditionalGeneration,
-    InternVLProcessor,
-    InternVLVideoProcessor,
-    LlamaConfig,
-    LlavaConfig,
-    LlavaForConditionalGeneration,
-    LlavaOnevisionConfig,
-    LlavaOnevisionForConditionalGeneration,
-    LlavaOnevisionImageProcessorPil,
-    LlavaOnevisionProcessor,
-    LlavaOnevisionVideoProcessor,
-    LlavaProcessor,
-    PreTrainedTokenizerFast,
-    Qwen2Config,
-)
+import transformers  # whose classes are imported where they are used, after `lit_biqa`
 
 from lit_biqa.backbones.auto_chat import AutoChat
 from lit_biqa.backbones.tiny_chat import TEXTS, byte_level_tokenizer
@@ -53,7 +34,7 @@ SIDE = 28  # of a tile of the models that cut images, in pixels
 def write_llava(folder: Path, vocabulary: int = 400, layers: int = 2, **changes: Any) -> Path:
     """A CLIP tower, a projector and a Llama decoder; ``changes`` are the processor's."""
     tokenizer = _tokenizer(vocabulary, "<image>")
-    vision = CLIPVisionConfig(
+    vision = transformers.CLIPVisionConfig(
         hidden_size=32,
         intermediate_size=48,
         num_hidden_layers=3,
@@ -61,15 +42,15 @@ def write_llava(folder: Path, vocabulary: int = 400, layers: int = 2, **changes:
         image_size=56,
         patch_size=14,
     )
-    config = LlavaConfig(
+    config = transformers.LlavaConfig(
         vision_config=vision,
-        text_config=LlamaConfig(**_decoder(tokenizer, layers)),
+        text_config=transformers.LlamaConfig(**_decoder(tokenizer, layers)),
         image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
         vision_feature_layer=-2,
         vision_feature_select_strategy="default",
     )
-    _save(LlavaForConditionalGeneration, config, folder)
-    images = CLIPImageProcessorPil(
+    _save(transformers.LlavaForConditionalGeneration, config, folder)
+    images = transformers.CLIPImageProcessorPil(
         size={"shortest_edge": 56}, crop_size={"height": 56, "width": 56}
     )
     settings = {
@@ -78,29 +59,29 @@ def write_llava(folder: Path, vocabulary: int = 400, layers: int = 2, **changes:
         "num_additional_image_tokens": 1,
         "chat_template": TEMPLATE,
     }
-    LlavaProcessor(images, tokenizer, **settings | changes).save_pretrained(folder)
+    transformers.LlavaProcessor(images, tokenizer, **settings | changes).save_pretrained(folder)
     return folder
 
 
 def write_llava_onevision(folder: Path, vocabulary: int = 400, layers: int = 2) -> Path:
-    """A SigLIP tower, a projector and a Qwen2 decoder; an image becomes up to 6 tiles and itself."""
+    """A SigLIP tower, a projector and a Qwen2 decoder; an image is cut into up to 6 tiles."""
     tokenizer = _tokenizer(vocabulary, "<image>", "<video>")
     grid = [[rows * SIDE, columns * SIDE] for rows in (1, 2, 3) for columns in (1, 2)]
-    config = LlavaOnevisionConfig(
+    config = transformers.LlavaOnevisionConfig(
         vision_config={**_vision(), "model_type": "siglip_vision_model", "vision_use_head": False},
-        text_config=Qwen2Config(**_decoder(tokenizer, layers)),
+        text_config=transformers.Qwen2Config(**_decoder(tokenizer, layers)),
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
         video_token_index=tokenizer.convert_tokens_to_ids("<video>"),
         image_grid_pinpoints=grid,
         vision_aspect_ratio="anyres_max_4",
     )
-    _save(LlavaOnevisionForConditionalGeneration, config, folder)
+    _save(transformers.LlavaOnevisionForConditionalGeneration, config, folder)
     size = {"height": SIDE, "width": SIDE}
-    images = LlavaOnevisionImageProcessorPil(size=size, image_grid_pinpoints=grid)
-    LlavaOnevisionProcessor(
+    images = transformers.LlavaOnevisionImageProcessorPil(size=size, image_grid_pinpoints=grid)
+    transformers.LlavaOnevisionProcessor(
         images,
         tokenizer,
-        LlavaOnevisionVideoProcessor(size=size),
+        transformers.LlavaOnevisionVideoProcessor(size=size),
         num_image_tokens=16,
         vision_feature_select_strategy="full",
         vision_aspect_ratio="anyres_max_4",
@@ -118,25 +99,25 @@ def write_internvl(folder: Path, vocabulary: int = 400, layers: int = 2) -> Path
         "video_token": "<video>",
     }
     tokenizer = _tokenizer(vocabulary, *names.values())
-    tokenizer = PreTrainedTokenizerFast(
+    tokenizer = transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer.backend_tokenizer,
         eos_token=tokenizer.eos_token,
         pad_token=tokenizer.pad_token,
         extra_special_tokens=names,
     )
-    config = InternVLConfig(
+    config = transformers.InternVLConfig(
         vision_config={**_vision(), "layer_scale_init_value": 0.5},
-        text_config=Qwen2Config(**_decoder(tokenizer, layers)),
+        text_config=transformers.Qwen2Config(**_decoder(tokenizer, layers)),
         image_token_id=tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>"),
         image_seq_length=4,
         tie_word_embeddings=False,
     )
-    _save(InternVLForConditionalGeneration, config, folder)
+    _save(transformers.InternVLForConditionalGeneration, config, folder)
     size = {"height": SIDE, "width": SIDE}
-    InternVLProcessor(
-        GotOcr2ImageProcessorPil(size=size, max_patches=4),
+    transformers.InternVLProcessor(
+        transformers.GotOcr2ImageProcessorPil(size=size, max_patches=4),
         tokenizer,
-        InternVLVideoProcessor(size=size),
+        transformers.InternVLVideoProcessor(size=size),
         image_seq_length=4,
         chat_template=CHATML.replace("IMAGE", "<IMG_CONTEXT>"),
     ).save_pretrained(folder)
@@ -186,14 +167,14 @@ class SmallInternVL(_Small):
     kind = "internvl"
 
 
-def _tokenizer(vocabulary: int, *images: str) -> PreTrainedTokenizerFast:
-    tokenizer: PreTrainedTokenizerFast = byte_level_tokenizer(TEXTS, vocabulary)
+def _tokenizer(vocabulary: int, *images: str) -> transformers.PreTrainedTokenizerFast:
+    tokenizer: transformers.PreTrainedTokenizerFast = byte_level_tokenizer(TEXTS, vocabulary)
     tokenizer.add_special_tokens({"additional_special_tokens": list(images)})
     tokenizer.chat_template = None
     return tokenizer
 
 
-def _decoder(tokenizer: PreTrainedTokenizerFast, layers: int) -> dict[str, Any]:
+def _decoder(tokenizer: transformers.PreTrainedTokenizerFast, layers: int) -> dict[str, Any]:
     return {
         "vocab_size": len(tokenizer),
         "hidden_size": 64,

@@ -119,7 +119,7 @@ class MplugOwl2Model(MplugOwl2PreTrainedModel):
         self.post_init()
 
     def rotary_emb(self, hidden: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Cosines and sines ``[B, L, d]`` of positions ``[B, L]``, as Llama's decoder gives them."""
+        """Cosines and sines ``[B, L, d]`` of positions ``[B, L]``, as Llama gives them."""
         config = self.config
         width = config.hidden_size // config.num_attention_heads
         rotary = Rotary.of(positions, width, config.rope_theta, hidden.dtype)
