@@ -65,6 +65,7 @@ def test_every_configuration_is_among_these_tests() -> None:
     sft |= {f"small_{name}" for name in ("describe", "conclude", "one_stage", "qalign")}
     sft.add("smol_conclude")
     backbone = {"lora", "qlora", "qwen2_5_vl_3b", "qwen2_5_vl_7b"}
+    backbone |= {"qwen2_vl_7b", "qwen3_vl_8b", "internvl3_8b", "llava_onevision_7b"}
     grpo = {"score", "score_without_reasoning", "visual_quality_r1", "chain_of_thought"}
     grpo |= {"self_consistency", "autoencoder", "human_aligned", "multi_task"}
     grpo.add("self_consistency_no_numbers")

@@ -125,10 +125,18 @@ def test_overlays_of_low_rank(folder: Path, overlay: str) -> None:
     assert (run / "weights" / "config.json").exists()
 
 
-@pytest.mark.parametrize("overlay", ["qwen2_5_vl_3b", "qwen2_5_vl_7b"])
-def test_overlays_of_another_backbone(folder: Path, overlay: str) -> None:
+@pytest.mark.parametrize(
+    ("overlay", "limit"),
+    [
+        *((f"qwen{name}", "max_pixels=12544") for name in ("2_5_vl_3b", "2_5_vl_7b", "2_vl_7b")),
+        ("qwen3_vl_8b", "max_pixels=65536"),
+        *((name, "max_tiles=1") for name in ("internvl3_8b", "llava_onevision_7b")),
+    ],
+)
+def test_overlays_of_another_backbone(folder: Path, overlay: str, limit: str) -> None:
+    weights = folder / {"i": "internvl", "l": "llava_onevision", "q": "qwen"}[overlay[0]]
     more = ["--config", CONFIGS / f"backbone/{overlay}.yaml"]
-    more += [f"{BACKBONE}pretrained={folder}/qwen", f"{BACKBONE}max_pixels=12544"]
+    more += [f"{BACKBONE}pretrained={weights}", f"{BACKBONE}{limit}"]
     run = fit(folder, "qalign", overlay, *more)
     assert (run / "weights" / "tokenizer.json").exists()
 

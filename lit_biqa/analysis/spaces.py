@@ -93,6 +93,7 @@ def _states(
     """`STATES` of each row ``[B, D]``, of tokens ``reasoning [B, L]``, on the CPU."""
     embeds, image = model.embed(inputs)
     hidden = model.decode(embeds, inputs.mask, inputs.positions, image=image).last_hidden_state
+    embeds = embeds[..., : hidden.shape[-1]]  # without what later layers take
     pairs = ((embeds, inputs.image), (hidden, inputs.image), (hidden, reasoning))
     first, second, third = (_mean(states, chosen).cpu() for states, chosen in pairs)
     return first, second, third

@@ -17,6 +17,12 @@ from torch import Tensor, nn
 
 from lit_biqa.backbones.shared_prefix import Growing
 
+# Types of decoders, by their configurations, whose step the tests compare with transformers'.
+LLAMA_KINDS = (
+    *("llama", "mplug_owl2", "qwen2"),
+    *("qwen2_vl_text", "qwen2_5_vl_text", "qwen3_vl_text"),
+)
+
 
 @dataclass(frozen=True, eq=False)
 class _Layer:
@@ -27,6 +33,7 @@ class _Layer:
         activation: activation of the gate.
         before: weight of the norm before the attention.
         qkv: weight and bias of queries, keys and values, stacked.
+        heads: weights of the norms of queries and keys, ``[heads, d]``; ``None`` without norms.
         out: weight and bias of the output projection.
         between: weight of the norm before the feed-forward part.
         gate_up: weight and bias of gate and up projection, stacked.
@@ -37,6 +44,7 @@ class _Layer:
     activation: nn.Module
     before: Tensor
     qkv: tuple[Tensor, Tensor | None]
+    heads: Tensor | None
     out: tuple[Tensor, Tensor | None]
     between: Tensor
     gate_up: tuple[Tensor, Tensor | None]
@@ -44,13 +52,13 @@ class _Layer:
 
 
 class FusedDecoder:
-    """Decoder of Llama's layout, such as Qwen2.5-VL's, on rows of one text token.
+    """Decoder of Llama's layout (`LLAMA_KINDS`) on rows of one text token.
 
     It holds copies of most weights, with LoRA's updates merged in float32, in the precision of
     autocast if that is on: make one for each rollout, and release it afterwards.
 
     Args:
-        decoder: decoder of transformers, with whole weights, none of them in 4 bits.
+        decoder: decoder of transformers that `can_fuse`, with whole weights.
     """
 
     def __init__(self, decoder: Any) -> None:
@@ -58,9 +66,9 @@ class FusedDecoder:
         self.norm, self.epsilon = decoder.norm.weight, decoder.norm.variance_epsilon
         self.floor = torch.tensor(self.epsilon)
         config = decoder.config
-        self.has_axes = "mrope_section" in (config.rope_parameters or {})
+        self.has_axes = "mrope_section" in (getattr(config, "rope_parameters", None) or {})
         self.heads, self.heads_kv = config.num_attention_heads, config.num_key_value_heads
-        self.layers = [_layer(layer) for layer in decoder.layers]
+        self.layers = [_layer(layer, self.heads, self.heads_kv) for layer in decoder.layers]
 
     def __call__(self, ids: Tensor, positions: Tensor, prefix: Growing) -> Tensor:
         """Run one token of each row.
@@ -92,6 +100,8 @@ class FusedDecoder:
         qkv = F.linear(self._normed(x, layer.before), *layer.qkv)
         qkv = qkv.view(rows, count + self.heads_kv, -1)
         turned = qkv[:, :count]
+        if layer.heads is not None:
+            turned = self._normed(turned, layer.heads)
         turned = turned * cosine + turned.roll(turned.shape[-1] // 2, -1) * sine
         turned, value = turned.to(qkv.dtype)[:, :, None], qkv[:, count:, None]
         query, key = turned[:, : self.heads], turned[:, self.heads :]
@@ -100,30 +110,44 @@ class FusedDecoder:
 
     def _normed(self, x: Tensor, weight: Tensor) -> Tensor:
         if not x.is_cpu:
-            return F.rms_norm(x, weight.shape, weight, self.epsilon)
+            if weight.ndim == 1:
+                return F.rms_norm(x, weight.shape, weight, self.epsilon)
+            return F.rms_norm(x, x.shape[-1:], None, self.epsilon) * weight
         # On a CPU torch composes rms_norm of several operations, which take half as long again.
         length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
         scale = torch.addcmul(self.floor, length, length, value=1 / x.shape[-1]).rsqrt()
         return (x * scale).to(x.dtype) * weight
 
 
-def can_fuse(decoder: nn.Module) -> bool:
-    """True if no weight is packed in 4 bits."""
-    return all(parameter.is_floating_point() for parameter in decoder.parameters())
+def can_fuse(decoder: Any) -> bool:
+    """True for a decoder of `LLAMA_KINDS` without weights in 4 bits."""
+    fits = decoder.config.model_type in LLAMA_KINDS
+    return fits and all(parameter.is_floating_point() for parameter in decoder.parameters())
 
 
-def _layer(layer: Any) -> _Layer:
+def _layer(layer: Any, heads: int, heads_kv: int) -> _Layer:
     attention, rest = layer.self_attn, layer.mlp
+    projections = [attention.q_proj, attention.k_proj, attention.v_proj]
+    norms = None
+    if hasattr(attention, "q_norm"):
+        pairs = ((attention.q_norm, heads), (attention.k_norm, heads_kv))
+        norms = torch.cat([norm.weight.expand(count, -1) for norm, count in pairs])
     return _Layer(
         attention=attention,
         activation=rest.act_fn,
-        before=layer.input_layernorm.weight,
-        qkv=_joined([attention.q_proj, attention.k_proj, attention.v_proj]),
+        before=_of_text(layer.input_layernorm).weight,
+        qkv=_joined([_of_text(projection) for projection in projections]),
+        heads=norms,
         out=_joined([attention.o_proj]),
-        between=layer.post_attention_layernorm.weight,
+        between=_of_text(layer.post_attention_layernorm).weight,
         gate_up=_joined([rest.gate_proj, rest.up_proj]),
         down=_joined([rest.down_proj]),
     )
+
+
+def _of_text(module: Any) -> Any:
+    """The copy of mPLUG-Owl2's modules that text goes through; other modules have one."""
+    return getattr(module, "multiway", [module])[0]
 
 
 def _joined(linears: Sequence[Any]) -> tuple[Tensor, Tensor | None]:

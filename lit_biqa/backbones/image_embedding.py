@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
@@ -36,7 +37,10 @@ class ImageEmbedding(Sharded, ABC):
 
     @abstractmethod
     def image_features(self, pixels: Sequence[Tensor]) -> Tensor:
-        """Image features for the decoder: ``[positions of all images, D]``."""
+        """Image features for the decoder: ``[positions of all images, D]``.
+
+        Features that later layers take stand behind them, ``[positions of all images, (1 + K) D]``.
+        """
 
     @property
     @abstractmethod
@@ -53,8 +57,8 @@ class ImageEmbedding(Sharded, ABC):
         """Embed tokens, and images at their positions; without images the tower does not run.
 
         Returns:
-            ``[B, L, D]``, and ``[B, L]``, true at image positions; ``None`` if no rank has an
-            image.
+            ``[B, L, D]``, or as wide as the image features, with zeros behind the embeddings of
+            text; and ``[B, L]``, true at image positions; ``None`` if no rank has an image.
 
         Raises:
             InputError: with gradients, if only parts that see images are trained.
@@ -77,6 +81,7 @@ class ImageEmbedding(Sharded, ABC):
         else:
             widths = [width for width in inputs.image.sum(1).tolist() if width]
             features = self._feature_cache(seen, widths)
+        embeds = F.pad(embeds, (0, features.shape[-1] - embeds.shape[-1]))
         places = inputs.image[..., None]
         return embeds.masked_scatter(places, features.to(embeds.dtype)), inputs.image
 

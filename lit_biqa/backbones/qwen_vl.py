@@ -1,4 +1,4 @@
-"""Qwen2.5-VL as a backbone, through transformers."""
+"""Qwen2-VL, Qwen2.5-VL and Qwen3-VL as backbones, through transformers."""
 
 from __future__ import annotations
 
@@ -11,29 +11,32 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from lit_biqa.backbones.fused import FusedDecoder, can_fuse
 from lit_biqa.backbones.layout import Checkpoint, Layout
 from lit_biqa.backbones.places import Place
 from lit_biqa.backbones.templated import TemplatedModel
 from lit_biqa.backbones.tuning import Part, Tuning
-from lit_biqa.backbones.vision_language import Stepper
 from lit_biqa.backbones.weights import read_config, read_weights, reading, save_weights
 from lit_biqa.io.json_text import parse_json
 from lit_biqa.limits import IMAGE_RATIO
 from lit_biqa.types import InputError
 
 IMAGE_PAD = "<|image_pad|>"
-MIN_SIDE = 28  # pixels: one position of the decoder is 28 x 28
+KINDS = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")  # `model_type` of configurations
 
 
 class QwenVL(TemplatedModel):
-    """Qwen2.5-VL (Bai et al., arXiv 2502.13923), of 3 or 7 billion parameters.
+    """Qwen2-VL, Qwen2.5-VL or Qwen3-VL with a dense decoder, as the configuration says.
+
+    A position of the decoder is 28 x 28 pixels, of Qwen3-VL 32 x 32. Qwen3-VL adds features of
+    several layers of its tower to the first layers of its decoder (DeepStack).
+
+    Source: Wang et al. (arXiv 2409.12191), Bai et al. (arXiv 2502.13923, 2511.21631).
 
     Args:
         pretrained: a folder, or a name that transformers can resolve.
         tuning: trained parts, and how they are trained.
         min_pixels: smaller images are enlarged to this number of pixels.
-        max_pixels: larger images are scaled down to it; 28 x 28 pixels are one position.
+        max_pixels: larger images are scaled down to it.
         context: most positions of a chat and its answer.
         layout: places of parts that do not lie at the top of `pretrained`; an adapter of peft is
             merged into its base.
@@ -58,7 +61,7 @@ class QwenVL(TemplatedModel):
             return
         from transformers import AutoTokenizer, Qwen2VLImageProcessorPil
 
-        read_config(self.checkpoint.weights, "qwen2_5_vl")
+        read_config(self.checkpoint.weights, *KINDS)
         place = self.checkpoint.processor
         with reading(place, "its tokenizer or image settings"):
             self.tokenizer = AutoTokenizer.from_pretrained(
@@ -78,18 +81,18 @@ class QwenVL(TemplatedModel):
         if IMAGE_PAD not in str(self.tokenizer.chat_template):
             raise InputError(
                 f"{self.checkpoint.pretrained}: its chat template has no image; take the tokenizer "
-                "files of a Qwen2.5-VL-Instruct checkpoint"
+                "files of an Instruct checkpoint"
             )
         self.template = self.tokenizer
         self.image_id = self.tokenizer.convert_tokens_to_ids(IMAGE_PAD)
         self.end = (self.tokenizer.eos_token_id, self.tokenizer.pad_token_id)
 
     def _read(self) -> Any:
-        from transformers import Qwen2_5_VLForConditionalGeneration
+        from transformers import AutoModelForImageTextToText
 
         unquantised = ["model.visual", "lm_head"]
         return read_weights(
-            Qwen2_5_VLForConditionalGeneration,
+            AutoModelForImageTextToText,
             self.checkpoint.weights,
             self.tuning.loading(unquantised),
             self.checkpoint.adapter,
@@ -103,24 +106,25 @@ class QwenVL(TemplatedModel):
 
     def image_width(self, pixels: Tensor) -> int:
         """Number of positions of an image: one for 2 x 2 patches."""
-        return pixels.shape[0] * pixels.shape[1] // 4
+        return pixels.shape[0] * pixels.shape[1] // int(self.image_processor.merge_size) ** 2
 
     def place(self, image: Tensor, pixels: Tensor | None) -> Tensor:
         """Rotary positions ``[3, L]``."""
         if pixels is None:
             return torch.arange(len(image)).repeat(3, 1)
-        height, width = (side // 2 for side in pixels.shape[:2])
+        height, width = (side // self.image_processor.merge_size for side in pixels.shape[:2])
         return grid_positions(int(image.int().argmax()), height, width, len(image))
 
     def image_features(self, pixels: Sequence[Tensor]) -> Tensor:
-        """Patches ``[height, width, values]`` each to ``[height * width / 4 of all, D]``."""
+        """Patches ``[height, width, values]`` each to ``[height * width / 4 of all, (1 + K) D]``.
+
+        Features of the last layer of the tower, then those of the K layers that DeepStack names.
+        """
         grids = torch.tensor([(1, *image.shape[:2]) for image in pixels])
         patches = torch.cat([image.flatten(0, 1) for image in pixels])
         visual = self.model.model.visual
-        features: Tensor = visual(
-            patches.to(visual.dtype), grid_thw=grids.to(patches.device)
-        ).pooler_output
-        return features
+        seen = visual(patches.to(visual.dtype), grid_thw=grids.to(patches.device))
+        return torch.cat([seen.pooler_output, *getattr(seen, "deepstack_features", ())], -1)
 
     @property
     def decoder(self) -> Any:
@@ -131,18 +135,29 @@ class QwenVL(TemplatedModel):
         """See `VisionLanguageModel`; positions have three axes."""
         return {"position_ids": positions}
 
-    def stepper(self) -> Stepper:
-        """See `VisionLanguageModel.stepper`; faster, unless weights are in 4 bits."""
-        decoder = self.model.model.language_model
-        return FusedDecoder(decoder) if can_fuse(decoder) else super().stepper()
+    def decode(
+        self,
+        embeds: Tensor,
+        mask: Tensor | None,
+        positions: Tensor,
+        cache: Any = None,
+        image: Tensor | None = None,
+        **options: Any,
+    ) -> Any:
+        """See `VisionLanguageModel`; image features of deeper layers stand behind embeddings."""
+        first, *deeper = embeds.split(self.token_embedding.embedding_dim, -1)
+        if deeper and image is not None:
+            options["visual_pos_masks"] = image
+            options["deepstack_visual_embeds"] = [features[image] for features in deeper]
+        return super().decode(first, mask, positions, cache, image, **options)
 
     @property
     def parts(self) -> dict[Part, list[nn.Module]]:
-        """Modules of each part; the merger is the bridge."""
-        visual = self.model.model.visual
+        """Modules of each part; the merger, or each of Qwen3-VL's, is the bridge."""
+        inside = list(self.model.model.visual.named_children())
         return {
-            "vision": [visual.patch_embed, visual.blocks],
-            "bridge": [visual.merger],
+            "vision": [module for name, module in inside if "merger" not in name],
+            "bridge": [module for name, module in inside if "merger" in name],
             "language": [self.model.model.language_model, self.model.lm_head],
         }
 
@@ -178,7 +193,8 @@ class Transform:
         Raises:
             InputError: for an image more than `IMAGE_RATIO` times as long as wide.
         """
-        image = wide_enough(image, MIN_SIDE)
+        # One position of the decoder.
+        image = wide_enough(image, self.processor.patch_size * self.processor.merge_size)
         made = self.processor(images=image, return_tensors="pt")
         _, height, width = made["image_grid_thw"][0].tolist()
         patches: Tensor = made["pixel_values"].view(height, width, -1)
@@ -194,7 +210,7 @@ def wide_enough(image: Image.Image, least: int) -> Image.Image:
     shortest = min(image.size)
     if max(image.size) > IMAGE_RATIO * shortest:
         raise InputError(
-            f"{image.width} x {image.height} pixels are too narrow for Qwen2.5-VL, which takes "
+            f"{image.width} x {image.height} pixels are too narrow for Qwen-VL, which takes "
             f"a ratio of sides of at most {IMAGE_RATIO}: crop it"
         )
     if shortest >= least:

@@ -60,9 +60,9 @@ def backbone_of(folder: Path) -> VisionLanguageModel:
         from lit_biqa.backbones.timm_chat import TimmChat
 
         return TimmChat(source, tuning=tuning, precision="float32")
-    if kind == "qwen2_5_vl":
-        from lit_biqa.backbones.qwen_vl import QwenVL
+    from lit_biqa.backbones.qwen_vl import KINDS, QwenVL
 
+    if kind in KINDS:
         return QwenVL(source, tuning)
     if kind == "mplug_owl2":
         from lit_biqa.backbones.owl2 import MplugOwl2
@@ -75,10 +75,9 @@ def backbone_of(folder: Path) -> VisionLanguageModel:
 
 def names_of(model: VisionLanguageModel, parts: Sequence[Part]) -> list[str]:
     """Names of the weights of some parts in the state of a loaded model."""
-    names: dict[int, str] = {id(module): name for name, module in model.named_modules()}
     modules: list[nn.Module] = [module for part in parts for module in model.parts[part]]
-    prefixes = tuple(f"{names[id(module)]}." for module in modules)
-    return [name for name in model.state_dict() if name.startswith(prefixes)]
+    wanted = {id(t) for m in modules for t in (*m.parameters(), *m.buffers())}
+    return [name for name, t in model.state_dict(keep_vars=True).items() if id(t) in wanted]
 
 
 def swap(base: Path, donor: Path, parts: Sequence[Part], out: Path) -> tuple[int, int]:

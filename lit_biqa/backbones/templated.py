@@ -45,6 +45,13 @@ class TemplatedModel(VisionLanguageModel):
         decoded: str = self.tokenizer.decode(list(ids), skip_special_tokens=True)
         return decoded
 
+    def prompt(self, messages: Sequence[dict[str, Any]]) -> str:
+        """Text of a chat in transformers' form, up to where the assistant speaks."""
+        text: str = self.template.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=True
+        )
+        return text
+
     def encode_chat(self, chat: Chat) -> Row:
         """Encode a chat with the checkpoint's template, with one token per image position.
 
@@ -52,9 +59,7 @@ class TemplatedModel(VisionLanguageModel):
             InputError: if a text holds the image token.
         """
         messages = [{"role": m.role, "content": _content(m.text)} for m in chat.messages]
-        prompt = self.template.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=True
-        )
+        prompt = self.prompt(messages)
         begin = self.tokenizer.bos_token
         begun = begin is not None and prompt.startswith(begin)
         compact = torch.tensor(self.tokenizer.encode(prompt, add_special_tokens=not begun))

@@ -22,7 +22,6 @@ from lit_biqa.backbones.composed_model import (
     load_projector,
 )
 from lit_biqa.backbones.frozen import FrozenTower
-from lit_biqa.backbones.fused import FusedDecoder, can_fuse
 from lit_biqa.backbones.grid_tower import GridProjector, GridTower
 from lit_biqa.backbones.inputs import Row
 from lit_biqa.backbones.precision import Precision, chosen
@@ -33,7 +32,6 @@ from lit_biqa.backbones.templated import TemplatedModel
 from lit_biqa.backbones.timm_folder import frame_of, read_settings
 from lit_biqa.backbones.transforms import CentreCrop, Evaluate, Frame
 from lit_biqa.backbones.tuning import Part, Tuning
-from lit_biqa.backbones.vision_language import Stepper
 from lit_biqa.backbones.weights import read_weights, reading, save_weights
 from lit_biqa.types import Chat, InputError, check_range
 
@@ -48,7 +46,6 @@ _TEMPLATE = (
     "{% endfor %}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-_FUSED = ("llama", "qwen2")  # decoders of one layout
 
 
 class TimmChat(TemplatedModel):
@@ -214,12 +211,6 @@ class TimmChat(TemplatedModel):
     def decoder(self) -> Any:
         """Decoder without its head."""
         return self.model.language.get_decoder()
-
-    def stepper(self) -> Stepper:
-        """See `VisionLanguageModel.stepper`; faster for decoders of Llama's layout."""
-        decoder = self.decoder
-        fits = decoder.config.model_type in _FUSED and can_fuse(decoder)
-        return FusedDecoder(decoder) if fits else super().stepper()
 
     @property
     def parts(self) -> dict[Part, list[nn.Module]]:

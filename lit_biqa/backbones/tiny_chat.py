@@ -156,20 +156,28 @@ class TinyQwenVL(QwenVL):
         self._settle()
 
     def _read(self) -> nn.Module:
-        from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+        from transformers import AutoModelForImageTextToText
 
-        ids = {
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            model: nn.Module = AutoModelForImageTextToText.from_config(self._config()).eval()
+        return _held(model, self.tuning.dtype)
+
+    def _config(self) -> Any:
+        from transformers import Qwen2_5_VLConfig
+
+        return Qwen2_5_VLConfig(
+            text_config=self._text(), vision_config=self._vision(), **self._ids()
+        )
+
+    def _ids(self) -> dict[str, int]:
+        return {
             f"{name}_token_id": self.tokenizer.convert_tokens_to_ids(f"<|{token}|>")
             for name, token in (
                 *(("image", "image_pad"), ("video", "video_pad")),
                 *(("vision_start", "vision_start"), ("vision_end", "vision_end")),
             )
         }
-        config = Qwen2_5_VLConfig(text_config=self._text(), vision_config=self._vision(), **ids)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            model: nn.Module = Qwen2_5_VLForConditionalGeneration(config).eval()
-        return _held(model, self.tuning.dtype)
 
     def _text(self) -> dict[str, Any]:
         half = self.width // self.heads // 2

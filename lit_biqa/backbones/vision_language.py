@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lit_biqa.backbones.chat_encoding import ChatEncoder
 from lit_biqa.backbones.frozen import FrozenTower
+from lit_biqa.backbones.fused import FusedDecoder, can_fuse
 from lit_biqa.backbones.image_embedding import ImageEmbedding
 from lit_biqa.backbones.inputs import Inputs
 from lit_biqa.backbones.shared_prefix import Growing, set_attention
@@ -110,7 +111,7 @@ class VisionLanguageModel(ImageEmbedding, ChatEncoder):
         """Run the decoder.
 
         Args:
-            embeds: ``[B, L, D]``.
+            embeds: of `embed`, ``[B, L, D]`` or wider.
             mask: ``[B, cached + L]``, true at tokens; ``None`` if all are tokens, or if padding is
                 only on the right, where no token attends to it.
             positions: ``[A, B, L]``.
@@ -138,6 +139,10 @@ class VisionLanguageModel(ImageEmbedding, ChatEncoder):
 
         It may hold copies of weights, so it must be released after the rollout.
         """
+        return FusedDecoder(self.decoder) if can_fuse(self.decoder) else self.module_stepper()
+
+    def module_stepper(self) -> Stepper:
+        """The same by the decoder's own modules."""
 
         def step(ids: Tensor, positions: Tensor, prefix: Growing) -> Tensor:
             embeds, places = self.token_embedding(ids[:, None]), positions[..., None]

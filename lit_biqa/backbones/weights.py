@@ -48,12 +48,12 @@ def reading(source: str | Place, what: str) -> Iterator[None]:
         raise InputError(f"{source}: {what} cannot be read: {error}") from error
 
 
-def read_config(source: str | Place, kind: str) -> Any:
+def read_config(source: str | Place, *kinds: str) -> Any:
     """Configuration of a checkpoint.
 
     Args:
         source: a folder, or a name that transformers can resolve.
-        kind: required ``model_type``.
+        kinds: allowed values of ``model_type``.
 
     Raises:
         InputError: if there is none, or it is of another type.
@@ -63,9 +63,10 @@ def read_config(source: str | Place, kind: str) -> Any:
     place = Place.of(source)
     with reading(place, "its configuration"):
         config = AutoConfig.from_pretrained(place.name, trust_remote_code=False, **place.options)
-    if config.model_type != kind:
+    if config.model_type not in kinds:
+        allowed = " or ".join(map(repr, kinds))
         raise InputError(
-            f"{source} holds a model of type {config.model_type!r}, not {kind!r}: name another "
+            f"{source} holds a model of type {config.model_type!r}, not {allowed}: name another "
             "folder as `pretrained`, or another class as backbone"
         )
     return config

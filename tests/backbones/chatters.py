@@ -1,4 +1,4 @@
-"""Tiny backbones that read chats, and chats for them."""
+"""Tiny backbones that read chats, one of each kind, and chats for them."""
 
 from __future__ import annotations
 
@@ -6,17 +6,38 @@ from functools import cache
 from typing import Any, TypeAlias
 
 import numpy as np
+import torch
+from llavas import SmallInternVL, SmallLlava, SmallLlavaOneVision
 from PIL import Image
+from timm_chats import TinyTimmChat
+from tiny_qwens import TinyQwen2VL, TinyQwen3VL
 
+from lit_biqa.backbones.auto_chat import AutoChat
+from lit_biqa.backbones.owl2 import MplugOwl2
+from lit_biqa.backbones.qwen_vl import QwenVL
+from lit_biqa.backbones.timm_chat import TimmChat
 from lit_biqa.backbones.tiny_chat import TinyMplugOwl2, TinyQwenVL
 from lit_biqa.backbones.tuning import Tuning
+from lit_biqa.backbones.vision_language import VisionLanguageModel
 from lit_biqa.types import Chat, Message, ask
 
 Tiny: TypeAlias = TinyMplugOwl2 | TinyQwenVL
 FAMILIES: tuple[type[TinyMplugOwl2] | type[TinyQwenVL], ...] = (TinyMplugOwl2, TinyQwenVL)
 
+# What passes the contract, under the names of the table in docs/add-a-backbone.md.
+BACKBONES: dict[str, Any] = {
+    "mPLUG-Owl2": TinyMplugOwl2,
+    "Qwen2-VL": TinyQwen2VL,
+    "Qwen2.5-VL": TinyQwenVL,
+    "Qwen3-VL": TinyQwen3VL,
+    "LLaVA-1.5": SmallLlava,
+    "LLaVA-OneVision": SmallLlavaOneVision,
+    "InternVL3": SmallInternVL,
+    "TimmChat": TinyTimmChat,
+}
 
-def loaded(family: type[TinyMplugOwl2] | type[TinyQwenVL], tuning: Tuning = Tuning()) -> Tiny:
+
+def loaded(family: Any, tuning: Tuning = Tuning()) -> Any:
     """A model of one's own, with two layers and an odd number of tokens."""
     model = family(layers=2, vocabulary=401, tuning=tuning)
     model.load()
@@ -24,16 +45,45 @@ def loaded(family: type[TinyMplugOwl2] | type[TinyQwenVL], tuning: Tuning = Tuni
 
 
 @cache
-def shared(family: type[TinyMplugOwl2] | type[TinyQwenVL]) -> Tiny:
+def shared(family: Any) -> Any:
     """One such model for all; do not change it."""
     return loaded(family)
 
 
-def reference(family: type[TinyMplugOwl2] | type[TinyQwenVL]) -> Any:
+def stirred(family: Any, tuning: Tuning = Tuning()) -> Any:
+    """A model whose words depend on what it reads: its weights are larger than initial ones.
+
+    The updates of LoRA, which begin at zero, are not zero.
+    """
+    model = loaded(family, tuning)
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "lora_" in name:
+                weight.copy_(0.05 * torch.randn(weight.shape, generator=generator))
+            elif weight.ndim == 1:
+                weight.add_(0.2 * torch.randn(weight.shape, generator=generator))
+            else:
+                weight.mul_(2)
+    return model
+
+
+def reference(family: Any) -> Any:
     """The same model as transformers itself would have it, with its own attention."""
     model = family(layers=2, vocabulary=401)
     model.prepare()
     return model._read()
+
+
+def reread(family: Any, folder: str, tuning: Tuning = Tuning()) -> VisionLanguageModel:
+    """The class of full size on a folder that a small model wrote, loaded."""
+    if issubclass(family, TinyTimmChat):
+        model: VisionLanguageModel = TimmChat(folder, tuning=tuning, precision="float32")
+    else:
+        kinds = (MplugOwl2, QwenVL, AutoChat)
+        model = next(kind for kind in kinds if issubclass(family, kind))(folder, tuning)
+    model.load()
+    return model
 
 
 def picture(width: int, height: int, seed: int = 0) -> Image.Image:
@@ -55,12 +105,18 @@ def conversation(pixels: Any) -> Chat:
     )
 
 
-def mixed(model: Tiny) -> list[Chat]:
+# Of `mixed`; the second chat has none.
+PICTURES = ((90, 60, 0), None, (57, 130, 1), (120, 50, 2))
+
+
+def mixed(model: VisionLanguageModel) -> list[Chat]:
     """With image and without, short and long."""
-    see = model.image_transform
+    first, _, second, third = (
+        None if each is None else model.image_transform(picture(*each)) for each in PICTURES
+    )
     return [
-        ask("How good is it?", see(picture(90, 60))),
+        ask("How good is it?", first),
         ask("The image is blurry. What is its quality?"),
-        conversation(see(picture(57, 130, 1))),
-        ask("Rate it.", see(picture(120, 50, 2)), opening="The quality is"),
+        conversation(second),
+        ask("Rate it.", third, opening="The quality is"),
     ]

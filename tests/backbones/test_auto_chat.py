@@ -10,12 +10,15 @@ from typing import Any
 import pytest
 import torch
 from chatters import picture
-from llavas import write_llava
+from llavas import write_internvl, write_llava, write_llava_onevision
+from own_calls import own_call
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import AutoProcessor, LlavaForConditionalGeneration
+from transformers import AutoProcessor
 
-from lit_biqa.backbones.auto_chat import AutoChat
+from lit_biqa.backbones import auto_chat
+from lit_biqa.backbones.auto_chat import PASSED, AutoChat
+from lit_biqa.backbones.qwen_vl import KINDS
 from lit_biqa.backbones.tiny_chat import TinyQwenVL
 from lit_biqa.backbones.tuning import Tuning, counted
 from lit_biqa.backbones.weights import state_of
@@ -51,43 +54,6 @@ def logits(model: AutoChat) -> Tensor:
     return made
 
 
-@torch.no_grad()
-def test_rows_are_what_transformers_makes_of_them(folder: Path) -> None:
-    model = loaded(folder)
-    processor = AutoProcessor.from_pretrained(folder, backend="pil")
-    prompts = [
-        "USER: <image>\nHow good is it? ASSISTANT:",
-        "USER: The image is blurry. What is its quality? ASSISTANT:",
-        "USER: <image>\nRate it. ASSISTANT:The quality is",
-    ]
-    theirs = processor(
-        text=prompts, images=IMAGES, padding=True, padding_side="left", return_tensors="pt"
-    )
-    ours = model.encode(chats(model))
-    assert torch.equal(ours.mask, theirs["attention_mask"].bool())
-    assert torch.equal(ours.ids[ours.mask], theirs["input_ids"][ours.mask])
-    assert ours.image.sum(1).tolist() == [16, 0, 16]
-    pixels = torch.stack([chat.pixels for chat in chats(model) if chat.pixels is not None])
-    assert torch.equal(pixels, theirs["pixel_values"])
-    own = LlavaForConditionalGeneration.from_pretrained(folder)
-    expected = own(**theirs).logits[ours.mask]
-    torch.testing.assert_close(logits(model), expected, atol=1e-5, rtol=0)
-
-
-@torch.no_grad()
-def test_a_row_is_what_it_is_alone(folder: Path) -> None:
-    model = loaded(folder)
-    answers = ["good", "fair, I think", "bad"]
-    for said in (None, answers):
-        together = model.encode(chats(model), said)
-        hidden = model.hidden(together).last_hidden_state
-        for index, chat in enumerate(chats(model)):
-            alone = model.encode([chat], None if said is None else [said[index]])
-            expected = model.hidden(alone).last_hidden_state[0]
-            found = hidden[index, together.mask[index]]
-            torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
-
-
 def test_parts_are_told_apart_and_weights_come_back(folder: Path, tmp_path: Path) -> None:
     model = loaded(folder)
     parts = {
@@ -113,17 +79,6 @@ def test_parts_are_told_apart_and_weights_come_back(folder: Path, tmp_path: Path
 def lora_of_decoder() -> int:
     """Two layers: queries and outputs, keys and values, the three of the feed-forward part."""
     return 2 * 2 * (2 * (64 + 64) + 2 * (64 + 32) + 3 * (64 + 96))
-
-
-def test_qlora_leaves_tower_bridge_and_head_whole(folder: Path) -> None:
-    from bitsandbytes.nn import Linear4bit
-
-    model = loaded(folder, Tuning("qlora", ["language"], rank=2))
-    packed = {name for name, m in model.model.named_modules() if isinstance(m, Linear4bit)}
-    assert len(packed) == 2 * 7
-    assert all("language_model" in name for name in packed)
-    before = logits(loaded(folder))
-    assert (logits(model) - before).abs().max() < 0.2
 
 
 def test_weights_that_do_not_fit_are_named(folder: Path, tmp_path: Path) -> None:
@@ -166,12 +121,12 @@ class Told:
         return self.change(dict(self.processor(**given)), given["images"].size)
 
 
-def with_sizes(made: Any, size: tuple[int, int]) -> Any:
-    return made | {"image_sizes": torch.tensor([size])}
+def with_types(made: Any, size: tuple[int, int]) -> Any:
+    return made | {"token_type_ids": torch.zeros_like(made["input_ids"])}
 
 
-def in_tiles(made: Any, size: tuple[int, int]) -> Any:
-    return made | {"pixel_values": made["pixel_values"][None].repeat(1, 1 + size[0] // 90, 1, 1, 1)}
+def of_its_size(made: Any, size: tuple[int, int]) -> Any:
+    return made | {"pixel_values": torch.zeros(1, 3, *size)}
 
 
 def with_rows(made: Any, size: tuple[int, int]) -> Any:
@@ -184,8 +139,8 @@ def with_rows(made: Any, size: tuple[int, int]) -> Any:
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        (with_sizes, "its decoder also takes image_sizes"),
-        (in_tiles, "an image does not become one tensor"),
+        (with_types, "its decoder also takes token_type_ids"),
+        (of_its_size, "an image does not become tiles of one size"),
         (with_rows, "its image tokens are not one run"),
     ],
 )
@@ -202,8 +157,60 @@ def test_qwen_is_no_model_for_it(tmp_path: Path) -> None:
     qwen = TinyQwenVL(layers=1)
     qwen.load()
     qwen.save(tmp_path / "qwen", state_of(qwen))
-    with pytest.raises(InputError, match=f"{tmp_path}.*cannot be read: Video processor"):
+    with pytest.raises(InputError, match=f"{tmp_path}.*(cannot be read|no model for AutoChat)"):
         AutoChat(str(tmp_path / "qwen")).prepare()
+
+
+@pytest.mark.parametrize(
+    ("kind", "complaint"),
+    [
+        ("llava_of_tomorrow", "transformers knows no model of type 'llava_of_tomorrow'"),
+        ("bert", "a model of type 'bert' reads no images with text"),
+    ],
+)
+def test_a_type_that_cannot_run_is_refused_with_those_that_do(
+    kind: str, complaint: str, tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": kind}))
+    with pytest.raises(InputError) as caught:
+        AutoChat(str(tmp_path)).prepare()
+    assert complaint in str(caught.value)
+    assert all(named in str(caught.value) for named in (*PASSED, *KINDS, "mplug_owl2"))
+
+
+def test_a_type_that_runs_unchecked_is_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    AutoChat(str(folder)).prepare()
+    assert not caplog.records
+    monkeypatch.setattr(auto_chat, "PASSED", ("internvl",))
+    AutoChat(str(folder)).prepare()
+    assert "llava is no type that the tests check" in caplog.text
+
+
+@pytest.mark.parametrize("write", [write_internvl, write_llava_onevision])
+@torch.no_grad()
+def test_fewer_tiles_if_asked(write: Any, tmp_path: Path) -> None:
+    """And so after saving, by the class of transformers too."""
+    large = picture(200, 100)
+    whole = AutoChat(str(write(tmp_path / "whole")))
+    few = AutoChat(str(tmp_path / "whole"), max_tiles=1)
+    few.load()
+    tiles = [len(model.image_transform(large)) for model in (whole, few)]
+    assert tiles[0] > 2 and tiles[1] == (1 if write is write_internvl else 2)
+    few.save(tmp_path / "few", state_of(few))
+    again = loaded(tmp_path / "few")
+    chat = ask("How good is it?", again.image_transform(large))
+    assert chat.pixels is not None and len(chat.pixels) == tiles[1]
+    logits = again.head(again.hidden(again.encode([chat])).last_hidden_state[0])
+    torch.testing.assert_close(logits, own_call(again, chat, large).logits, atol=1e-5, rtol=0)
+
+
+def test_tiles_that_cannot_be_limited_are_told(folder: Path) -> None:
+    with pytest.raises(InputError, match="does not cut images into tiles; leave max_tiles out"):
+        AutoChat(str(folder), max_tiles=2).prepare()
+    with pytest.raises(InputError, match=r"backbone\.max_tiles"):
+        AutoChat(str(folder), max_tiles=0)
 
 
 def test_the_folder_is_what_a_llava_checkpoint_is(folder: Path) -> None:

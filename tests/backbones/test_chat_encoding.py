@@ -9,120 +9,19 @@ from typing import Any
 
 import pytest
 import torch
-from chatters import FAMILIES, mixed, picture, reference, shared
+from chatters import FAMILIES, mixed, picture, shared
 from PIL import Image
 from torch import Tensor
-from transformers import Qwen2_5_VLProcessor, Qwen2VLImageProcessorPil, Qwen2VLVideoProcessor
+from transformers import Qwen2VLImageProcessorPil
 
 from lit_biqa.backbones.qwen_vl import Transform
 from lit_biqa.backbones.tiny_chat import TinyMplugOwl2, TinyQwenVL
 from lit_biqa.data.dataset import EvaluateReader
 from lit_biqa.data.images import UnreadableImage
-from lit_biqa.types import Chat, InputError, Sample, ask
+from lit_biqa.types import InputError, Sample, ask
 
 both = pytest.mark.parametrize("family", FAMILIES)
 ANSWERS = ["good", "fair, I think", "bad", "excellent"]
-
-
-@both
-@pytest.mark.parametrize("answers", [None, ANSWERS], ids=["left", "right"])
-@torch.no_grad()
-def test_a_row_is_what_it_is_alone(family: Any, answers: list[str] | None) -> None:
-    model = shared(family)
-    chats = mixed(model)
-    together = model.encode(chats, answers)
-    edge = 0 if answers is None else -1
-    assert not bool(together.mask[:, edge].all()) and bool(together.mask[:, -1 - edge].all())
-    hidden = model.hidden(together).last_hidden_state
-    for index, chat in enumerate(chats):
-        alone = model.encode([chat], None if answers is None else [answers[index]])
-        expected = model.hidden(alone).last_hidden_state[0]
-        torch.testing.assert_close(hidden[index, together.mask[index]], expected, atol=1e-5, rtol=0)
-        assert together.lengths[index] == alone.lengths[0] == len(expected)
-        assert together.next_positions[index] == alone.next_positions[0]
-        if alone.labels is not None:
-            assert together.labels is not None
-            assert torch.equal(together.labels[index, together.mask[index]], alone.labels[0])
-    some = model.hidden(together.rows(slice(1, 3))).last_hidden_state
-    torch.testing.assert_close(some, hidden[1:3], atol=1e-5, rtol=0)
-
-
-def own_inputs(model: TinyQwenVL, chats: list[Chat], images: list[Image.Image]) -> Any:
-    """Output of transformers' processor of Qwen2.5-VL for the chats."""
-    processor = Qwen2_5_VLProcessor(model.image_processor, model.tokenizer, Qwen2VLVideoProcessor())
-    prompts = [
-        model.tokenizer.apply_chat_template(
-            [{"role": m.role, "content": parts(m.text)} for m in chat.messages],
-            tokenize=False,
-            add_generation_prompt=True,
-        )
-        + chat.opening
-        for chat in chats
-    ]
-    return processor(
-        text=prompts, images=images, padding=True, padding_side="left", return_tensors="pt"
-    )
-
-
-def parts(text: str) -> list[dict[str, str]]:
-    if not text.startswith("<|image|>"):
-        return [{"type": "text", "text": text}]
-    return [{"type": "image"}, {"type": "text", "text": text.removeprefix("<|image|>")}]
-
-
-@torch.no_grad()
-def test_qwen_equals_transformers_through_its_own_processor() -> None:
-    model = shared(TinyQwenVL)
-    assert isinstance(model, TinyQwenVL)
-    chats = mixed(model)
-    images = [picture(90, 60), picture(57, 130, 1), picture(120, 50, 2)]
-    theirs = own_inputs(model, chats, images)
-    ours = model.encode(chats)
-    assert torch.equal(ours.mask, theirs["attention_mask"].bool())
-    assert torch.equal(ours.ids[ours.mask], theirs["input_ids"][ours.mask])
-    assert torch.equal(ours.image, theirs["mm_token_type_ids"] == 1)
-    expected = reference(TinyQwenVL)(**theirs).logits
-    logits = model.head(model.hidden(ours).last_hidden_state)
-    torch.testing.assert_close(logits[ours.mask], expected[ours.mask], atol=1e-5, rtol=0)
-
-
-@torch.no_grad()
-def test_mplug_equals_its_own_call_through_its_processor() -> None:
-    model = shared(TinyMplugOwl2)
-    assert isinstance(model, TinyMplugOwl2)
-    chats = mixed(model)
-    images = [picture(90, 60), picture(57, 130, 1), picture(120, 50, 2)]
-    prompts = [
-        model.processor.apply_chat_template(
-            [{"role": m.role, "content": m.text} for m in chat.messages],
-            add_generation_prompt=True,
-        )
-        + (f" {chat.opening}" if chat.opening else "")
-        for chat in chats
-    ]
-    theirs = model.processor(images, prompts, padding_side="right")
-    own = reference(TinyMplugOwl2)(**theirs).logits
-    ours = model.encode(chats)
-    logits = model.head(model.hidden(ours).last_hidden_state)
-    for index, length in enumerate(ours.lengths.tolist()):
-        expected = own[index, :length]
-        torch.testing.assert_close(logits[index, -length:], expected, atol=1e-5, rtol=0)
-
-
-@pytest.mark.parametrize("size", [(90, 60), (28, 28), (300, 40), (31, 200), (700, 500)])
-def test_qwen_places_an_image_as_transformers_does(size: tuple[int, int]) -> None:
-    model = shared(TinyQwenVL)
-    chat = ask("Rate it, please.", model.image_transform(picture(*size)), system="Be brief.")
-    row = model.encode([chat])
-    assert chat.pixels is not None
-    expected, _ = reference(TinyQwenVL).model.get_rope_index(
-        row.ids,
-        row.image.int(),
-        image_grid_thw=torch.tensor([(1, *chat.pixels.shape[:2])]),
-        attention_mask=row.mask.int(),
-    )
-    assert torch.equal(row.positions, expected)
-    assert int(row.next_positions) == int(expected.max()) + 1
 
 
 def own_patches(image: Image.Image) -> Tensor:

@@ -8,9 +8,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-from chatters import FAMILIES as TINY
-from chatters import Tiny, loaded, mixed
-from timm_chats import TinyTimmChat
+from chatters import BACKBONES, Tiny, loaded, mixed
 from torch import Tensor
 from torch.distributed.device_mesh import init_device_mesh
 from two_ranks import run_two_ranks
@@ -20,7 +18,7 @@ from lit_biqa.backbones.tuning import Tuning
 from lit_biqa.objectives.likelihood import smoothed_likelihood
 from lit_biqa.types import Chat, ask
 
-FAMILIES = (*TINY, TinyTimmChat)
+FAMILIES = tuple(BACKBONES.values())
 TUNINGS = {
     "full": Tuning(checkpointing=True),
     "lora": Tuning("lora", rank=3),

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from chatters import loaded
+from chatters import BACKBONES, stirred
 from torch import Tensor
 
-from lit_biqa.backbones.fused import FusedDecoder, can_fuse
+from lit_biqa.backbones.fused import FusedDecoder
 from lit_biqa.backbones.shared_prefix import Growing
-from lit_biqa.backbones.tiny_chat import TinyQwenVL
 from lit_biqa.backbones.tuning import Tuning
 from lit_biqa.backbones.vision_language import Stepper, VisionLanguageModel
 from lit_biqa.rollout.prompts import read
@@ -17,21 +16,6 @@ from lit_biqa.types import ask
 
 STEPS, COPIES = 5, 3
 QUESTIONS = ("How good is it?", "The image is blurry and very dark. What is its quality?")
-
-
-def model(how: str) -> TinyQwenVL:
-    """Weights larger than initial ones, and updates of LoRA that are not zero."""
-    made = loaded(TinyQwenVL, Tuning("lora" if how == "lora" else "full"))
-    assert isinstance(made, TinyQwenVL)
-    generator = torch.Generator().manual_seed(0)
-    for name, weight in made.named_parameters():
-        if "lora_" in name:
-            weight.data = 0.1 * torch.randn(weight.shape, generator=generator)
-        elif weight.ndim == 1:
-            weight.data += 0.3 * torch.randn(weight.shape, generator=generator)
-        else:
-            weight.data *= 3
-    return made
 
 
 @torch.no_grad()
@@ -47,10 +31,11 @@ def hidden(made: VisionLanguageModel, stepper: Stepper) -> Tensor:
     )
 
 
-@pytest.mark.parametrize("how", ["full", "lora"])
-def test_states_are_those_of_transformers(how: str) -> None:
-    made = model(how)
-    plain = VisionLanguageModel.stepper(made)
+@pytest.mark.parametrize("name", BACKBONES)
+def test_updates_of_lora_are_merged_into_the_step(name: str) -> None:
+    """Without LoRA tests/backbones/test_contract.py compares it with ``generate``."""
+    made = stirred(BACKBONES[name], Tuning("lora"))
+    plain = made.module_stepper()
     assert isinstance(made.stepper(), FusedDecoder)
     torch.testing.assert_close(hidden(made, made.stepper()), hidden(made, plain), rtol=0, atol=2e-5)
 
@@ -58,31 +43,21 @@ def test_states_are_those_of_transformers(how: str) -> None:
 def test_adapters_that_are_off_stay_off() -> None:
     from lit_biqa.compat.peft import adapters_off
 
-    made = model("lora")
+    made = stirred(BACKBONES["Qwen2.5-VL"], Tuning("lora"))
     with adapters_off(made):
         off = hidden(made, made.stepper())
-        torch.testing.assert_close(off, hidden(made, VisionLanguageModel.stepper(made)))
+        torch.testing.assert_close(off, hidden(made, made.module_stepper()))
     assert not torch.allclose(hidden(made, made.stepper()), off)
 
 
-def test_autocast_is_that_of_transformers() -> None:
-    made = model("full")
+@pytest.mark.parametrize("name", ["mPLUG-Owl2", "Qwen2.5-VL", "Qwen3-VL", "TimmChat"])
+def test_autocast_is_that_of_transformers(name: str) -> None:
+    made = stirred(BACKBONES[name])
     with torch.autocast("cpu", torch.bfloat16):
-        fused, plain = (
-            hidden(made, step) for step in (made.stepper(), VisionLanguageModel.stepper(made))
-        )
+        fused, plain = (hidden(made, step) for step in (made.stepper(), made.module_stepper()))
         stepper = made.stepper()
         assert isinstance(stepper, FusedDecoder)
         assert stepper.layers[0].qkv[0].dtype == torch.bfloat16
     exact = hidden(made, made.stepper())
     # Both round; neither is further from the exact states than rounding takes it.
     assert float((fused - exact).abs().mean()) < 2 * float((plain - exact).abs().mean()) < 0.2
-
-
-def test_packed_weights_are_left_to_transformers() -> None:
-    made = model("full")
-    decoder = made.model.model.language_model
-    assert can_fuse(decoder)
-    projection = decoder.layers[0].mlp.down_proj
-    projection.weight = torch.nn.Parameter(torch.zeros(4, dtype=torch.uint8), requires_grad=False)
-    assert not can_fuse(decoder) and not isinstance(made.stepper(), FusedDecoder)

@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from PIL import Image
 from timm_chats import TinyTimmChat, network_folder
 
-from lit_biqa.backbones.fused import FusedDecoder
 from lit_biqa.backbones.small_decoder import SmallDecoder
 from lit_biqa.backbones.timm_chat import TimmChat
 from lit_biqa.backbones.tuning import Tuning
@@ -109,27 +108,6 @@ def test_the_digest_tells_networks_and_sizes_apart(model: TinyTimmChat) -> None:
     assert len(set(digests)) == 3
 
 
-@pytest.mark.parametrize("how", ["full", "lora"])
-def test_what_is_saved_comes_back(how: Any, tmp_path: Path) -> None:
-    tuning = Tuning(how, ("bridge", "language"), rank=2, alpha=4)
-    model = loaded(tuning)
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            if weight.requires_grad:
-                generator = torch.manual_seed(len(name))
-                weight.add_(0.05 * torch.randn(weight.shape, generator=generator))
-    model.save(tmp_path / "weights", model.state())
-    again = TimmChat(pretrained=str(tmp_path / "weights"), precision="float32")
-    again.load()
-    assert (again.grid, again.size) == (2, 64)
-    torch.testing.assert_close(logits(again), logits(model), atol=1e-5, rtol=1e-4)
-    from transformers import AutoModelForCausalLM
-
-    language = AutoModelForCausalLM.from_pretrained(tmp_path / "weights")
-    ids = torch.tensor([[5, 7, 9]])
-    torch.testing.assert_close(language(ids).logits, again.model.language(ids).logits)
-
-
 def test_with_lora_the_projection_trains_in_full() -> None:
     model = loaded(Tuning("lora", ("bridge", "language"), rank=2))
     trained = {name for name, weight in model.named_parameters() if weight.requires_grad}
@@ -137,10 +115,6 @@ def test_with_lora_the_projection_trains_in_full() -> None:
     assert len(projector) == 4  # weights and biases of two layers
     assert all("lora_" in name for name in trained - projector)
     assert not any("tower" in name for name in trained)
-
-
-def test_llamas_layers_are_fused(model: TinyTimmChat) -> None:
-    assert isinstance(model.stepper(), FusedDecoder)
 
 
 def test_standardisation_comes_from_the_first_training_images(model: TinyTimmChat) -> None:

@@ -55,38 +55,6 @@ def logits(model: VisionLanguageModel) -> Tensor:
 
 
 @both
-def test_what_is_saved_comes_back(family: Any, folders: dict[Any, Path]) -> None:
-    again = READ[family](str(folders[family]))
-    again.load()
-    assert torch.equal(logits(again), logits(loaded(family)))
-    own = OWN[family].from_pretrained(folders[family])
-    for name, weight in own.state_dict().items():
-        assert torch.equal(weight, again.model.state_dict()[name]), name
-    config = json.loads((folders[family] / "config.json").read_text())
-    assert config["dtype"] == "float32" and "quantization_config" not in config
-
-
-@both
-def test_updates_of_lora_are_merged(family: Any, tmp_path: Path) -> None:
-    model = loaded(family, Tuning("lora", rank=2, alpha=7))
-    before = logits(model)
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            if "lora_B" in name:
-                weight.copy_(0.05 * torch.randn(weight.shape, generator=generator))
-    expected = logits(model)
-    assert (expected - before).abs().max() > 1e-2
-    model.save(tmp_path / "merged", state_of(model))
-    again = READ[family](str(tmp_path / "merged"))
-    again.load()
-    torch.testing.assert_close(logits(again), expected, atol=1e-5, rtol=0)
-    assert {name for name, _ in again.model.named_parameters()} == {
-        name for name, _ in loaded(family).model.named_parameters()
-    }
-
-
-@both
 def test_half_precision_is_kept(family: Any, tmp_path: Path) -> None:
     model = loaded(family, Tuning(precision="bfloat16"))
     model.save(tmp_path / "half", state_of(model))
@@ -228,7 +196,7 @@ def test_a_folder_that_lacks_a_file_is_refused_before_weights_are_read(
 def test_a_folder_of_another_model_is_refused(folders: dict[Any, Path]) -> None:
     with pytest.raises(InputError, match="type 'qwen2_5_vl', not 'mplug_owl2'"):
         MplugOwl2(str(folders[TinyQwenVL])).prepare()
-    with pytest.raises(InputError, match="type 'mplug_owl2', not 'qwen2_5_vl'"):
+    with pytest.raises(InputError, match="type 'mplug_owl2', not 'qwen2_vl' or"):
         QwenVL(str(folders[TinyMplugOwl2])).prepare()
 
 

@@ -61,12 +61,12 @@ class RMSNorm(nn.Module):
     def __init__(self, width: int, eps: float) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(width))
-        self.eps = eps
+        self.variance_epsilon = eps
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Normalise the last dimension."""
         exact = hidden.float()
-        exact = exact * torch.rsqrt(exact.square().mean(-1, keepdim=True) + self.eps)
+        exact = exact * torch.rsqrt(exact.square().mean(-1, keepdim=True) + self.variance_epsilon)
         return self.weight * exact.to(hidden.dtype)
 
 
@@ -106,6 +106,7 @@ class DecoderAttention(nn.Module):
         self.config = config
         self.layer_idx = index
         self.heads = config.num_attention_heads
+        self.scaling = (config.hidden_size // self.heads) ** -0.5
 
         def linear() -> nn.Linear:
             return nn.Linear(config.hidden_size, config.hidden_size, bias=config.attention_bias)
@@ -144,11 +145,11 @@ class DecoderMLP(nn.Module):
         self.gate_proj = nn.Linear(width, inner, bias=False)
         self.up_proj = nn.Linear(width, inner, bias=False)
         self.down_proj = nn.Linear(inner, width, bias=False)
-        self.activation = ACT2FN[config.hidden_act]
+        self.act_fn = ACT2FN[config.hidden_act]
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Apply per position."""
-        gated = self.activation(self.gate_proj(hidden)) * self.up_proj(hidden)
+        gated = self.act_fn(self.gate_proj(hidden)) * self.up_proj(hidden)
         output: Tensor = self.down_proj(gated)
         return output
 

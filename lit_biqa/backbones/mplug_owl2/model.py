@@ -118,6 +118,13 @@ class MplugOwl2Model(MplugOwl2PreTrainedModel):
         self.visual_abstractor = VisualAbstractor(config)
         self.post_init()
 
+    def rotary_emb(self, hidden: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosines and sines ``[B, L, d]`` of positions ``[B, L]``, as Llama gives them."""
+        config = self.config
+        width = config.hidden_size // config.num_attention_heads
+        rotary = Rotary.of(positions, width, config.rope_theta, hidden.dtype)
+        return rotary.cos[:, 0], rotary.sin[:, 0]
+
     def encode_images(self, images: Tensor) -> Tensor:
         """Image features for the decoder: ``[N, 3, S, S] -> [N, positions_per_image, H]``.
 
@@ -227,8 +234,8 @@ class MplugOwl2Model(MplugOwl2PreTrainedModel):
     ) -> Tensor:
         config, hidden = self.config, spliced.inputs_embeds
         mask = causal_mask(config, hidden, spliced.attention_mask, cache)
-        head_size = config.hidden_size // config.num_attention_heads
-        rotary = Rotary.of(position_ids, head_size, config.rope_theta, hidden.dtype)
+        cosines, sines = self.rotary_emb(hidden, position_ids)
+        rotary = Rotary(cosines[:, None], sines[:, None])
         at_image = spliced.image_positions
         route = None if at_image is None else Route.of(at_image)
         for layer in self.layers:
