@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from lit_biqa.backbones.fused import FusedDecoder, can_fuse
 from lit_biqa.backbones.layout import Checkpoint, Layout
+from lit_biqa.backbones.other_layouts import SERVED_QWEN
 from lit_biqa.backbones.places import Place
 from lit_biqa.backbones.templated import TemplatedModel
 from lit_biqa.backbones.tuning import Part, Tuning
@@ -93,6 +94,7 @@ class QwenVL(TemplatedModel):
             self.checkpoint.weights,
             self.tuning.loading(unquantised),
             self.checkpoint.adapter,
+            SERVED_QWEN,
         )
 
     @property

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from peft import LoraConfig, get_peft_model
 from PIL import Image
 from timm_chats import TinyTimmChat, network_folder
+from transformers import AutoModelForCausalLM
 
 from lit_biqa.backbones.fused import FusedDecoder
 from lit_biqa.backbones.small_decoder import SmallDecoder
 from lit_biqa.backbones.timm_chat import TimmChat
 from lit_biqa.backbones.tuning import Tuning
 from lit_biqa.backbones.vision_language import VisionLanguageModel
+from lit_biqa.backbones.weights import state_of
 from lit_biqa.types import Chat, InputError, Message, ask
 
 FROZEN = Tuning(parts=("bridge", "language"))
@@ -123,11 +127,27 @@ def test_what_is_saved_comes_back(how: Any, tmp_path: Path) -> None:
     again.load()
     assert (again.grid, again.size) == (2, 64)
     torch.testing.assert_close(logits(again), logits(model), atol=1e-5, rtol=1e-4)
-    from transformers import AutoModelForCausalLM
-
     language = AutoModelForCausalLM.from_pretrained(tmp_path / "weights")
     ids = torch.tensor([[5, 7, 9]])
     torch.testing.assert_close(language(ids).logits, again.model.language(ids).logits)
+
+
+def test_an_adapter_of_the_language_model_is_merged(model: TinyTimmChat, tmp_path: Path) -> None:
+    """Alone, and beside its base; against what peft computes."""
+    base, adapter = tmp_path / "base", tmp_path / "adapter"
+    model.save(base, state_of(model))
+    tuned = get_peft_model(
+        AutoModelForCausalLM.from_pretrained(base),
+        LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False),
+    ).eval()
+    tuned.save_pretrained(adapter)
+    both = shutil.copytree(base, tmp_path / "both")
+    shutil.copytree(adapter, both, dirs_exist_ok=True)
+    ids = torch.arange(5)[None]
+    for folder in (adapter, both):
+        found = TimmChat(image=str(network_folder()), language=str(folder), context=64)
+        found.load()
+        torch.testing.assert_close(found.model.language(ids).logits, tuned(ids).logits)
 
 
 def test_with_lora_the_projection_trains_in_full() -> None:
