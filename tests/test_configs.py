@@ -13,6 +13,8 @@ import torch
 from conftest import REPOSITORY
 from PIL import Image
 
+from lit_biqa.cli.config_files import merge_files
+from lit_biqa.runs import recipes
 from lit_biqa.runs.recipes import how_made
 
 CONFIGS = REPOSITORY / "configs"
@@ -64,7 +66,7 @@ def test_every_configuration_is_among_these_tests() -> None:
     sft = {"describe", "conclude", "one_stage", "qalign", "deqa"}
     sft |= {f"small_{name}" for name in ("describe", "conclude", "one_stage", "qalign")}
     sft.add("smol_conclude")
-    backbone = {"lora", "qlora", "qwen2_5_vl_3b", "qwen2_5_vl_7b"}
+    backbone = {"lora", "qlora", "qwen2_5_vl_3b", "qwen2_5_vl_7b", "processor_pixels"}
     backbone |= {"qwen2_vl_7b", "qwen3_vl_8b", "internvl3_8b", "llava_onevision_7b"}
     grpo = {"score", "score_without_reasoning", "visual_quality_r1", "chain_of_thought"}
     grpo |= {"self_consistency", "autoencoder", "human_aligned", "multi_task"}
@@ -98,6 +100,26 @@ def test_weights_that_recipes_start_from_are_made_by_recipes() -> None:
     assert "runs/small_describe/weights" in starts
     for path in map(Path, starts):
         assert f"/{path.parent.name} --run {path.parent}" in how_made(path)
+
+
+def test_recipes_say_that_the_limit_on_pixels_is_ours_and_name_the_other() -> None:
+    released = merge_files([CONFIGS / "backbone/processor_pixels.yaml"], [])
+    limits = released["model"]["init_args"]["backbone"]["init_args"]
+    smaller = [name for name in recipes.names() if _pixels(name) == 1_003_520]
+    assert {"grpo/score", "ract/cross_domain"} < set(smaller)
+    for name in smaller:
+        header = " ".join(recipes.read(name).header.split())
+        if not name.startswith("backbone/"):
+            assert "Pixels: images above 1,003,520 are scaled down to it, which is ours" in header
+            assert f"{limits['max_pixels']:,}, as --config backbone/processor_pixels does" in header
+    assert _pixels("published/q_insight") == limits["max_pixels"]
+    assert limits["context"] > limits["max_pixels"] // 28**2
+
+
+def _pixels(name: str) -> int | None:
+    model = merge_files([recipes.find(name)], []).get("model", {}).get("init_args", {})
+    pixels: int | None = (model.get("backbone") or {}).get("init_args", {}).get("max_pixels")
+    return pixels
 
 
 def test_quickstart(tmp_path: Path) -> None:

@@ -115,6 +115,22 @@ def test_weights_of_half_precision_are_held_in_it() -> None:
         assert settings(name)["backbone"]["init_args"]["tuning"]["precision"] == "auto"
 
 
+LARGE = (2016, 1512)  # 3,048,192 pixels: 72 x 54 positions of 28 x 28
+
+
+@pytest.mark.parametrize(("pixels", "positions"), [(12_845_056, 72 * 54), (1_003_520, 41 * 30)])
+def test_published_weights_see_images_as_large_as_their_processor_lets_them(
+    pixels: int, positions: int
+) -> None:
+    """The Hub's processors allow 12,845,056 pixels; one setting makes the row under our limit."""
+    if pixels == 12_845_056:
+        limits = {settings(name)["backbone"]["init_args"]["max_pixels"] for name in QWENS}
+        assert limits == {pixels}
+    model = TinyQwenVL(vocabulary=300, width=32, layers=2, max_pixels=pixels)
+    image = model.image_transform(Image.new("RGB", LARGE))
+    assert model.image_width(image) == positions
+
+
 def chat_ml(*turns: str) -> str:
     return "".join(f"<|im_start|>{turn}" for turn in (*turns, "assistant\n"))
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lit_biqa.backbones.layout import adapter_settings
+from lit_biqa.backbones.layout import ADAPTER, adapter_settings
 from lit_biqa.backbones.places import Place
 from lit_biqa.types import InputError
 
@@ -54,7 +54,10 @@ def merge_adapter(model: Any, place: Place) -> None:
             )
     updates, whole = _split(_read(place))
     if not updates and not whole:
-        raise InputError(f"{place} holds no weights of an adapter ({', '.join(_TRAINED)})")
+        raise InputError(
+            f"{place} holds {ADAPTER} but no weights of an adapter ({', '.join(_TRAINED)}): copy "
+            f"them there, or remove {ADAPTER} if the adapter is merged already"
+        )
     state, current = model.state_dict(), partial(current_name, model)
     with torch.no_grad():
         for name, value in whole.items():

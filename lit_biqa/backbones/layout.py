@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
+from lit_biqa.backbones.other_layouts import WEIGHTS, check_has_weights
 from lit_biqa.backbones.places import Place, check_there
 from lit_biqa.io.json_text import parse_json
 from lit_biqa.types import InputError
 
 ADAPTER = "adapter_config.json"
-_WEIGHTS = (
-    *("model.safetensors.index.json", "model.safetensors"),
-    *("pytorch_model.bin.index.json", "pytorch_model.bin"),
-)
 _PIXELS = ("preprocessor_config.json", "processor_config.json")
 
 
@@ -69,20 +67,30 @@ class Checkpoint:
         """Place of configuration and weights: for an adapter those of its base.
 
         Raises:
-            InputError: if an adapter's base is named nowhere, or does not exist.
+            InputError: if an adapter's base is named nowhere, or does not exist, or if a folder
+                holds no weights.
         """
-        if self.adapter is None:
-            if self.layout.base is not None:
-                raise InputError(f"{self.top} is no adapter: it has no {ADAPTER}; leave base out")
-            return self.top
-        if self.layout.base is None and any(self.adapter.file(name) for name in _WEIGHTS):
-            return self.adapter
-        base = self.layout.base or str(adapter_settings(self.adapter)["base_model_name_or_path"])
+        place = self.top if self.adapter is None else self._base(self.adapter)
+        if self.adapter is None and self.layout.base is not None:
+            raise InputError(f"{self.top} is no adapter: it has no {ADAPTER}; leave base out")
+        check_has_weights(Path(place.name))
+        return place
+
+    def _base(self, adapter: Place) -> Place:
+        """Place of the weights that an adapter belongs to."""
+        if self.layout.base is None and any(adapter.file(name) for name in WEIGHTS):
+            return adapter
+        base = self.layout.base or adapter_settings(adapter)["base_model_name_or_path"]
+        if not base:
+            raise InputError(
+                f"{adapter} is an adapter that does not say of which weights: name their folder or "
+                "hub name with layout.base"
+            )
         try:
             check_there(base)
         except InputError as error:
             raise InputError(
-                f"{self.adapter} is an adapter of {base}, which is not here: name its folder or "
+                f"{adapter} is an adapter of {base}, which is not here: name its folder or "
                 "hub name with layout.base"
             ) from error
         return Place.of(base)
@@ -109,4 +117,5 @@ def adapter_settings(place: Place) -> dict[str, Any]:
     settings = parse_json(path.read_text(encoding="utf-8"), str(path))
     if not isinstance(settings, dict) or settings.get("peft_type") != "LORA":
         raise InputError(f"{path}: no LoRA of peft (peft_type); only LoRA is merged")
-    return {"base_model_name_or_path": "", **settings}
+    base = settings.get("base_model_name_or_path")
+    return {**settings, "base_model_name_or_path": base if isinstance(base, str) else ""}

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from lit_biqa.backbones.layout import Checkpoint, Layout
+from lit_biqa.backbones.other_layouts import SERVED_QWEN
 from lit_biqa.backbones.places import Place
 from lit_biqa.backbones.templated import TemplatedModel
 from lit_biqa.backbones.tuning import Part, Tuning
@@ -96,6 +97,7 @@ class QwenVL(TemplatedModel):
             self.checkpoint.weights,
             self.tuning.loading(unquantised),
             self.checkpoint.adapter,
+            SERVED_QWEN,
         )
 
     @property

@@ -24,6 +24,7 @@ from lit_biqa.backbones.composed_model import (
 from lit_biqa.backbones.frozen import FrozenTower
 from lit_biqa.backbones.grid_tower import GridProjector, GridTower
 from lit_biqa.backbones.inputs import Row
+from lit_biqa.backbones.layout import Checkpoint
 from lit_biqa.backbones.precision import Precision, chosen
 from lit_biqa.backbones.pretrained.folders import resolve
 from lit_biqa.backbones.small_decoder import SmallDecoder
@@ -138,8 +139,9 @@ class TimmChat(TemplatedModel):
         from transformers import AutoTokenizer
 
         self.language_folder = resolve(self.language)
-        with reading(self.language_folder, "its tokenizer"):
-            tokenizer = AutoTokenizer.from_pretrained(self.language_folder, trust_remote_code=False)
+        place = Checkpoint(self.language_folder).processor
+        with reading(place, "its tokenizer"):
+            tokenizer = AutoTokenizer.from_pretrained(place.name, trust_remote_code=False)
         if "<|im_end|>" in tokenizer.get_vocab():
             tokenizer.eos_token = "<|im_end|>"
         return tokenizer
@@ -162,8 +164,8 @@ class TimmChat(TemplatedModel):
         if not isinstance(self.language, SmallDecoder):
             from transformers import AutoModelForCausalLM
 
-            options = self.tuning.loading(["lm_head"])
-            return read_weights(AutoModelForCausalLM, self.language_folder, options)
+            language, options = Checkpoint(self.language_folder), self.tuning.loading(["lm_head"])
+            return read_weights(AutoModelForCausalLM, language.weights, options, language.adapter)
         return self.language.build(self.tokenizer, self.context, self.seed, self.tuning.dtype)
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lit_biqa.backbones.adapters import merge_adapter
+from lit_biqa.backbones.other_layouts import HEAD, WRAPPED, layout_of_names
 from lit_biqa.backbones.places import Place, check_there
 from lit_biqa.backbones.tuning import Tuning
 from lit_biqa.io.digests import DIGESTS, digests_of_files
@@ -22,8 +23,6 @@ from lit_biqa.types import InputError
 
 _BASE = ".base_layer"
 _LISTED = 5  # faulty weights named in an error; the others are counted
-# Some servers' tools write the head below the decoder.
-_HEAD = {r"^model\.language_model\.lm_head\.": "lm_head."}
 
 
 @contextmanager
@@ -73,7 +72,11 @@ def read_config(source: str | Place, *kinds: str) -> Any:
 
 
 def read_weights(
-    kind: Any, source: str | Place, options: dict[str, Any], adapter: Place | None = None
+    kind: Any,
+    source: str | Place,
+    options: dict[str, Any],
+    adapter: Place | None = None,
+    renamed: Mapping[str, str] = {},
 ) -> Any:
     """Transformers model with every weight of a checkpoint.
 
@@ -82,6 +85,7 @@ def read_weights(
         source: a folder, or a name that transformers can resolve.
         options: options of ``from_pretrained``.
         adapter: LoRA to merge into the weights.
+        renamed: patterns of names that other programs give to this model's weights, and its own.
 
     Raises:
         InputError: if weights are missing, unknown or of another shape, or if a file is broken or
@@ -100,7 +104,7 @@ def read_weights(
             output_loading_info=True,
             ignore_mismatched_sizes=True,
             trust_remote_code=False,
-            key_mapping=_HEAD,
+            key_mapping={**WRAPPED, **HEAD, **renamed},
             # An adapter beside the weights is not for transformers to add.
             adapter_kwargs={"subfolder": "none"},
             **place.options,
@@ -158,9 +162,10 @@ def check_complete(source: str, told: dict[str, Any]) -> None:
         if names
     ]
     if problems:
+        remedy = layout_of_names(told["unexpected_keys"])
         raise InputError(
-            f"{source}: the weights do not fit the configuration: {'; '.join(problems)}. Take a "
-            "complete checkpoint with its own config.json"
+            f"{source}: the weights do not fit the configuration: {'; '.join(problems)}. "
+            f"{remedy or 'Take a complete checkpoint with its own config.json'}"
         )
 
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from peft import LoraConfig, get_peft_model
 from PIL import Image
 from timm_chats import TinyTimmChat, network_folder
+from transformers import AutoModelForCausalLM
 
 from lit_biqa.backbones.small_decoder import SmallDecoder
 from lit_biqa.backbones.timm_chat import TimmChat
 from lit_biqa.backbones.tuning import Tuning
 from lit_biqa.backbones.vision_language import VisionLanguageModel
+from lit_biqa.backbones.weights import state_of
 from lit_biqa.types import Chat, InputError, Message, ask
 
 FROZEN = Tuning(parts=("bridge", "language"))
@@ -106,6 +110,24 @@ def test_the_digest_tells_networks_and_sizes_apart(model: TinyTimmChat) -> None:
     digests = [m.frozen_network().digest for m in (model, other, changed)]  # type: ignore[union-attr]
     assert same is not None and same.digest == digests[0]
     assert len(set(digests)) == 3
+
+
+def test_an_adapter_of_the_language_model_is_merged(model: TinyTimmChat, tmp_path: Path) -> None:
+    """Alone, and beside its base; against what peft computes."""
+    base, adapter = tmp_path / "base", tmp_path / "adapter"
+    model.save(base, state_of(model))
+    tuned = get_peft_model(
+        AutoModelForCausalLM.from_pretrained(base),
+        LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False),
+    ).eval()
+    tuned.save_pretrained(adapter)
+    both = shutil.copytree(base, tmp_path / "both")
+    shutil.copytree(adapter, both, dirs_exist_ok=True)
+    ids = torch.arange(5)[None]
+    for folder in (adapter, both):
+        found = TimmChat(image=str(network_folder()), language=str(folder), context=64)
+        found.load()
+        torch.testing.assert_close(found.model.language(ids).logits, tuned(ids).logits)
 
 
 def test_with_lora_the_projection_trains_in_full() -> None:
