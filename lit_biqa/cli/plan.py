@@ -108,7 +108,8 @@ def _head(sizes: Sizes, work: Work, text: int) -> str:
     values = sizes.root.values + sum(block.values for block in sizes.blocks)
     return (
         f"{values / 1e9:.2f} billion weights, {held} on {work.gpus} GPU{'s' * (work.gpus > 1)}; "
-        f"{work.images} image{'s' * (work.images > 1)} a GPU, {sizes.image} positions each at most, {text} of text"
+        f"{work.images} image{'s' * (work.images > 1)} a GPU, "
+        f"{sizes.image} positions each at most, {text} of text"
     )
 
 

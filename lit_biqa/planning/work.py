@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -109,7 +109,7 @@ def work_of(
         )
     tuning = method.backbone.tuning
     rows = batch // gpus
-    common = {
+    common: dict[str, Any] = {
         "gpus": gpus,
         "sharded": sharded,
         "images": rows,
@@ -129,10 +129,10 @@ def work_of(
     raise InputError(f"{type(method).__name__} is not planned: take a recipe of SFT or GRPO")
 
 
-def _of_policy(method: GRPO, rows: int, image: int, text: int, common: dict[str, object]) -> Work:
+def _of_policy(method: GRPO, rows: int, image: int, text: int, common: dict[str, Any]) -> Work:
     paradigm, budget = method.paradigm, method.objective.budget
     first = Pass(rows, image + text, paradigm.group, paradigm.updates[0])
-    passes = (first,)
+    passes: tuple[Pass, ...] = (first,)
     if paradigm.second:
         # The second prompt holds the caption of the first pass.
         chats = rows * paradigm.group
@@ -144,7 +144,7 @@ def _of_policy(method: GRPO, rows: int, image: int, text: int, common: dict[str,
         rows_at_once=method.policy.rows_at_once,
         rollout_at_once=method.runner.prompts_at_once,
         reference=method.reference.copied,
-        **common,  # type: ignore[arg-type]
+        **common,
     )
 
 
