@@ -22,6 +22,7 @@ COMMANDS = {
     "import-rali": ("lit_biqa.cli.import_rali", "make a scorer of RALI's released files"),
     "export-clip": ("lit_biqa.cli.export_clip", "write a scorer's CLIP as transformers reads it"),
     "list": ("lit_biqa.cli.list", "recipes, data sets, splits, backbones, methods, readouts, ..."),
+    "plan": ("lit_biqa.cli.plan", "plan the memory of a fit on each GPU, no weights read"),
     "describe": ("lit_biqa.cli.describe", "have a trained model write texts about images"),
     "analyse": ("lit_biqa.cli.analyse", "study a model: instability, accuracy, layers, attention"),
     "case": ("lit_biqa.cli.case", "put one image through several models, side by side"),

@@ -30,6 +30,7 @@ readouts
 analysis
 callbacks
 methods
+planning
 cli
 tools
 """
@@ -156,6 +157,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "analyse": LIGHTNING,
     "case": LIGHTNING,
     "swap": LIGHTNING,
+    "plan": LIGHTNING,
 }
 
 

@@ -6,6 +6,7 @@
     python tools/bench/bench.py grpo
     python tools/bench/bench.py pretrained
     python tools/bench/bench.py startup
+    python tools/bench/bench.py plan
 
 The exit status is 1 if a figure is beyond its limit. Other load on the machine shows in all
 seconds and images per second; ratios are taken so that it shows in them least.
@@ -61,6 +62,13 @@ def startup(given: argparse.Namespace) -> Iterator[Row]:
     return measure(given.small)
 
 
+def plan(given: argparse.Namespace) -> Iterator[Row]:
+    """Rows of planned memory."""
+    from bench_plan import measure
+
+    return measure(given.small)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table; the exit status is 1 if a figure is beyond its limit, 2 for bad input."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -76,7 +84,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     packaged.set_defaults(measure=pretrained)
     start = commands.add_parser("startup", help="commands against bare imports")
     start.set_defaults(measure=startup)
-    for each in (command, tuning, policy, packaged, start):
+    planned = commands.add_parser("plan", help="planned memory against live tensors of fits")
+    planned.set_defaults(measure=plan)
+    for each in (command, tuning, policy, packaged, start, planned):
         each.add_argument("--small", action="store_true", help="very little, to see that it runs")
         each.add_argument("--csv", type=Path, help="file to write the table to")
     given = parser.parse_args(arguments)

@@ -1,0 +1,132 @@
+r"""Plan the memory of a fit on each GPU and on the host; no weights are read.
+
+    lit_biqa plan --config grpo/score --config trainer/fsdp2_8gpu --gpu-memory 80 --gpus 8
+    lit_biqa plan --config grpo/score --config backbone/lora --config trainer/gpu \
+        --data.loader.batch_size=4 --gpu-memory 80
+
+Settings are those of `lit_biqa fit`, for recipes of SFT and GRPO with Qwen2.5-VL or mPLUG-Owl2.
+Images have the most positions that the settings allow. The length of texts is not known before
+data are read: --text-tokens says it. CUDA's context, NCCL's buffers and fragmentation are not
+counted. The exit status is 1 if the plan does not fit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lit_biqa.cli.config_files import merge_files, split_arguments
+from lit_biqa.cli.errors import guard
+from lit_biqa.cli.restore import instantiate
+from lit_biqa.evaluation.tables import rendered
+from lit_biqa.planning.advice import advice
+from lit_biqa.planning.loading import per_host, per_process
+from lit_biqa.planning.phases import HOLDERS, Bytes, peak, phases
+from lit_biqa.planning.sizes import Sizes, sizes_of
+from lit_biqa.planning.work import Work, work_of
+from lit_biqa.types import check_range
+
+_GATHER = {"held": None, "float32": 4, "bfloat16": 2}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the plan; the exit status is 1 if it does not fit, 2 for bad input."""
+    parser = argparse.ArgumentParser(
+        prog="lit_biqa plan",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="All other arguments are settings of the fit: --config NAME, --SETTING VALUE.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--gpus", type=int, default=1, help="number of GPUs of the fit (1)")
+    parser.add_argument("--gpu-memory", type=float, default=80.0, help="GiB of each GPU (80)")
+    parser.add_argument(
+        "--text-tokens", type=int, default=512, help="tokens of question and answer, at most (512)"
+    )
+    parser.add_argument(
+        "--gather", choices=_GATHER, default="held", help="precision in which weights are gathered"
+    )
+    options, settings = parser.parse_known_args(arguments)
+    fits: list[bool] = []
+    status = guard(lambda: fits.append(_plan(options, settings)))
+    return status or int(not all(fits))
+
+
+def _plan(options: argparse.Namespace, settings: Sequence[str]) -> bool:
+    for name, least in (("gpus", 1), ("gpu_memory", 0), ("text_tokens", 1)):
+        check_range(f"--{name.replace('_', '-')}", getattr(options, name), least)
+    files, rest = split_arguments(settings)
+    of_trainer = [argument for argument in rest if argument.startswith("--trainer.")]
+    others = [argument for argument in rest if argument not in of_trainer]
+    method, data, _ = instantiate([*(f"--config={file}" for file in files), *others])
+    trainer = _trainer(merge_files(files, rest).get("trainer", {}), of_trainer)
+    sizes = sizes_of(method.backbone)
+    work = work_of(
+        method,
+        data.loader.batch_size,
+        str(trainer.get("precision")),
+        sizes.image,
+        options.text_tokens,
+        options.gpus,
+        options.gpus > 1 and _shards(trainer.get("strategy", "auto")),
+        _GATHER[options.gather],
+    )
+    return _told(sizes, work, options)
+
+
+def _trainer(settings: Mapping[str, Any], arguments: Sequence[str]) -> dict[str, Any]:
+    """Trainer's settings of the files, with those of the command line."""
+    pairs = (argument.removeprefix("--trainer.").split("=", 1) for argument in arguments)
+    return {**settings, **{pair[0]: pair[1] for pair in pairs if len(pair) == 2}}
+
+
+def _shards(strategy: Any) -> bool:
+    """True for FSDP2, which several GPUs are planned with if no strategy is named."""
+    name = strategy.get("class_path", "") if isinstance(strategy, Mapping) else str(strategy)
+    return name == "auto" or name.endswith("ModelParallelStrategy")
+
+
+def _told(sizes: Sizes, work: Work, options: argparse.Namespace) -> bool:
+    plan, memory = phases(sizes, work), int(options.gpu_memory * 2**30)
+    phase, most = peak(plan)
+    process, host = per_process(sizes, work), per_host(sizes, work)
+    print(_head(sizes, work, options.text_tokens))
+    print(table(plan))
+    print(f"loading: {_gib(process)} GiB of host memory a process, {_gib(host)} GiB in all")
+    print(f"peak: {_gib(most)} of {options.gpu_memory:g} GiB a GPU ({phase})")
+    if most <= memory:
+        return True
+    over = f"{_gib(most)} GiB are needed on each GPU, which has {options.gpu_memory:g}"
+    print(f"does not fit: {over}: {advice(sizes, work, memory)}", file=sys.stderr)
+    return False
+
+
+def _head(sizes: Sizes, work: Work, text: int) -> str:
+    held = "shards of one copy" if work.sharded else "a copy each"
+    values = sizes.root.values + sum(block.values for block in sizes.blocks)
+    return (
+        f"{values / 1e9:.2f} billion weights, {held} on {work.gpus} GPU{'s' * (work.gpus > 1)}; "
+        f"{work.images} image{'s' * (work.images > 1)} a GPU, "
+        f"{sizes.image} positions each at most, {text} of text"
+    )
+
+
+def table(plan: Mapping[str, Bytes]) -> str:
+    """GiB of a GPU as a Markdown table: a row for what holds them, a column for each phase."""
+    from rich import box
+    from rich.table import Table
+
+    grid = Table(box=box.MARKDOWN)
+    grid.add_column("GiB a GPU", no_wrap=True)
+    for phase in plan:
+        grid.add_column(phase, justify="right", no_wrap=True)
+    for holder in HOLDERS:
+        grid.add_row(holder, *(_gib(held[holder]) for held in plan.values()))
+    grid.add_row("sum", *(_gib(sum(held.values())) for held in plan.values()))
+    return rendered(grid).strip("\n")
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.1f}"
