@@ -147,7 +147,7 @@ class QwenVL(TemplatedModel):
         **options: Any,
     ) -> Any:
         """See `VisionLanguageModel`; image features of deeper layers stand behind embeddings."""
-        first, *deeper = embeds.split(self.token_embedding.embedding_dim, -1)
+        first, *deeper = embeds.chunk(embeds.shape[-1] // self.token_embedding.embedding_dim, -1)
         if deeper and image is not None:
             options["visual_pos_masks"] = image
             options["deepstack_visual_embeds"] = [features[image] for features in deeper]

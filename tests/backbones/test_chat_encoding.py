@@ -152,7 +152,8 @@ def test_images_are_seen_once_while_they_are_remembered(
 
     def counted(pixels: Sequence[Tensor]) -> Tensor:
         counts.append(len(pixels))
-        return see(pixels)
+        features: Tensor = see(pixels)
+        return features
 
     monkeypatch.setattr(model, "image_features", counted)
 

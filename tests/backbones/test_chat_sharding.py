@@ -62,7 +62,7 @@ def shares_of(tuning: Tuning) -> list[str]:
 
 
 def stirred(family: Any, tuning: Tuning) -> Tiny:
-    model = loaded(family, tuning)
+    model: Tiny = loaded(family, tuning)
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for name, weight in model.named_parameters():

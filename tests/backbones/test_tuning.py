@@ -37,7 +37,7 @@ def part_of(name: str) -> str:
 
 def loss_of(model: VisionLanguageModel, chats: Any = None) -> Tensor:
     """Mean over the tokens of the answers."""
-    inputs = model.encode(mixed(model) if chats is None else chats, ANSWERS)  # type: ignore[arg-type]
+    inputs = model.encode(mixed(model) if chats is None else chats, ANSWERS)
     assert inputs.labels is not None
     logits = model.head(model.hidden(inputs).last_hidden_state)
     return F.cross_entropy(logits[:, :-1].flatten(0, 1), inputs.labels[:, 1:].flatten())

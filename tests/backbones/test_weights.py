@@ -49,7 +49,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[Any, Path]:
 
 @torch.no_grad()
 def logits(model: VisionLanguageModel) -> Tensor:
-    inputs = model.encode(mixed(model))  # type: ignore[arg-type]
+    inputs = model.encode(mixed(model))
     made: Tensor = model.head(model.hidden(inputs).last_hidden_state)[inputs.mask]
     return made
 

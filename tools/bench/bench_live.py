@@ -26,9 +26,9 @@ class LiveTensors(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.total = self.peak = 0
-        self._sizes: Any = WeakIdKeyDictionary()  # type: ignore[no-untyped-call]
+        self._sizes: Any = WeakIdKeyDictionary()
 
     def __enter__(self) -> Self:
         self._resize: Callable[..., Any] = torch.UntypedStorage.resize_
@@ -40,13 +40,13 @@ class LiveTensors(TorchDispatchMode):
                 self._set(sizes[storage], storage.nbytes())
             return done
 
-        torch.UntypedStorage.resize_ = resized  # type: ignore[method-assign]
-        super().__enter__()
+        torch.UntypedStorage.resize_ = resized  # type: ignore[method-assign,assignment]
+        super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(self, *raised: Any) -> None:
         torch.UntypedStorage.resize_ = self._resize  # type: ignore[method-assign]
-        super().__exit__(*raised)
+        super().__exit__(*raised)  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operator and count the storages of its results."""
