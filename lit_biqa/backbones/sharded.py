@@ -68,24 +68,50 @@ class Sharded(nn.Module):
     def unsharded(self) -> Iterator[None]:
         """Context in which the weights of all blocks are gathered once, for a rollout.
 
-        Inside it ranks need not run in step. It does nothing without sharding.
+        Inside it ranks need not run in step. It does nothing without sharding, or inside itself.
+        """
+        with self.keep_whole():
+            for module in self._sharded_modules():
+                module.unshard()
+            together, self.together = self.together, None
+            try:
+                yield
+            finally:
+                self.together = together
+
+    @contextmanager
+    def keep_whole(self) -> Iterator[None]:
+        """Context in which weights stay whole from their first use on, for several passes.
+
+        Ranks run in step inside it. It does nothing without sharding, or inside `unsharded`.
         """
         if self.together is None:
             yield
             return
         root: nn.Module = self
-        sharded = [module for module in root.modules() if isinstance(module, FSDPModule)]
-        together, self.together = self.together, None
-        for module in sharded:
+        for module in self._sharded_modules():
             module.set_reshard_after_forward(False, recurse=False)
-            module.unshard()
+            module.set_reshard_after_backward(False, recurse=False)
         try:
             yield
         finally:
-            self.together = together
-            for module in sharded:
+            for module in self._sharded_modules():
                 module.set_reshard_after_forward(module is not root, recurse=False)
+                module.set_reshard_after_backward(True, recurse=False)
                 module.reshard()
+
+    def _sharded_modules(self) -> list[FSDPModule]:
+        return [module for module in self.modules() if isinstance(module, FSDPModule)]
+
+    def trained(self) -> list[nn.Parameter]:
+        """Trained parameters, which get the gradients: the shards if weights are sharded.
+
+        It is called outside ``model(work, ...)``, in which parameters are whole.
+        """
+        root: nn.Module = self
+        if isinstance(root, FSDPModule):
+            root.reshard()  # the root stays whole after a forward pass
+        return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
     def anyone(self, sees: bool) -> bool:
         """True if any of the ranks that step together has an image."""
