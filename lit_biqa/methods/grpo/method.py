@@ -206,9 +206,10 @@ class GRPO(ChatMethod):
         with self.clock.measure("rollout", self.device):
             rollout = self.runner.run(batch, f"{self.seed}/{self.global_step}", kept)
         if self.objective.beta:
-            with self.clock.measure("reference", self.device):
+            reference = self.reference.of(self.backbone)
+            with self.clock.measure("reference", self.device), reference.keep_whole():
                 for update in rollout.updates:
-                    update.refer(self.reference.of(self.backbone), self.objective)
+                    update.refer(reference, self.objective)
         return rollout
 
     def on_validation_epoch_start(self) -> None:
