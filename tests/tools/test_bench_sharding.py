@@ -12,6 +12,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from bench_path import imported
+from torch import nn
 from two_ranks import run_two_ranks
 
 
@@ -54,9 +55,20 @@ def test_a_small_run_measures_everything(sharding: ModuleType, tmp_path: Path) -
     words = sharding.made_up_words(tmp_path, 2000)
     model = sharding.SMALL.model(words, sharding.Tuning())
     model.load()
-    sizes = [sum(w.numel() for w in block.parameters()) for block in model.blocks()]
-    total = sum(w.numel() for w in model.parameters())
+    total = size(model)
+    decoder, blocks = size(model.decoder.layers), sum(map(size, model.blocks()))
     assert found["SFT, full, 32-true: gathered"] == pytest.approx(
-        4 * (1 + sum(sizes) / total), rel=0.01
+        4 * (1 + blocks / total), rel=0.01
     )
     assert found["SFT, full, 32-true: reduced"] == pytest.approx(4, rel=0.01)
+    for case in ("SFT, full", "SFT, lora"):  # bfloat16 of float32
+        halved = found[f"{case}, 32-true: gathered"] / 2
+        assert found[f"{case}, bf16-mixed: gathered"] == pytest.approx(halved, rel=0.01)
+    # Once each: rollout, reference, loss of the image's pass, that of the text's pass but for the
+    # blocks of the tower, and backward, where the decoder's layers serve two passes.
+    gathers = 5 + (2 * decoder - blocks) / total
+    assert found["GRPO, full, 32-true: gathered"] == pytest.approx(4 * gathers, rel=0.01)
+
+
+def size(module: nn.Module) -> int:
+    return sum(weight.numel() for weight in module.parameters())

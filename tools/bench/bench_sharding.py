@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import socket
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -61,13 +62,13 @@ class Plan:
     """
 
     vocabulary: int = 512
-    width: int = 128
-    loaded_width: int = 512
-    layers: int = 12
+    width: int = 64
+    loaded_width: int = 256
+    layers: int = 6
     rows: int = 6
     images: int = 2
-    group: int = 8
-    budget: int = 8
+    group: int = 4
+    budget: int = 4
     rows_at_once: int = 2
 
     def model(self, words: Path, tuning: Tuning, width: int | None = None) -> Endless:
@@ -177,12 +178,20 @@ def run_ranks(rank_of_two: Callable[..., None], folder: Path, plan: Plan) -> Non
 
 
 def launched(rank: int, port: int) -> None:
-    """Set the environment of a process as a launcher does."""
+    """Set the environment of a process as a launcher does; it ends when the command is killed."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ |= {
         **{"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(RANKS)},
         **{"LOCAL_RANK": str(rank), "NODE_RANK": "0"},
     }
     torch.set_num_threads(1)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def run_steps(rank: int, port: int, folder: Path, plan: Plan) -> None:
