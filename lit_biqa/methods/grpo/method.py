@@ -172,7 +172,7 @@ class GRPO(ChatMethod):
         """Shard the backbone and the reference."""
         super().shard()
         assert self.device_mesh is not None
-        self.reference.shard(self.device_mesh["data_parallel"])
+        self.reference.shard(self.device_mesh["data_parallel"], self.gathered)
 
     def on_fit_start(self) -> None:
         """Move the reference to the device of the backbone; see `Reference.move_to`."""
