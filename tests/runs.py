@@ -32,6 +32,7 @@ import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
 from PIL import Image, ImageFilter
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 # Seconds after which a run hangs; on a busy machine a sound one has taken more than two minutes.
 LIMIT = 900.0
@@ -222,6 +223,15 @@ class Spoil(Callback):
         """Spoil it; with DDP ranks have exchanged their gradients by now."""
         if trainer.global_step == self.step and trainer.global_rank == self.rank:
             next(p.grad for p in pl_module.parameters() if p.grad is not None).fill_(torch.nan)
+
+
+class ReferenceIsSharded(Callback):
+    """Fails a step of GRPO after which weights of the reference are still gathered."""
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Look at all of them."""
+        reference: Any = pl_module.reference
+        assert all(isinstance(weight, DTensor) for weight in reference.copy.parameters())
 
 
 class Stall(Callback):

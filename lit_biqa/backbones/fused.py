@@ -110,6 +110,7 @@ class FusedDecoder:
 
     def _normed(self, x: Tensor, weight: Tensor) -> Tensor:
         if not x.is_cpu:
+            weight = weight.to(x.dtype)
             if weight.ndim == 1:
                 return F.rms_norm(x, weight.shape, weight, self.epsilon)
             return F.rms_norm(x, x.shape[-1:], None, self.epsilon) * weight
@@ -117,6 +118,13 @@ class FusedDecoder:
         length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
         scale = torch.addcmul(self.floor, length, length, value=1 / x.shape[-1]).rsqrt()
         return (x * scale).to(x.dtype) * weight
+
+
+def in_products(weight: Tensor) -> Tensor:
+    """Weight in the precision of products: that of autocast if it is on, cast once for many."""
+    if torch.is_autocast_enabled(weight.device.type):
+        return weight.to(torch.get_autocast_dtype(weight.device.type))
+    return weight
 
 
 def can_fuse(decoder: Any) -> bool:
@@ -166,7 +174,4 @@ def _whole(linear: Any) -> tuple[Tensor, Tensor | None]:
         from lit_biqa.compat.peft import updated_weight
 
         weight = updated_weight(linear)
-    if torch.is_autocast_enabled(weight.device.type):
-        dtype = torch.get_autocast_dtype(weight.device.type)
-        weight, bias = weight.to(dtype), None if bias is None else bias.to(dtype)
-    return weight, bias
+    return in_products(weight), None if bias is None else in_products(bias)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule
 
@@ -50,8 +51,12 @@ class Sharded(nn.Module):
         """Frozen modules that every rank keeps whole, so that each may call them as it needs."""
         return []
 
-    def shard(self, mesh: DeviceMesh) -> None:
+    def shard(self, mesh: DeviceMesh, gathered: torch.dtype | None = None) -> None:
         """Shard the parameters over a device mesh with FSDP2, block by block.
+
+        Args:
+            mesh: device mesh of one dimension.
+            gathered: see `shard_blocks`; narrower than the weights only under autocast to it.
 
         Raises:
             InputError: for weights in 4 bits, which cannot be sharded.
@@ -61,31 +66,60 @@ class Sharded(nn.Module):
                 "tuning.how=qlora keeps weights in 4 bits, which FSDP2 cannot shard: train with "
                 "the strategy ddp_find_unused_parameters_true, or set tuning.how=lora"
             )
-        shard_blocks(self, self.blocks(), self.replicated(), mesh)
+        words = self.model.get_input_embeddings()
+        # The decoder adds to embeddings, in their precision: that in which weights are kept.
+        words.register_forward_hook(partial(_as_kept, words.weight.dtype))
+        shard_blocks(self, self.blocks(), self.replicated(), mesh, gathered)
         self.together = mesh.get_group()
 
     @contextmanager
     def unsharded(self) -> Iterator[None]:
         """Context in which the weights of all blocks are gathered once, for a rollout.
 
-        Inside it ranks need not run in step. It does nothing without sharding.
+        Inside it ranks need not run in step. It does nothing without sharding, or inside itself.
+        """
+        with self.keep_whole():
+            for module in self._sharded_modules():
+                module.unshard()
+            together, self.together = self.together, None
+            try:
+                yield
+            finally:
+                self.together = together
+
+    @contextmanager
+    def keep_whole(self) -> Iterator[None]:
+        """Context in which weights stay whole from their first use on, for several passes.
+
+        Ranks run in step inside it. It does nothing without sharding, or inside `unsharded`.
         """
         if self.together is None:
             yield
             return
-        root: nn.Module = self
-        sharded = [module for module in root.modules() if isinstance(module, FSDPModule)]
-        together, self.together = self.together, None
-        for module in sharded:
+        root: object = self
+        for module in self._sharded_modules():
             module.set_reshard_after_forward(False, recurse=False)
-            module.unshard()
+            module.set_reshard_after_backward(False, recurse=False)
         try:
             yield
         finally:
-            self.together = together
-            for module in sharded:
+            for module in self._sharded_modules():
                 module.set_reshard_after_forward(module is not root, recurse=False)
+                module.set_reshard_after_backward(True, recurse=False)
                 module.reshard()
+
+    def _sharded_modules(self) -> list[FSDPModule]:
+        return [module for module in self.modules() if isinstance(module, FSDPModule)]
+
+    def trained(self) -> list[nn.Parameter]:
+        """Trained parameters, which get the gradients: the shards if weights are sharded.
+
+        It is called outside ``model(work, ...)``, in which parameters are whole.
+        """
+        root: nn.Module = self
+        if isinstance(root, FSDPModule):
+            root.reshard()  # the root stays whole after a forward pass
+        return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
     def anyone(self, sees: bool) -> bool:
         """True if any of the ranks that step together has an image."""
@@ -94,3 +128,7 @@ class Sharded(nn.Module):
         flag = torch.tensor(int(sees), device=next(self.parameters()).device)
         dist.all_reduce(flag, dist.ReduceOp.MAX, self.together)
         return bool(flag)
+
+
+def _as_kept(dtype: torch.dtype, module: nn.Module, inputs: Any, embedded: Tensor) -> Tensor:
+    return embedded.to(dtype)

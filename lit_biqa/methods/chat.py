@@ -115,7 +115,12 @@ class ChatMethod(Method):
     def shard(self) -> None:
         """Shard the backbone."""
         assert self.device_mesh is not None
-        self.backbone.shard(self.device_mesh["data_parallel"])
+        self.backbone.shard(self.device_mesh["data_parallel"], self.gathered)
+
+    @property
+    def gathered(self) -> torch.dtype | None:
+        """Precision in which ranks gather sharded weights: that of products if it is bfloat16."""
+        return torch.bfloat16 if self.trainer.precision == "bf16-mixed" else None
 
     def on_fit_start(self) -> None:
         """Print the number of trained parameters and the memory of training."""

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from lit_biqa.backbones.fused import in_products
 from lit_biqa.backbones.inputs import Row, prompts_of
 from lit_biqa.backbones.shared_prefix import Growing
 from lit_biqa.backbones.vision_language import VisionLanguageModel
@@ -181,7 +183,8 @@ def _write(
     rows = _Rows(uniforms.to(device), torch.tensor(model.end, device=device))
     prefix, advance = Growing(prompts.states, copies, budget), model.stepper()
     patience = 1 if device.type == "cpu" else _PATIENCE
-    logits = model.head(prompts.last).repeat_interleave(copies, 0)
+    head = in_products(model.head.weight)
+    logits = F.linear(prompts.last, head).repeat_interleave(copies, 0)
     for step in range(budget):
         rows.add(step, sampling.choose(logits, rows.uniforms(step)))
         if step + 1 == budget or (step % patience == 0 and rows.ended()):
@@ -189,7 +192,7 @@ def _write(
         if step % patience == 0 and (selection := rows.thin()):
             prefix.keep(*selection)
         positions = (prompts.next[rows.prompt] + step).expand(prompts.axes, -1)
-        logits = model.head(advance(rows.token(step), positions, prefix))
+        logits = F.linear(advance(rows.token(step), positions, prefix), head)
     return rows.written.view(uniforms.shape)
 
 

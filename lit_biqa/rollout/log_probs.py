@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.distributed.fsdp import FSDPModule
 
 from lit_biqa.backbones.inputs import Inputs
 from lit_biqa.backbones.shared_prefix import Continued
@@ -66,8 +66,8 @@ def accumulated_loss(
     it can be scaled, accumulated, and reduced by DDP and FSDP2.
 
     The price is a second set of gradients while gradients of earlier batches are accumulated. Under
-    FSDP2, weights are gathered and gradients reduced once per portion instead of once: few large
-    portions are faster there.
+    FSDP2, weights stay whole for all portions, and gradients are reduced once per portion instead
+    of once: few large portions are faster there.
 
     Args:
         model: model with its weights.
@@ -82,7 +82,10 @@ def accumulated_loss(
     Returns:
         The summed loss, a scalar; differentiable once.
     """
-    loss: Tensor = model(_accumulate, inputs, completions, mask, loss_of, temperature, rows_at_once)
+    # Bound to the work, because FSDP2 puts a node of autograd before tensors that it is given.
+    work = partial(_accumulate, parameters=model.trained())
+    with model.keep_whole():
+        loss: Tensor = model(work, inputs, completions, mask, loss_of, temperature, rows_at_once)
     return loss
 
 
@@ -138,6 +141,7 @@ def _accumulate(
     loss_of: LossOf,
     temperature: float,
     rows_at_once: int,
+    parameters: Sequence[nn.Parameter],
 ) -> Tensor:
     prompts = read(model, inputs)
     states, ids = prompts.states, completions.flatten(0, 1)
@@ -148,33 +152,16 @@ def _accumulate(
         there = replace(prompts, states=restored, last=leaves[-1])
         total = torch.zeros((), device=ids.device)
         for rows in _portions(mask, rows_at_once):
-            _gather(model)
             loss = loss_of(_of_rows(model, there, ids, mask, rows, temperature), rows)
             torch.autograd.backward(loss)
             total += loss.detach()
         return total
 
-    parameters = _trained(model)
     leaves = [*states.keys, *states.values, prompts.last]
     loss: Tensor = _Accumulated.apply(  # type: ignore[no-untyped-call]
         backward, parameters, *parameters, *leaves
     )
     return loss
-
-
-def _trained(model: VisionLanguageModel) -> list[nn.Parameter]:
-    """Trained parameters, which get the gradients: the shards if weights are sharded."""
-    if isinstance(model, FSDPModule):  # its root stays whole inside forward by default
-        model.set_reshard_after_forward(True, recurse=False)
-        model.reshard()
-        model.set_reshard_after_forward(False, recurse=False)
-    return [parameter for parameter in model.parameters() if parameter.requires_grad]
-
-
-def _gather(model: VisionLanguageModel) -> None:
-    """Gather the weights outside blocks, which a backward pass has left sharded."""
-    if isinstance(model, FSDPModule):
-        model.unshard()
 
 
 class _Accumulated(torch.autograd.Function):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 import torch.distributed as dist
 from chatters import BACKBONES, Tiny, loaded, mixed
 from torch import Tensor
-from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from two_ranks import run_two_ranks
 
 from lit_biqa.backbones.inputs import Inputs
@@ -91,6 +92,18 @@ def rollout(model: Tiny, rank: int) -> list[Tensor]:
     return found
 
 
+def mixed_precision(family: Any, mesh: DeviceMesh | None, rank: int) -> dict[str, Tensor]:
+    """Gradients in mixed precision; of sharded weights, which are gathered in bfloat16."""
+    model = stirred(family, TUNINGS["full"])
+    shares = list(SHARES["text and images"])
+    if mesh is None:
+        shares = [shares[0] + shares[1]]
+    else:
+        model.shard(mesh, torch.bfloat16)
+    with torch.autocast("cpu", torch.bfloat16):
+        return gradients(model, shares, rank)
+
+
 def process(rank: int, port: int, folder: Path) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", world_size=2, rank=rank)
@@ -103,6 +116,9 @@ def process(rank: int, port: int, folder: Path) -> None:
             seen = rollout(model, rank)
             steps["after a rollout"] = gradients(model, list(SHARES["text and images"]), rank)
             torch.save((steps, seen), folder / f"{family.__name__}-{name}-{rank}.pt")
+        torch.save(
+            mixed_precision(family, mesh, rank), folder / f"{family.__name__}-half-{rank}.pt"
+        )
     dist.destroy_process_group()
 
 
@@ -134,3 +150,22 @@ def test_two_ranks_find_the_gradients_of_one(family: Any, name: str, folder: Pat
         for rank, (_, seen) in enumerate(stored):
             for hidden, other in zip(seen, rollout(alone, rank), strict=True):
                 torch.testing.assert_close(hidden, other, atol=0.1 if half else 1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_weights_gathered_in_bfloat16_round_as_products_do(family: Any, folder: Path) -> None:
+    first, second = SHARES["text and images"]
+    exact = gradients(stirred(family, TUNINGS["full"]), [first + second], 0)
+    rounding = apart(mixed_precision(family, None, 0), exact)
+    assert 0 < rounding < 0.2
+    for rank in range(2):
+        found = torch.load(folder / f"{family.__name__}-half-{rank}.pt")
+        assert found.keys() == exact.keys()
+        assert apart(found, exact) < 1.5 * rounding
+
+
+def apart(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
+    """Distance of gradients, relative to their norm."""
+    total = sum(float(gradient.square().sum()) for gradient in other.values())
+    between = sum(float((one[name] - gradient).square().sum()) for name, gradient in other.items())
+    return math.sqrt(between / total)

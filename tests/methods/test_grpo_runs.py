@@ -109,7 +109,9 @@ def test_both_passes_learn(tmp_path: Path) -> None:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("processes")
     runs.write_settings(folder / "fit.yaml", settings(folder / "data"))
-    runs.write_settings(folder / "fsdp.yaml", {"trainer": {"devices": 2, "strategy": FSDP2}})
+    checked = {"callbacks": [{"class_path": "runs.ReferenceIsSharded"}]}
+    sharded = {"devices": 2, "strategy": FSDP2} | checked
+    runs.write_settings(folder / "fsdp.yaml", {"trainer": sharded})
     runs.write_settings(folder / "ddp.yaml", {"trainer": {"devices": 2, "strategy": "ddp"}})
     return folder
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 from functools import partial
 from pathlib import Path
@@ -27,8 +28,11 @@ CASES = [
     (1, LORA, "fsdp accumulated"),
     (1, Tuning(), "ddp accumulated"),
 ]
+# Weights gathered in bfloat16, in mixed precision.
+HALF_CASES = [(family, tuning) for family in (1, 2) for tuning in (Tuning(), LORA)]
 SAMPLING = Sampling(budget=6)
 CHATS: tuple[int, ...] = (0, 2, 1, 1)  # of `chats_for`; the second rank's are text alone
+HALF = torch.autocast("cpu", torch.bfloat16)
 SCALES = (1.0, 2.0)  # of two losses in a row, whose gradients are added
 
 _context = multiprocessing.get_context("forkserver")
@@ -94,6 +98,13 @@ def _rank(rank: int, folder: Path) -> None:
         said = rollout(model, chosen)
         learned = learn(loss if sharded else DistributedDataParallel(loss), chosen)
         torch.save([said, learned], folder / f"{number}-{rank}.pt")
+    for number, (family, tuning) in enumerate(HALF_CASES):
+        model = talker(FAMILIES[family], tuning)
+        model.shard(init_device_mesh("cpu", (2,)), torch.bfloat16)
+        with HALF:
+            said = rollout(model, chosen)
+            learned = learn(Loss(model, accumulated=True), chosen)
+        torch.save([said, learned], folder / f"half-{number}-{rank}.pt")
     dist.destroy_process_group()
 
 
@@ -129,3 +140,29 @@ def test_two_ranks_equal_one(folder: Path, number: int) -> None:
             mean = gradient / 2
             allowed = 1e-5 * max(mean.norm(), 1e-2 * largest)
             assert (learned[name] - mean).norm() <= allowed, (way, name)
+
+
+@pytest.mark.parametrize("number", range(len(HALF_CASES)))
+def test_weights_gathered_in_bfloat16_round_as_products_do(folder: Path, number: int) -> None:
+    """Of the same tokens, two ranks learn what one does in mixed precision, up to its rounding."""
+    family, tuning = HALF_CASES[number]
+    loss, everything = Loss(talker(FAMILIES[family], tuning), accumulated=True), slice(0, 4)
+    exact = learn(loss, everything)
+    loss.zero_grad()
+    with HALF:
+        expected = learn(loss, everything)
+    for rank in range(2):
+        said, found = torch.load(folder / f"half-{number}-{rank}.pt", weights_only=True)
+        assert all(len(ids) <= SAMPLING.budget for group in said for ids in group)
+        assert found.keys() == exact.keys()
+        doubled = {name: 2 * gradient for name, gradient in found.items()}
+        rounding = _apart(expected, exact)
+        assert 0 < rounding < 0.2
+        assert _apart(doubled, exact) < 1.5 * rounding
+
+
+def _apart(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
+    """Distance of gradients, relative to their norm."""
+    total = sum(float(gradient.square().sum()) for gradient in other.values())
+    apart = sum(float((one[name] - gradient).square().sum()) for name, gradient in other.items())
+    return math.sqrt(apart / total)

@@ -5,6 +5,7 @@
     python tools/bench/bench.py sft
     python tools/bench/bench.py grpo
     python tools/bench/bench.py pretrained
+    python tools/bench/bench.py sharding
     python tools/bench/bench.py startup
     python tools/bench/bench.py plan
 
@@ -55,6 +56,13 @@ def pretrained(given: argparse.Namespace) -> Iterator[Row]:
     return measure(given.small)
 
 
+def sharding(given: argparse.Namespace) -> Iterator[Row]:
+    """Rows of sharded training."""
+    from bench_sharding import measure
+
+    return measure(given.small)
+
+
 def startup(given: argparse.Namespace) -> Iterator[Row]:
     """Rows of start-up."""
     from bench_startup import measure
@@ -82,11 +90,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     policy.set_defaults(measure=grpo)
     packaged = commands.add_parser("pretrained", help="pretrained weights: images, steps, TRL")
     packaged.set_defaults(measure=pretrained)
+    shared = commands.add_parser("sharding", help="bytes that two processes exchange in a step")
+    shared.set_defaults(measure=sharding)
     start = commands.add_parser("startup", help="commands against bare imports")
     start.set_defaults(measure=startup)
     planned = commands.add_parser("plan", help="planned memory against live tensors of fits")
     planned.set_defaults(measure=plan)
-    for each in (command, tuning, policy, packaged, start, planned):
+    for each in (command, tuning, policy, packaged, shared, start, planned):
         each.add_argument("--small", action="store_true", help="very little, to see that it runs")
         each.add_argument("--csv", type=Path, help="file to write the table to")
     given = parser.parse_args(arguments)

@@ -29,6 +29,7 @@ from lit_biqa.types import IMAGE
 
 TASK = Converse()
 COMMON = 200
+CONVERSATIONS = "conversations.json"
 
 
 def made_up_words(folder: Path, count: int) -> Path:
@@ -69,7 +70,7 @@ def conversations(words: Path, rows: int) -> ConversationSettings:
             return image | _turns(f"{IMAGE}Which part of it is sharp?", text(1, 4))
         return _turns(prompts.conclude(text(30, 200)), f"{prompts.QUALITY_OPENING} poor.")
 
-    file = folder / "conversations.json"
+    file = folder / CONVERSATIONS
     file.write_text(json.dumps([record(row) for row in range(rows)]), encoding="utf-8")
     return ConversationSettings(str(file), str(folder), decompose=False)
 

@@ -24,6 +24,7 @@ import lightning.pytorch as lightning
 import torch
 import transformers
 from bench_data import TASK, Rows, encoded, keywords
+from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor
 
 from lit_biqa.backbones.vision_language import VisionLanguageModel
@@ -156,12 +157,18 @@ def fitted(
     span: Span,
     device: str,
     precision: Precision,
+    ranks: int = 1,
 ) -> lightning.Trainer:
-    """Lightning's Trainer, after it has trained; the last epoch lies within the span."""
+    """Lightning's Trainer, after it has trained; the last epoch lies within the span.
+
+    Of several ranks, which share the weights (FSDP2), each process calls it.
+    """
     with quietly():
         trainer = lightning.Trainer(
             accelerator=device,
-            devices=1,
+            devices=ranks,
+            strategy="auto" if ranks == 1 else ModelParallelStrategy(ranks, 1, False),
+            use_distributed_sampler=False,
             precision=precision,
             max_epochs=epochs,
             gradient_clip_val=CLIP,

@@ -7,9 +7,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
+from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 
 @contextmanager
@@ -65,6 +69,56 @@ class Allocated:
         found: Any = self.profiler.profiler.kineto_results
         sizes = (event.nbytes() for event in found.events() if event.name() == "[memory]")
         self.peak: int = max(accumulate(sizes, initial=0))
+
+
+class Exchanged(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Bytes of whole tensors that this rank gathers and reduces within a context.
+
+    A gathered tensor counts with the parts of all ranks, a reduced one before it is scattered:
+    what a collective carries over the network grows with these, whatever its algorithm.
+
+    Attributes:
+        gathered: bytes of ``all_gather``.
+        reduced: bytes of ``reduce_scatter`` and ``all_reduce``.
+        gathers: number of calls of ``all_gather``.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.gathered = self.reduced = self.gathers = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Called by torch for every operation."""
+        if func.namespace == "c10d":
+            sizes = [t.nbytes for t in tree_leaves(args) if isinstance(t, Tensor)]
+            if "allgather" in func.__name__:
+                self.gathers += 1
+                self.gathered += max(sizes)
+            elif "reduce" in func.__name__:
+                self.reduced += max(sizes)
+        return func(*args, **kwargs or {})
+
+
+class Resident:
+    """Most bytes by which the resident memory of this process grows within a context (Linux).
+
+    Pages of files that are mapped count too while they are there.
+    """
+
+    def __enter__(self) -> None:
+        Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
+        self.start = _status("VmRSS")
+
+    def __exit__(self, *_: object) -> None:
+        self.peak = _status("VmHWM") - self.start
+
+
+def _status(name: str) -> int:
+    """Bytes of a line of the process's status."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
 
 
 def by_turns(work: Sequence[Callable[[], float]], turns: int) -> list[list[float]]:

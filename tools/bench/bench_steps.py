@@ -207,8 +207,7 @@ class Ours:
         self.backbone, self.steps = backbone, steps
         self.device, self.precision = device, precision
         self.count, self.table = len(steps.images), folder / "rated.csv"
-        with self.table.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([("image", "mos"), *((p, 3.0) for p in steps.images)])
+        write_rated(self.table, steps.images)
         sampling = Sampling(budget=steps.budget)
         policy = PolicySettings(beta=steps.beta)
         self.method = GRPO(
@@ -228,6 +227,12 @@ class Ours:
             loader=LoaderSettings(batch_size=self.count, num_workers=0),
         )
         return fitted(self.method, data, epochs, span, self.device, self.precision)
+
+
+def write_rated(table: Path, images: Sequence[Path]) -> None:
+    """A list of images, all with the same MOS."""
+    with table.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("image", "mos"), *((path, 3.0) for path in images)])
 
 
 def trained(model: nn.Module) -> list[Tensor]:

@@ -172,7 +172,7 @@ class GRPO(ChatMethod):
         """Shard the backbone and the reference."""
         super().shard()
         assert self.device_mesh is not None
-        self.reference.shard(self.device_mesh["data_parallel"])
+        self.reference.shard(self.device_mesh["data_parallel"], self.gathered)
 
     def on_fit_start(self) -> None:
         """Move the reference to the device of the backbone; see `Reference.move_to`."""
@@ -206,9 +206,10 @@ class GRPO(ChatMethod):
         with self.clock.measure("rollout", self.device):
             rollout = self.runner.run(batch, f"{self.seed}/{self.global_step}", kept)
         if self.objective.beta:
-            with self.clock.measure("reference", self.device):
+            reference = self.reference.of(self.backbone)
+            with self.clock.measure("reference", self.device), reference.keep_whole():
                 for update in rollout.updates:
-                    update.refer(self.reference.of(self.backbone), self.objective)
+                    update.refer(reference, self.objective)
         return rollout
 
     def on_validation_epoch_start(self) -> None:

@@ -34,10 +34,10 @@ class Reference:
         if self.copied:
             self.copy = deepcopy(model).requires_grad_(False)
 
-    def shard(self, mesh: DeviceMesh) -> None:
-        """Shard the copy like the model."""
+    def shard(self, mesh: DeviceMesh, gathered: torch.dtype | None) -> None:
+        """Shard the copy like the model; see `Sharded.shard`."""
         if self.copy is not None:
-            self.copy.shard(mesh)
+            self.copy.shard(mesh, gathered)
 
     def move_to(self, device: torch.device) -> None:
         """Move the copy to the device of the model.

@@ -75,7 +75,8 @@ class RolloutRunner:
         sampler = replayed or CompletionSampler(
             self.backbone, keys, step, self.sampling, self.prompts_at_once, encode
         )
-        rollout = self.paradigm.run(batch, sampler.sample)
+        with self.backbone.unsharded():  # one gather for all passes, freed before the loss
+            rollout = self.paradigm.run(batch, sampler.sample)
         rewards = self._reward(rollout.groups)
         updates = self._updates(rollout, rewards, encode)
         if replayed:
