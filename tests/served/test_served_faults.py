@@ -18,7 +18,7 @@ import runs
 import torch
 from conftest import REPOSITORY
 from PIL import Image
-from servers import FaultyServer, faulty, likely, said
+from servers import FaultyServer, Reply, faulty, likely, said
 
 from lit_biqa.__main__ import main
 from lit_biqa.backbones.tiny_chat import TinyQwenVL
@@ -53,7 +53,7 @@ def model(server: FaultyServer, **settings: Any) -> ServedModel:
 
 
 def one(served: ServedModel, sampling: Sampling = GREEDY) -> tuple[str, bool]:
-    ((completion,),) = generate(served, [ask("How good?")], 1, sampling)  # type: ignore[misc]
+    ((completion,),) = generate(served, [ask("How good?")], 1, sampling)
     return completion.text, completion.finished
 
 
@@ -118,7 +118,7 @@ def test_what_cannot_pass_ends_the_test(server: FaultyServer, reply: Any, messag
 
 
 def test_the_budget_of_retries_is_that_of_the_whole_test(server: FaultyServer) -> None:
-    fault = (500, {"error": "broken"}, {})
+    fault: Reply = (500, {"error": "broken"}, {})
     server.script([fault, said("good"), fault, said("good"), fault])
     served = model(server, retry_budget=2)
     assert [one(served) for _ in range(2)] == [("good", True)] * 2
@@ -164,7 +164,9 @@ def test_wrong_urls(url: str, message: str) -> None:
 
 
 def test_settings_out_of_range() -> None:
-    for settings in ({"concurrency": 0}, {"timeout": 0}, {"max_pixels": 10}, {"grid": 0}):
+    wrong: tuple[dict[str, Any], ...]
+    wrong = ({"concurrency": 0}, {"timeout": 0}, {"max_pixels": 10}, {"grid": 0})
+    for settings in wrong:
         with pytest.raises(InputError, match=f"server.{next(iter(settings))} is"):
             ServerSettings(**settings)
 
@@ -198,13 +200,13 @@ def test_requests_say_what_a_checkpoint_could_change() -> None:
 
 def test_the_beginning_of_an_answer() -> None:
     chat = ask("How?", opening="The quality is")
-    vllm, sglang = (next_token(chat, "m", engine) for engine in ("vllm", "sglang"))  # type: ignore[arg-type]
+    vllm, sglang = (next_token(chat, "m", engine) for engine in ("vllm", "sglang"))
     assert vllm["messages"][-1] == {"role": "assistant", "content": "The quality is"}
     assert vllm["continue_final_message"] and sglang["continue_final_message"]
     assert vllm["add_generation_prompt"] is False and "add_generation_prompt" not in sglang
     for engine in ("transformers", "openai"):
         with pytest.raises(InputError, match="cannot continue an answer"):
-            next_token(chat, "m", engine)  # type: ignore[arg-type]
+            next_token(chat, "m", engine)
 
 
 def test_pictures_reach_the_model_as_our_own_transform_makes_them() -> None:
@@ -235,11 +237,11 @@ def test_level_words_by_expectation(server: FaultyServer) -> None:
     server.script([likely(**odds)])
     words = Words({"bad": 1.0, "fair": 3.0, "good": 4.0})
     chats = [ask("How?", opening="The quality is")]
-    (verdict,) = words.verdicts(words.judge(model(server), chats, 8))  # type: ignore[arg-type]
+    (verdict,) = words.verdicts(words.judge(model(server), chats, 8))
     assert verdict.score == pytest.approx((0.4 * 4 + 0.2 * 1) / 0.6)
     assert verdict.level == "good"
     server.script([likely(**{" The": 0.9})])
-    (verdict,) = words.verdicts(words.judge(model(server), chats, 8))  # type: ignore[arg-type]
+    (verdict,) = words.verdicts(words.judge(model(server), chats, 8))
     assert math.isnan(verdict.score) and verdict.status == "no word is likely"
 
 
@@ -338,7 +340,7 @@ def test_the_recipe_asks_as_that_of_the_same_weights_here(
         read(REPOSITORY / f"configs/{folder}/q_insight.yaml")["model"]["init_args"]
         for folder in ("published", "served")
     )
-    assert there["paradigm"]["init_args"] == here["paradigm"]["init_args"]
+    assert there["paradigm"]["init_args"]["question"] == here["paradigm"]["init_args"]["question"]
     assert there["readouts"] == here["readouts"]
     server.script([said('<answer>{"rating": 3.5}</answer>')])
     name = there["name"]

@@ -66,7 +66,7 @@ def own(folder: Path) -> QwenVL:
 
 
 def served(server: RealServer, **settings: Any) -> ServedModel:
-    usual = {"engine": "transformers", "max_pixels": PIXELS, "concurrency": 4}
+    usual: dict[str, Any] = {"engine": "transformers", "max_pixels": PIXELS, "concurrency": 4}
     return ServedModel(server.url, str(server.model), ServerSettings(**(usual | settings)))
 
 
