@@ -18,7 +18,7 @@ import runs
 import torch
 from conftest import REPOSITORY
 from PIL import Image
-from servers import FaultyServer, faulty, likely, said
+from servers import FaultyServer, Reply, faulty, likely, said
 
 from lit_biqa.__main__ import main
 from lit_biqa.backbones.tiny_chat import TinyQwenVL
@@ -118,7 +118,7 @@ def test_what_cannot_pass_ends_the_test(server: FaultyServer, reply: Any, messag
 
 
 def test_the_budget_of_retries_is_that_of_the_whole_test(server: FaultyServer) -> None:
-    fault: Any = (500, {"error": "broken"}, {})
+    fault: Reply = (500, {"error": "broken"}, {})
     server.script([fault, said("good"), fault, said("good"), fault])
     served = model(server, retry_budget=2)
     assert [one(served) for _ in range(2)] == [("good", True)] * 2
@@ -164,8 +164,9 @@ def test_wrong_urls(url: str, message: str) -> None:
 
 
 def test_settings_out_of_range() -> None:
-    wrong: list[dict[str, Any]] = [{"concurrency": 0}, {"timeout": 0}, {"max_pixels": 10}]
-    for settings in [*wrong, {"grid": 0}]:
+    wrong: tuple[dict[str, Any], ...]
+    wrong = ({"concurrency": 0}, {"timeout": 0}, {"max_pixels": 10}, {"grid": 0})
+    for settings in wrong:
         with pytest.raises(InputError, match=f"server.{next(iter(settings))} is"):
             ServerSettings(**settings)
 
@@ -339,7 +340,7 @@ def test_the_recipe_asks_as_that_of_the_same_weights_here(
         read(REPOSITORY / f"configs/{folder}/q_insight.yaml")["model"]["init_args"]
         for folder in ("published", "served")
     )
-    assert there["paradigm"]["init_args"] == here["paradigm"]["init_args"]
+    assert there["paradigm"]["init_args"]["question"] == here["paradigm"]["init_args"]["question"]
     assert there["readouts"] == here["readouts"]
     server.script([said('<answer>{"rating": 3.5}</answer>')])
     name = there["name"]
