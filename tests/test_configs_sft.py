@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import runs
 from conftest import REPOSITORY
+from llavas import write_internvl, write_llava_onevision
 from timm_chats import network_folder
 
 from lit_biqa.backbones.tiny_chat import TinyMplugOwl2, TinyQwenVL
@@ -49,11 +50,13 @@ def saved(model: VisionLanguageModel, folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Checkpoints of both families, feedbacks on images, and a data set with MOS."""
+    """Checkpoints of four families, feedbacks on images, and a data set with MOS."""
     folder = tmp_path_factory.mktemp("sft")
     # 64 wide: less cannot be held in 4 bits.
     saved(TinyMplugOwl2(width=64, layers=2), folder / "owl")
     saved(TinyQwenVL(width=64, layers=2), folder / "qwen")
+    write_internvl(folder / "internvl")
+    write_llava_onevision(folder / "llava_onevision")
     for name, count in (("train", 10), ("test", 4)):
         runs.write_images(folder, name, count, 0)
     levels = ("poor", "average", "good", "very good")

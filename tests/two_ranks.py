@@ -10,7 +10,7 @@ from typing import Any
 LIMIT = 240.0  # seconds; a hang is noticed after them
 
 
-def run_two_ranks(rank_of_two: Callable[..., None], *arguments: Any) -> None:
+def run_two_ranks(rank_of_two: Callable[..., None], *arguments: Any, limit: float = LIMIT) -> None:
     """Run ``rank_of_two(rank, port, *arguments)`` in two spawned processes, and wait for both."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -20,7 +20,7 @@ def run_two_ranks(rank_of_two: Callable[..., None], *arguments: Any) -> None:
     for process in both:
         process.start()
     for process in both:
-        process.join(LIMIT)
+        process.join(limit)
     hung = [process for process in both if process.is_alive()]
     for process in hung:
         process.kill()

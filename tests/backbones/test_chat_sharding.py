@@ -126,7 +126,7 @@ def process(rank: int, port: int, folder: Path) -> None:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Results of two processes, for every family, tuning and sharding."""
     folder = tmp_path_factory.mktemp("sharded")
-    run_two_ranks(process, folder)
+    run_two_ranks(process, folder, limit=540)  # eight backbones, three times each
     return folder
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from pathlib import Path
 from typing import Any
 
 import pytest
+import test_chat_sharding
 import torch
 from chatters import BACKBONES, PICTURES, loaded, mixed, picture, reread, shared, stirred
 from own_calls import BUDGET, Own, own_call
@@ -175,7 +177,7 @@ def test_updates_of_lora_stand_beside_linear_layers_and_are_merged(
     model.save(tmp_path / "merged", state_of(model))
     again = reread(family, str(tmp_path / "merged"))
     torch.testing.assert_close(logits_of(again), expected, atol=1e-4, rtol=1e-5)
-    assert not any("lora_" in key for key in state_of(again))
+    assert state_of(again).keys() == state_of(base).keys()
 
 
 @each
@@ -191,6 +193,8 @@ def test_what_is_saved_comes_back_and_is_what_transformers_reads(name: str, tmp_
     ours = (model.model.language if isinstance(model, TimmChat) else model.model).state_dict()
     assert own.keys() == ours.keys()
     assert all(torch.equal(weight, ours[key]) for key, weight in own.items())
+    config = json.loads((tmp_path / "weights" / "config.json").read_text())
+    assert config["dtype"] == "float32" and "quantization_config" not in config
 
 
 @each
@@ -204,8 +208,22 @@ def test_a_decoder_in_4_bits_runs_its_modules(name: str, tmp_path: Path) -> None
     tower = {id(m) for part in ("vision", "bridge") for p in base.parts[part] for m in p.modules()}
     linear = [n for n, m in decoder.items() if isinstance(m, nn.Linear) and id(m) not in tower]
     assert len(packed) == len(linear) > 0
+    assert len(packed) == sum(p.dtype == torch.uint8 for p in model.parameters())
     assert not isinstance(model.stepper(), FusedDecoder)
     assert 0 < (logits_of(model) - logits_of(base)).abs().mean() < 0.1
+
+
+def table() -> str:
+    """The table of docs/add-a-backbone.md: each check runs on each backbone."""
+    head = ["backbone", *CHECKS]
+    rows = [[name, *["✓"] * len(CHECKS)] for name in BACKBONES]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
+
+
+def test_the_page_shows_what_runs() -> None:
+    assert table() in (ROOT / "docs/add-a-backbone.md").read_text(encoding="utf-8")
+    assert set(test_chat_sharding.FAMILIES) == set(BACKBONES.values())
+    assert all(callable(check) for checks in CHECKS.values() for check in checks)
 
 
 def test_the_classes_name_the_types_that_are_tested() -> None:
@@ -213,3 +231,20 @@ def test_the_classes_name_the_types_that_are_tested() -> None:
     for kind, named in ((AutoChat, PASSED), (QwenVL, KINDS)):
         tested = {m.model.config.model_type for m in models if isinstance(m, kind)}
         assert tested == set(named)
+
+
+# What each column of the page stands for.
+CHECKS = {
+    "forward": [test_logits_of_a_mixed_batch_are_those_of_transformers],
+    "generate": [
+        test_answers_are_those_of_generate,
+        test_the_fused_step_is_the_decoding_of_transformers,
+    ],
+    "positions": [test_positions_are_those_of_transformers],
+    "padding": [test_a_row_is_what_it_is_alone],
+    "shared prefix": [test_groups_behind_a_shared_prompt_have_the_log_probs_of_plain_rows],
+    "LoRA": [test_updates_of_lora_stand_beside_linear_layers_and_are_merged],
+    "4 bits": [test_a_decoder_in_4_bits_runs_its_modules],
+    "FSDP2": [test_chat_sharding.test_two_ranks_find_the_gradients_of_one],
+    "files": [test_what_is_saved_comes_back_and_is_what_transformers_reads],
+}

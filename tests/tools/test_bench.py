@@ -125,7 +125,7 @@ def test_a_small_run_of_tuning_measures_everything(
     assert torch.__version__ in capsys.readouterr().out
     with file.open(newline="", encoding="utf-8") as lines:
         rows = {line["what"]: line for line in csv.DictReader(lines)}
-    assert len(rows) == 26
+    assert len(rows) == 30
     here = {what: line for what, line in rows.items() if "CUDA" not in what}
     assert all(float(line["figure"]) >= 0 for line in here.values())
     limited = {what: line["verdict"] for what, line in here.items() if line["limit"]}

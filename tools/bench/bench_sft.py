@@ -18,6 +18,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from bench_data import conversations, encoded, keywords, made_up_words
@@ -144,7 +145,7 @@ def grown(side: Ours | Theirs) -> int:
 
 
 def two_pass(plan: Plan, ours: Ours, theirs: Theirs) -> Iterator[Row]:
-    """Images per second of the two-pass test: many at once, and one by one.
+    """Images per second of the two-pass test: many at once, by fused steps or not, and one by one.
 
     Random weights end no description before its budget, so all ways write equally much.
     """
@@ -154,10 +155,15 @@ def two_pass(plan: Plan, ours: Ours, theirs: Theirs) -> Iterator[Row]:
     batch, sampling = collate(seen), Sampling(0.0, budget=plan.budget)
     together, alone = (TwoPass(sampling=sampling, at_once=n) for n in (len(seen), 1))
 
+    def by_modules() -> None:
+        with patch.object(ours.backbone, "stepper", ours.backbone.module_stepper):
+            together.read(ours.backbone, batch)
+
     ways: dict[str, Callable[[], object]] = {
         f"{len(seen)} at once": partial(together.read, ours.backbone, batch),
         "one by one": partial(alone.read, ours.backbone, batch),
         "one by one, transformers": partial(generated, theirs.backbone, batch, together),
+        f"{len(seen)} at once, steps by modules": by_modules,
     }
     took = by_turns([partial(timed, work) for work in ways.values()], plan.turns)
     for way, seconds in zip(ways, took, strict=True):
@@ -165,6 +171,7 @@ def two_pass(plan: Plan, ours: Ours, theirs: Theirs) -> Iterator[Row]:
     least = 3.0 if plan.judged else None
     yield Row(f"{name}, at once over one by one", over(took[1], took[0]), "", least, least=True)
     yield Row(f"{name}, at once over transformers", over(took[2], took[0]), "", least, least=True)
+    yield Row(f"{name}, fused steps over modules", over(took[3], took[0]))
 
 
 @torch.no_grad()

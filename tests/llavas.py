@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 import transformers  # whose classes are imported where they are used, after `lit_biqa`
+from huggingface_hub import save_torch_state_dict
 
 from lit_biqa.backbones.auto_chat import AutoChat
 from lit_biqa.backbones.tiny_chat import TEXTS, byte_level_tokenizer
@@ -203,4 +204,7 @@ def _vision() -> dict[str, Any]:
 def _save(kind: Any, config: Any, folder: Path) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        kind(config).save_pretrained(folder)
+        model = kind(config)
+    # `save_pretrained` of a model would write nothing on the second of two ranks.
+    save_torch_state_dict(model.state_dict(), folder)
+    config.save_pretrained(folder)
