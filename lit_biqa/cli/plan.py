@@ -28,8 +28,6 @@ from lit_biqa.planning.sizes import Sizes, sizes_of
 from lit_biqa.planning.work import Work, work_of
 from lit_biqa.types import check_range
 
-_GATHER = {"held": None, "float32": 4, "bfloat16": 2}
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the plan; the exit status is 1 if it does not fit, 2 for bad input."""
@@ -44,9 +42,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--gpu-memory", type=float, default=80.0, help="GiB of each GPU (80)")
     parser.add_argument(
         "--text-tokens", type=int, default=512, help="tokens of question and answer, at most (512)"
-    )
-    parser.add_argument(
-        "--gather", choices=_GATHER, default="held", help="precision in which weights are gathered"
     )
     options, settings = parser.parse_known_args(arguments)
     fits: list[bool] = []
@@ -71,7 +66,6 @@ def _plan(options: argparse.Namespace, settings: Sequence[str]) -> bool:
         options.text_tokens,
         options.gpus,
         options.gpus > 1 and _shards(trainer.get("strategy", "auto")),
-        _GATHER[options.gather],
     )
     return _told(sizes, work, options)
 

@@ -80,7 +80,7 @@ def _grpo(sizes: Sizes, work: Work) -> dict[str, Bytes]:
     if work.reference or work.rank:
         stages["reference"] = _referred(sizes, work, trained)
     stages["loss"] = {
-        "gathered weights": states.gathered(sizes, work),
+        "gathered weights": states.whole(sizes, work) + states.cast(sizes, work),
         "gradients": states.in_portion(sizes, work),
         "keys and values": loss["keys and values"] + held,
         "activations": prompts + loss["activations"],
@@ -134,7 +134,7 @@ def _referred(sizes: Sizes, work: Work, trained: list[Pass]) -> Bytes:
     tokens = min(work.rows_at_once, longest.chats * longest.copies) * work.budget
     repeated = activations.attended(sizes, work, longest)
     return {
-        "gathered weights": states.gathered(sizes, work, root=not work.reference),
+        "gathered weights": states.whole(sizes, work) + states.cast(sizes, work),
         "keys and values": keys
         + (repeated if work.checkpointing else repeated // sizes.decoder.depth),
         "activations": sums(longest),

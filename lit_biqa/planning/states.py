@@ -17,13 +17,8 @@ def optimizer(sizes: Sizes, work: Work) -> int:
 
 
 def reference(sizes: Sizes, work: Work) -> int:
-    """Copy of the weights before training.
-
-    FSDP2 leaves the root of a model gathered after a pass without a backward pass.
-    """
-    if not work.reference:
-        return 0
-    return work.share(sizes.held) + gathered_piece(sizes.root, work)
+    """Copy of the weights before training, between its passes."""
+    return work.share(sizes.held) if work.reference else 0
 
 
 def gathered_piece(piece: Piece, work: Work) -> int:
@@ -33,21 +28,20 @@ def gathered_piece(piece: Piece, work: Work) -> int:
     return piece.held if work.gather is None else piece.values * work.gather
 
 
-def gathered(sizes: Sizes, work: Work, root: bool = True) -> int:
-    """Gathered weights of a forward or backward pass: the root, a block, and the next one.
-
-    Args:
-        sizes: of the model.
-        work: of a GPU.
-        root: false for a pass of a reference, whose root `reference` counts.
-    """
+def gathered(sizes: Sizes, work: Work) -> int:
+    """Gathered weights of a forward or backward pass: the root, a block, and the next one."""
     block = 2 * gathered_piece(sizes.largest, work) + cast(sizes, work)
-    return block + gathered_piece(sizes.root, work) * root
+    return block + gathered_piece(sizes.root, work)
+
+
+def whole(sizes: Sizes, work: Work) -> int:
+    """All weights, which stay gathered for several passes, such as the portions of a loss."""
+    return sum(gathered_piece(piece, work) for piece in (*sizes.blocks, sizes.root))
 
 
 def cast(sizes: Sizes, work: Work) -> int:
     """Copies in bfloat16 that autocast makes of float32 weights: kept for the backward pass."""
-    if not work.autocast or work.precision == 2:
+    if not work.autocast or 2 in (work.precision, work.gather):
         return 0
     block = sizes.decoder.linear * 2
     return block if work.checkpointing else block * sizes.decoder.depth
@@ -55,8 +49,7 @@ def cast(sizes: Sizes, work: Work) -> int:
 
 def gathered_for_rollout(sizes: Sizes, work: Work) -> int:
     """All weights, and the copies of `FusedDecoder`."""
-    pieces = (*sizes.blocks, sizes.root)
-    return sum(gathered_piece(piece, work) for piece in pieces) + fused(sizes, work)
+    return whole(sizes, work) + fused(sizes, work)
 
 
 def fused(sizes: Sizes, work: Work) -> int:
@@ -64,12 +57,11 @@ def fused(sizes: Sizes, work: Work) -> int:
     if not sizes.fused:
         return 0
     decoder = sizes.decoder
-    if work.autocast and work.precision == 4:
-        return decoder.depth * decoder.linear * 2
-    if work.rank:
-        return decoder.depth * decoder.linear * work.precision
+    value = 2 if work.autocast else work.precision
+    if work.rank or value not in (work.precision, work.gather):
+        return decoder.depth * decoder.linear * value
     alone = decoder.width * (decoder.width + decoder.inner)  # output and down projection
-    return decoder.depth * (decoder.linear - alone) * work.precision
+    return decoder.depth * (decoder.linear - alone) * value
 
 
 def gradients(sizes: Sizes, work: Work) -> int:

@@ -84,7 +84,6 @@ def work_of(
     text: int,
     gpus: int,
     sharded: bool,
-    gather: int | None = None,
     foreach: bool = True,
 ) -> Work:
     """Work of a method.
@@ -97,7 +96,6 @@ def work_of(
         text: positions of question and answer of a row, or of the question of a completion.
         gpus: number of GPUs.
         sharded: see `Work`.
-        gather: see `Work`.
         foreach: see `Work`.
 
     Raises:
@@ -118,7 +116,7 @@ def work_of(
         "precision": tuning.dtype.itemsize,
         "autocast": precision.endswith("-mixed"),
         "moments": moments(method),
-        "gather": gather,
+        "gather": 2 if sharded and precision == "bf16-mixed" else None,
         "foreach": foreach,
     }
     if isinstance(method, SFT):

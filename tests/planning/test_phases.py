@@ -63,13 +63,15 @@ def test_checkpointing_keeps_hidden_states_alone() -> None:
     assert saved(SIZES.decoder, replace(SFT, autocast=True)) == 24 * 4 + 4 * 2 + 8 * 8
 
 
-def test_reference_is_a_copy_whose_root_stays_gathered() -> None:
+def test_reference_is_a_copy_that_is_whole_in_its_pass() -> None:
     one = Pass(1, 10, copies=2)
     policy = replace(
         SFT, method="grpo", passes=(one,), budget=4, rows_at_once=1, reference=True, moments=0
     )
-    rollout = phases(SIZES, policy)["rollout"]
-    assert rollout["reference model"] == 520 + 240
+    plan = phases(SIZES, policy)
+    rollout = plan["rollout"]
+    assert rollout["reference model"] == 520
+    assert plan["reference"]["gathered weights"] == plan["loss"]["gathered weights"] == 1040
     assert rollout["gathered weights"] == 1040
     # 10 positions of the chat and 2 x 4 of its completions; keys and values of 2, in 2 blocks
     assert rollout["keys and values"] == (10 + 8) * 2 * 2 * 2 * 4
