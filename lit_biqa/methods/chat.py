@@ -160,6 +160,7 @@ class ChatMethod(Method):
                 condition=condition,
                 status=verdict.status if batch["status"][row] == "ok" else batch["status"][row],
                 group=batch["samples"][row].group,
+                cluster=batch["samples"][row].cluster,
                 level=verdict.level,
                 text=verdict.text,
                 leak=verdict.leak,
