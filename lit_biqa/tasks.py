@@ -188,7 +188,9 @@ Form = Literal["answer", "score", "caption", "both", "test", "test_image_first",
 class Imitate(Task):
     """Cold start for reinforcement learning: texts of a reasoning model, with the MOS as rating.
 
-    The texts hold caption and reasoning in their tags (``perception_text:caption+think``). Steps
+    The texts hold caption and reasoning in their tags (``perception_text:caption+think``). The form
+    ``answer`` alone needs none: it is supervised fine-tuning to write the MOS (Reasoning as
+    Representation, table A.1, Qwen-SFT, of which the paper gives neither prompt nor target). Steps
     take the forms in turn, which are prompts that paradigms use: the rows of a batch are then of
     similar length. Validation uses the first form.
 
@@ -214,7 +216,9 @@ class Imitate(Task):
         self.sees_image = any(form != "text" for form in forms)
 
     def suits(self, sample: Sample) -> bool:
-        """True for a sample with a MOS and tagged texts."""
+        """True for a sample with a MOS and, unless ratings alone are written, tagged texts."""
+        if set(self.forms) == {"answer"}:
+            return math.isfinite(sample.mos)
         tags = (tagged(text, tag) for text in sample.texts for tag in ("caption", "think"))
         return bool(sample.texts) and all(tags) and math.isfinite(sample.mos)
 

@@ -86,6 +86,15 @@ class Sample:
         """Group of the default kind, such as the image's generator; empty if it has none."""
         return next(iter(self.groups.values()), "")
 
+    @property
+    def cluster(self) -> str:
+        """Group that a cluster bootstrap resamples: of the kind that the split holds out, if any.
+
+        Example: of AGIQA-3K the prompt in the split ``prompt-0``, else the generator.
+        """
+        kind = self.split.partition("@")[0].rpartition("-")[0]
+        return self.groups.get(kind, self.group)
+
 
 class Samples:
     """The samples of a batch, row by row: ``batch["samples"][2].mos`` is the exact MOS of row 2.
@@ -235,6 +244,7 @@ class Prediction:
         condition: input that the score was read from; ``image`` by default.
         status: ``ok``, or the reason for the missing score.
         group: `Sample.group`, such as the image's generator; empty if it has none.
+        cluster: `Sample.cluster`, the group that a cluster bootstrap resamples.
     """
 
     dataset: str
@@ -246,6 +256,7 @@ class Prediction:
     condition: str = "image"
     status: str = "ok"
     group: str = ""
+    cluster: str = ""
 
 
 @dataclass(frozen=True)

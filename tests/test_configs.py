@@ -65,7 +65,7 @@ def test_every_configuration_is_among_these_tests() -> None:
     trainer = {"cpu", "cpu_bfloat16", "gpu", "ddp", "fsdp2_8gpu", "nodes"}
     sft = {"describe", "conclude", "one_stage", "qalign", "deqa"}
     sft |= {f"small_{name}" for name in ("describe", "conclude", "one_stage", "qalign")}
-    sft.add("smol_conclude")
+    sft |= {"smol_conclude", "score"}
     backbone = {"lora", "qlora", "qwen2_5_vl_3b", "qwen2_5_vl_7b", "processor_pixels"}
     backbone |= {"qwen2_vl_7b", "qwen3_vl_8b", "internvl3_8b", "llava_onevision_7b"}
     grpo = {"score", "score_without_reasoning", "visual_quality_r1", "chain_of_thought"}

@@ -133,7 +133,7 @@ def test_each_row_of_the_autoencoder_has_its_recipe(
     settings = merge_files([file], [])["model"]["init_args"]
     made = Autoencoder(**settings["paradigm"]["init_args"])
     assert made.updates == updates and made.system.endswith("follows a human thinking logics.")
-    assert made.slots["format"].reward == SecondPass(Format(prefix=True))
+    assert made.slots["format"].reward == SecondPass(Format("prefix"))
 
 
 def test_lora_over_a_recipe(folder: Path) -> None:

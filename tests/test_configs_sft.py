@@ -115,6 +115,15 @@ def test_levels(folder: Path, recipe: str) -> None:
     assert all(runs.logged(run, tag) for tag in parts)
 
 
+def test_the_mos_is_written(folder: Path) -> None:
+    """From images and MOS alone, and read back under the prompt of the training."""
+    readout = SHORT_RATING.replace("paradigms.Score", "paradigms.WithoutReasoning")
+    more = [f"{BACKBONE}pretrained={folder}/qwen", f"{BACKBONE}max_pixels=12544", readout]
+    run = fit(folder, "score", "score", *more)
+    assert runs.logged(run, "train/loss")
+    assert (run / "test" / "predictions.csv").read_text().count("\n") == 5
+
+
 @pytest.mark.parametrize("overlay", ["lora", "qlora"])
 def test_overlays_of_low_rank(folder: Path, overlay: str) -> None:
     more = ["--config", CONFIGS / f"backbone/{overlay}.yaml", f"{BACKBONE}tuning.rank=4"]

@@ -103,10 +103,11 @@ def test_results_csv_has_the_agreed_columns_and_comes_back(tmp_path: Path) -> No
     lines = path.read_text().splitlines()
     assert lines[0] == (
         "dataset,split,condition,n,failures,plcc,srcc,krcc,rmse,plcc_fitted,"
-        "plcc_low,plcc_high,srcc_low,srcc_high,srcc_within,plcc_groups,srcc_groups,weights"
+        "plcc_low,plcc_high,srcc_low,srcc_high,srcc_within,plcc_groups,srcc_groups,"
+        "plcc_cluster_low,plcc_cluster_high,srcc_cluster_low,srcc_cluster_high,weights"
     )
     assert lines[1].startswith(f"csiq,official@0a,image,20,0,{results[0].correlations.plcc:.6f},")
-    assert lines[2] == "livew,all@9,image,2,1" + ",nan" * 12 + ",3fa9"
+    assert lines[2] == "livew,all@9,image,2,1" + ",nan" * 16 + ",3fa9"
     back = report.read_results(path)
     assert [identity(r) for r in back] == [identity(r) for r in results]
     assert back[0].correlations.srcc == pytest.approx(results[0].correlations.srcc, abs=1e-6)
@@ -135,7 +136,7 @@ def test_no_results_is_an_error_that_names_the_file(
 
 def test_a_damaged_line_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "results.csv"
-    path.write_text(",".join(report.COLUMNS) + "\ncsiq,all,image,three,0" + ",0.5" * 12 + ",-\n")
+    path.write_text(",".join(report.COLUMNS) + "\ncsiq,all,image,three,0" + ",0.5" * 16 + ",-\n")
     with pytest.raises(InputError, match="three"):
         report.read_results(path)
     path.write_text(",".join(report.COLUMNS) + "\ncsiq,all\n")

@@ -75,8 +75,11 @@ def test_what_has_no_rating_or_no_mos_earns_nothing(reward: Reward) -> None:
 def test_format() -> None:
     one = group(rated(3), said("<think>a</think><answer>3</answer>"), said("3"))
     assert Format()([one]).tolist() == [[1, 0, 0]]
-    assert Format(strict=False)([one]).tolist() == [[1, 1, 0]]
-    assert Format(strict=False, tags=("answer",))([group(said("<answer>3</answer>"))]).item() == 1
+    assert Format("lenient")([one]).tolist() == [[1, 1, 0]]
+    begun = group(rated(3), said("<think>\na\n</think>\n<answer>\n3\n</answer>, all in all"))
+    assert Format("prefix")([begun]).tolist() == [[1, 1]]
+    assert not Format("lenient")([begun])[0, 1]
+    assert Format("lenient", tags=("answer",))([group(said("<answer>3</answer>"))]).item() == 1
 
 
 def test_second_pass_averages_over_its_completions() -> None:

@@ -202,6 +202,9 @@ def test_imitation_needs_both_tags() -> None:
     assert tasks.Imitate().suits(sample(texts=(TAGGED,)))
     assert not tasks.Imitate().suits(sample(texts=("A dog.",)))
     assert not tasks.Imitate().suits(sample(math.nan, texts=(TAGGED,)))
+    assert tasks.Imitate(["answer", "answer"]).suits(sample())
+    assert not tasks.Imitate(["answer"]).suits(sample(math.nan))
+    assert not tasks.Imitate(["answer", "score"]).suits(sample())
 
 
 @pytest.mark.parametrize(

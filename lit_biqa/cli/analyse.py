@@ -187,8 +187,8 @@ def _study(options: argparse.Namespace, settings: Sequence[str]) -> None:
     if options.run is None and options.out is None:
         raise InputError("no output folder: name a run with --run, or a folder with --out")
     rated = options.study == "accuracy"
-    kinds = RATINGS if options.study in rating_studies.STUDIES else WORDS
-    where = (options.condition, options.at_once, _count(options), options.seed, rated, kinds)
+    needs = RATINGS if options.study in rating_studies.STUDIES else WORDS
+    where = (options.condition, options.at_once, _count(options), options.seed, rated, needs)
     studied = prepare(options.run, options.ckpt_path, settings, *where)
     condition = studied.condition
     out = options.out or options.run / "analysis" / condition.replace(" ", "_")

@@ -3,6 +3,7 @@
     lit_biqa compare runs/quickstart runs/quickstart_no_pca
     lit_biqa compare runs/* --settings --csv compared.csv
     lit_biqa compare runs/* --format latex
+    lit_biqa compare runs/rali_seed* --mean-over seed
     lit_biqa compare runs/* --expected configs/reproduce/pure_textual_reasoning/expected.csv
 
 Scores come from each run's ``test/results.csv``, gaps and differences from
@@ -13,14 +14,13 @@ they have been tested: ``lit_biqa test --model Predictions --model.path theirs.c
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import get_args
 
+from lit_biqa.cli.compare_arguments import check_options, parsed
 from lit_biqa.cli.printed_values import compared, printed_grid, read_printed, summary
 from lit_biqa.evaluation.compared import (
     Line,
@@ -28,6 +28,7 @@ from lit_biqa.evaluation.compared import (
     difference_lines,
     full_grid,
     gap_lines,
+    has_clusters,
     labelled,
     score_grid,
     score_lines,
@@ -43,9 +44,10 @@ from lit_biqa.evaluation.comparison import (
 )
 from lit_biqa.evaluation.grids import Format, Grid
 from lit_biqa.evaluation.hyperparameters import Setting
+from lit_biqa.evaluation.repeats import repeat_grid, repeated_runs
 from lit_biqa.evaluation.report import write_csv
 from lit_biqa.evaluation.tables import needed_width, rendered, side_by_side
-from lit_biqa.types import InputError, check_range
+from lit_biqa.types import InputError
 
 WIDTH = 150  # of a table if the output is no terminal
 
@@ -55,7 +57,7 @@ def printed(lines: Sequence[Line], what: str, head: str, width: int, form: Forma
     if not lines:
         return []
     if form == "latex":
-        return [full_grid(lines, what).latex()]
+        return [full_grid(lines, what, has_clusters(lines)).latex()]
     grid = compact_grid(lines, what).rich()
     if needed_width(grid) > width:
         grid = compact_grid(lines, what, "\n").rich()
@@ -78,7 +80,8 @@ def tables(runs: Sequence[Run], resamples: int, width: int, form: Format) -> Ite
         "difference": list(difference_lines(runs, changes)),
     }
     if form == "csv":
-        grids = {what: full_grid(lines, "value") for what, lines in parts.items()}
+        clusters = any(map(has_clusters, parts.values()))
+        grids = {what: full_grid(lines, "value", clusters) for what, lines in parts.items()}
         whole = Grid(("what", *grids["score"].names), grids["score"].numbers)
         whole.rows += [(what, *row) for what, grid in grids.items() for row in grid.rows]
         yield whole.csv()
@@ -86,6 +89,8 @@ def tables(runs: Sequence[Run], resamples: int, width: int, form: Format) -> Ite
     scores = score_grid(runs)
     yield scores.latex() if form == "latex" else rendered(scores.rich(), width)
     drawn = f"paired bootstrap and test of exchanges, {resamples} resamples"
+    if any(has_clusters(parts[what]) for what in ("gap", "difference")):
+        drawn += "; clusters: the bootstrap resamples groups of images, not images"
     head = f"Gap between image and text: {drawn}" if resamples else "Gap between image and text"
     yield from printed(parts["gap"], "gap", head, width, form)
     head = f"Difference from {names_of(runs)[0]} on the same images, with its 95% interval and p "
@@ -191,6 +196,33 @@ def expected(file: Path, runs: Sequence[Run], width: int, form: Format) -> list[
     return [rendered(grid.rich(), width), textwrap.fill(summary(found), width)]
 
 
+def means(runs: Sequence[Run], over: Sequence[str], width: int, form: Format) -> list[str]:
+    """Mean and standard deviation of the scores of runs that repeat one another.
+
+    Args:
+        runs: tested runs.
+        over: settings that repeats differ in.
+        width: of a line in characters.
+        form: format of the table.
+
+    Raises:
+        InputError: if no run repeats another, or runs do not differ at all.
+    """
+    groups = repeated_runs(runs, over)
+    if len(groups) == len(runs):
+        raise InputError(
+            f"no two runs have all settings but {', '.join(over)} in common; --settings without "
+            "--mean-over prints those that differ, and --mean-over NAME can be repeated"
+        )
+    grid = repeat_grid(groups)
+    if form != "markdown":
+        return [grid.csv() if form == "csv" else grid.latex()]
+    head = (
+        f"Mean and standard deviation (sd, of a sample) over runs that differ in {', '.join(over)}"
+    )
+    return [textwrap.fill(head, width), rendered(grid.rich(), width)]
+
+
 def tested(folders: Sequence[Path]) -> list[Run]:
     """Runs in the folders that hold results, each folder once; others are named on stderr.
 
@@ -211,63 +243,25 @@ def tested(folders: Sequence[Path]) -> list[Run]:
     return runs
 
 
-def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Arguments of the command line."""
-    parser = argparse.ArgumentParser(
-        prog="lit_biqa compare", description=(__doc__ or "").partition("\n")[0]
-    )
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a tested run")
-    parser.add_argument(
-        "--baseline",
-        type=Path,
-        metavar="RUN",
-        help="run that all others are compared with; by default the first",
-    )
-    parser.add_argument(
-        "--format",
-        choices=get_args(Format),
-        default="markdown",
-        help="of the printed tables; csv is one table with a line for each figure",
-    )
-    parser.add_argument(
-        "--expected",
-        type=Path,
-        metavar="FILE",
-        help="values that a paper prints, to show beside those of the runs instead of comparing "
-        "runs: configs/reproduce/<paper>/expected.csv",
-    )
-    parser.add_argument("--settings", action="store_true", help="also print settings that differ")
-    parser.add_argument("--csv", type=Path, metavar="OUT", help="also write settings and scores")
-    parser.add_argument(
-        "--resamples",
-        type=int,
-        default=1000,
-        metavar="N",
-        help="resamples of intervals and tests (default 1000); 0 omits the differences",
-    )
-    return parser.parse_args(arguments)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the tables; the exit status is 2 if there is nothing to compare."""
-    options = parsed(arguments)
+    options = parsed(arguments, (__doc__ or "").partition("\n")[0])
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH
     try:
         if options.csv is not None and options.csv.exists():
             raise InputError(
                 f"{options.csv} exists and is not replaced: name a new file for --csv."
             )
-        check_range("--resamples", options.resamples, 0)
-        if options.settings and options.format != "markdown":
-            raise InputError("--settings prints Markdown alone: leave out --format, or use --csv")
+        check_options(options)
         if options.baseline and not read_runs(options.baseline):
             raise InputError(f"{options.baseline}, the baseline, has no test/results.csv")
         runs = tested([*([options.baseline] if options.baseline else []), *options.runs])
-        texts = (
-            list(tables(runs, options.resamples, width, options.format))
-            if options.expected is None
-            else expected(options.expected, runs, width, options.format)
-        )
+        if options.expected is not None:
+            texts = expected(options.expected, runs, width, options.format)
+        elif options.mean_over:
+            texts = means(runs, options.mean_over, width, options.format)
+        else:
+            texts = list(tables(runs, options.resamples, width, options.format))
         if options.settings:
             texts += settings_text(runs, width)
         print("\n\n".join(text.strip("\n") for text in texts))

@@ -37,8 +37,26 @@ from lit_biqa.runs.folder import RunFolder, check_checkpoint, find_weights
 from lit_biqa.types import InputError, Sample
 
 Asking = WordReadout | GeneratedWord | Rated
-WORDS: tuple[type[Readout], ...] = (WordReadout, GeneratedWord)
-RATINGS: tuple[type[Readout], ...] = (Rated,)
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Readouts that a study takes, and how it takes samples.
+
+    Attributes:
+        readouts: classes of readouts.
+        what: what they read, in words.
+        shuffled: true if samples come in random order; false for the order of their data set,
+            where their number is limited.
+    """
+
+    readouts: tuple[type[Readout], ...]
+    what: str
+    shuffled: bool
+
+
+WORDS = Needs((WordReadout, GeneratedWord), "quality word", shuffled=False)
+RATINGS = Needs((Rated,), "rating in a written answer", shuffled=True)
 
 
 @dataclass(frozen=True)
@@ -69,7 +87,7 @@ def prepare(
     samples: int | None,
     seed: int,
     rated: bool,
-    kinds: tuple[type[Readout], ...] = WORDS,
+    needs: Needs = WORDS,
 ) -> Studied:
     """Load a run; everything is checked before weights are read.
 
@@ -82,14 +100,14 @@ def prepare(
         samples: number of test samples to draw; ``None`` for all, in random order.
         seed: seed of the draw.
         rated: true if samples need a MOS.
-        kinds: classes of readouts that the study takes; `RATINGS` come in random order.
+        needs: readouts that the study takes, and the order of its samples.
 
     Raises:
         InputError: if the run, its settings, its data or the readout are wrong.
     """
     folder = None if run is None else RunFolder(run.expanduser())
     method, data, precision = instantiate([*settings_of(folder), *settings])
-    readout, condition = chosen(method, condition, kinds)
+    readout, condition = chosen(method, condition, needs)
     checkpoint = checked_weights(folder, weights)
     if at_once is not None:
         readout.at_once = at_once
@@ -101,7 +119,7 @@ def prepare(
     data.prepare_data()
     data.setup("test")
     given = data.samples["test"]
-    data.samples["test"] = drawn(given, readout, samples, seed, rated, kinds is RATINGS)
+    data.samples["test"] = drawn(given, readout, samples, seed, rated, needs.shuffled)
     load(method, checkpoint)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     loader = data.test_dataloader()
@@ -192,10 +210,8 @@ def load(method: ChatMethod, checkpoint: Path | None) -> None:
         method.load_state_dict(state, strict=method.strict_loading)
 
 
-def chosen(
-    method: ChatMethod, condition: str | None, kinds: tuple[type[Readout], ...] = WORDS
-) -> tuple[Asking, str]:
-    """Readout of a condition and the condition; without one the first readout of the kinds.
+def chosen(method: ChatMethod, condition: str | None, needs: Needs = WORDS) -> tuple[Asking, str]:
+    """Readout of a condition and the condition; without one the first that the study takes.
 
     Raises:
         InputError: if there is none, or it is of another kind.
@@ -207,14 +223,14 @@ def chosen(
         )
     if condition is not None and condition not in readouts:
         raise InputError(f"--condition {condition!r}: the run's readouts are {', '.join(readouts)}")
-    fitting = [name for name, readout in readouts.items() if isinstance(readout, kinds)]
+    fitting = [name for name, readout in readouts.items() if isinstance(readout, needs.readouts)]
     name = condition or next(iter(fitting or readouts))
     choice = readouts[name]
-    if not isinstance(choice, kinds) or not isinstance(choice, Asking):
-        what = "quality word" if kinds is WORDS else "rating in a written answer"
+    if not isinstance(choice, needs.readouts) or not isinstance(choice, Asking):
         rest = f" ({', '.join(fitting)})" if fitting else ""
         raise InputError(
-            f"{type(choice).__name__} reads no {what}: name another readout with --condition{rest}"
+            f"{type(choice).__name__} reads no {needs.what}: name another readout with "
+            f"--condition{rest}"
         )
     return choice, name
 

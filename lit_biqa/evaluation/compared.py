@@ -62,8 +62,11 @@ def score_lines(runs: Sequence[Run]) -> Iterator[Line]:
                 continue
             figures = result.correlations
             for metric in COMPARED:
-                low, high = (getattr(figures, f"{metric}_{end}") for end in ("low", "high"))
-                change = Change(getattr(figures, metric), low, high, math.nan)
+                low, high, *clustered = (
+                    getattr(figures, f"{metric}_{end}")
+                    for end in ("low", "high", "cluster_low", "cluster_high")
+                )
+                change = Change(getattr(figures, metric), low, high, math.nan, *clustered)
                 yield Line(label, name, metric, figures.n, change)
 
 
@@ -131,21 +134,41 @@ def compact_grid(lines: Sequence[Line], what: str, separator: str = " ") -> Grid
     return grid
 
 
-def full_grid(lines: Sequence[Line], what: str) -> Grid:
-    """Rows for other programs and for papers: a column for each number."""
-    grid = Grid(("test", "run", "metric"), ("n", what, "low", "high", "p"))
+def full_grid(lines: Sequence[Line], what: str, clusters: bool) -> Grid:
+    """Rows for other programs and for papers: a column for each number.
+
+    Args:
+        lines: scores, gaps or differences.
+        what: header of the figure.
+        clusters: true for columns of the intervals by cluster bootstrap, after the others.
+    """
+    more = ["cluster low", "cluster high"] * clusters
+    grid = Grid(("test", "run", "metric"), ("n", what, "low", "high", "p", *more))
     for line in lines:
         change = line.change
         ends = (f"{end:+.4f}" for end in (change.value, change.low, change.high))
         cells = (line.test, line.run, line.metric, str(line.n), *ends, f"{change.p:.4f}")
-        grid.rows.append(tuple("" if "nan" in cell else cell for cell in cells))
+        clustered = [f"{change.cluster_low:+.4f}", f"{change.cluster_high:+.4f}"] * clusters
+        grid.rows.append(tuple("" if "nan" in cell else cell for cell in (*cells, *clustered)))
     return grid
 
 
+def has_clusters(lines: Sequence[Line]) -> bool:
+    """True if any figure has an interval by cluster bootstrap."""
+    return any(not math.isnan(line.change.cluster_low) for line in lines)
+
+
 def in_words(change: Change, separator: str = " ") -> str:
-    """A difference with its interval and probability: ``+0.0100 [-0.004, +0.024] p 0.190``."""
+    """A difference with its intervals and probability: ``+0.0100 [-0.004, +0.024] p 0.190``.
+
+    The interval by cluster bootstrap, if there is one, follows that over images.
+    """
     if math.isnan(change.value):
         return "undefined: scores or MOS are constant"
     if math.isnan(change.low):
         return f"{change.value:+.4f}"
-    return f"{change.value:+.4f} [{change.low:+.3f}, {change.high:+.3f}]{separator}p {change.p:.3f}"
+    figure = f"{change.value:+.4f} [{change.low:+.3f}, {change.high:+.3f}]"
+    if not math.isnan(change.cluster_low):
+        ends = f"[{change.cluster_low:+.3f}, {change.cluster_high:+.3f}]"
+        figure += f"{separator}clusters {ends}"
+    return f"{figure}{separator}p {change.p:.3f}"

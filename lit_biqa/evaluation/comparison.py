@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from lit_biqa.evaluation.bootstrap import paired_differences
+from lit_biqa.evaluation.bootstrap import cluster_codes, paired_differences
 from lit_biqa.evaluation.conditions import Condition
 from lit_biqa.evaluation.hyperparameters import Setting, read_hyperparameters
 from lit_biqa.evaluation.report import Result, read_results
@@ -25,8 +25,17 @@ Image = tuple[str, str]
 """Index and name of an image within its data set."""
 COMPARED = ("plcc", "srcc")
 """Correlations that are compared."""
-Scores = dict[Image, tuple[float, float]]
-"""Score and MOS by image."""
+
+
+class Rated(NamedTuple):
+    """Score and MOS of an image, and the group that a cluster bootstrap resamples."""
+
+    score: float = math.nan
+    mos: float = math.nan
+    cluster: str = ""
+
+
+Scores = dict[Image, Rated]
 
 
 @dataclass(frozen=True)
@@ -50,14 +59,17 @@ class Run:
 
     @cached_property
     def scores(self) -> dict[Test, Scores]:
-        """Score and MOS of each image by test; ``nan`` for a failure, empty without predictions."""
+        """Each image by test, with a score of ``nan`` for a failure; empty without predictions."""
         file = self.folder / "test" / "predictions.csv"
         scores: dict[Test, Scores] = {}
         for row in read_predictions(file) if file.is_file() else []:
             if row["weights"] == self.weights:
                 test = (row["dataset"], row["split"], row["condition"])
                 score = float(row["score"] or "nan") if row["status"] == "ok" else math.nan
-                scores.setdefault(test, {})[row["index"], row["name"]] = (score, float(row["mos"]))
+                # Files of former versions have the group alone, or none.
+                cluster = row.get("cluster", row.get("group", ""))
+                image = row["index"], row["name"]
+                scores.setdefault(test, {})[image] = Rated(score, float(row["mos"]), cluster)
         return scores
 
 
@@ -70,12 +82,16 @@ class Change:
         low: lower end of its 95% interval, by paired bootstrap.
         high: upper end.
         p: probability of one as large if both were alike, after Holm's correction over data sets.
+        cluster_low: lower end of the interval by cluster bootstrap; ``nan`` without groups.
+        cluster_high: its upper end.
     """
 
     value: float
     low: float
     high: float
     p: float
+    cluster_low: float = math.nan
+    cluster_high: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -202,13 +218,20 @@ def _compared(
 def _difference(first: Scores, second: Scores, resamples: int, seed: int) -> Difference | None:
     """Difference over the images that both rated; None where there are fewer than three."""
     images = sorted(first.keys() | second.keys())
-    nothing = (math.nan, math.nan)
-    values = np.array([(*first.get(i, nothing), *second.get(i, nothing)) for i in images])
+    both = [(first.get(i, Rated()), second.get(i, Rated())) for i in images]
+    values = np.array([(*one[:2], *other[:2]) for one, other in both])
     rated = np.isfinite(values).all(axis=1)
     if rated.sum() < 3:
         return None
     before, mos, scores, _ = values[rated].T
-    plcc, srcc = paired_differences(scores, before, mos, resamples, seed)
     p = exchange_test(scores, before, mos, resamples, seed)
-    left_out = len(images) - len(mos)
-    return Difference(len(mos), left_out, Change(*plcc, p[0]), Change(*srcc, p[1]))
+    found = paired_differences(scores, before, mos, resamples, seed)
+    changes = [Change(*ends, each) for ends, each in zip(found, p, strict=True)]
+    codes = cluster_codes([both[row][0].cluster for row in np.flatnonzero(rated)])
+    if codes is not None:
+        drawn = paired_differences(scores, before, mos, resamples, seed, codes)
+        changes = [
+            replace(change, cluster_low=low, cluster_high=high)
+            for change, (_, low, high) in zip(changes, drawn, strict=True)
+        ]
+    return Difference(len(mos), len(images) - len(mos), *changes)

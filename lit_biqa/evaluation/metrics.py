@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from lit_biqa.evaluation.bootstrap import Array, bootstrap_intervals
+from lit_biqa.evaluation.bootstrap import Array, bootstrap_intervals, cluster_codes
 
 Logistic = tuple[float, float, float, float]
 
@@ -49,6 +49,11 @@ class Correlations:
         srcc_within: mean Spearman correlation within groups (`lit_biqa.evaluation.groups`).
         plcc_groups: Pearson's correlation of the groups' mean scores with their mean MOS.
         srcc_groups: Spearman's correlation of these means.
+        plcc_cluster_low: lower end of the 95% interval of ``plcc`` by cluster bootstrap, which
+            resamples groups of images and not images; ``nan`` for a set without groups.
+        plcc_cluster_high: its upper end.
+        srcc_cluster_low: lower end of that of ``srcc``.
+        srcc_cluster_high: its upper end.
     """
 
     n: int
@@ -65,6 +70,10 @@ class Correlations:
     srcc_within: float = math.nan
     plcc_groups: float = math.nan
     srcc_groups: float = math.nan
+    plcc_cluster_low: float = math.nan
+    plcc_cluster_high: float = math.nan
+    srcc_cluster_low: float = math.nan
+    srcc_cluster_high: float = math.nan
 
 
 def correlate(
@@ -73,6 +82,7 @@ def correlate(
     bootstrap: int = 1000,
     seed: int = 0,
     label: str = "data set",
+    clusters: Sequence[str] = (),
 ) -> Correlations:
     """Compare predicted scores with MOS.
 
@@ -86,6 +96,7 @@ def correlate(
         bootstrap: number of resamples for the intervals; 0 leaves them ``nan``.
         seed: seed of the resampling.
         label: name of these rows in warnings.
+        clusters: cluster of each row ``[N]``, as in `cluster_codes`; empty for a set without.
     """
     x, y = np.asarray(scores, dtype=np.float64), np.asarray(mos, dtype=np.float64)
     rated = np.isfinite(y)
@@ -97,8 +108,19 @@ def correlate(
         _warn(f"{label}: correlations are undefined (nan): {reason}.")
         return Correlations(n, failures, rmse=rmse)
     intervals = bootstrap_intervals(x, y, bootstrap, seed) if bootstrap else (math.nan,) * 4
-    return Correlations(
+    whole = Correlations(
         n, failures, plcc(x, y), srcc(x, y), krcc(x, y), rmse, plcc_fitted(x, y, label), *intervals
+    )
+    rows = np.flatnonzero(scored).tolist() if clusters and bootstrap else []
+    if (codes := cluster_codes([clusters[row] for row in rows])) is None:
+        return whole
+    low, high, srcc_low, srcc_high = bootstrap_intervals(x, y, bootstrap, seed, codes)
+    return replace(
+        whole,
+        plcc_cluster_low=low,
+        plcc_cluster_high=high,
+        srcc_cluster_low=srcc_low,
+        srcc_cluster_high=srcc_high,
     )
 
 

@@ -21,8 +21,9 @@ MEAN, _NO_SPLIT = "mean", "-"
 METRICS = tuple(field.name for field in fields(Correlations))
 KEYS = ("dataset", "split", "condition")
 COLUMNS = (*KEYS, *METRICS, "weights")
-_FORMER = (*KEYS, *(name for name in METRICS if name not in GroupFigures._fields))
-HEADERS = (COLUMNS, (*_FORMER, "weights"), _FORMER)
+_UNCLUSTERED = tuple(name for name in METRICS if "_cluster_" not in name)
+_FORMER = (*KEYS, *(name for name in _UNCLUSTERED if name not in GroupFigures._fields))
+HEADERS = (COLUMNS, (*KEYS, *_UNCLUSTERED, "weights"), (*_FORMER, "weights"), _FORMER)
 """Columns of `results.csv`, then those of former versions."""
 UNKNOWN = "-"
 """Weights of lines in a file from before the column of weights existed."""
@@ -109,7 +110,7 @@ def evaluate(
 def _correlated(rows: Sequence[Prediction], bootstrap: int, seed: int, label: str) -> Correlations:
     scores = [math.nan if failed(row) else row.score for row in rows]
     mos = [row.mos for row in rows]
-    whole = correlate(scores, mos, bootstrap, seed, label)
+    whole = correlate(scores, mos, bootstrap, seed, label, [row.cluster for row in rows])
     if math.isnan(whole.srcc):  # undefined as a whole: no figure of a part stands for it
         return whole
     figures = group_figures(scores, mos, [row.group for row in rows])
@@ -240,7 +241,7 @@ def write_results(path: Path, results: Sequence[Result]) -> None:
 def read_results(path: Path) -> list[Result]:
     """Read `results.csv` back; columns that former versions did not write may be absent.
 
-    Lines without weights have those of `UNKNOWN`, and figures of groups are ``nan``.
+    Lines without weights have those of `UNKNOWN`; absent figures are ``nan``.
 
     Raises:
         InputError: if the file is absent or has other columns.

@@ -22,10 +22,10 @@ _NARROWEST, _WIDEST = 6, 36
 def table(results: Sequence[Result], title: str = "Test") -> str:
     """Results as a Markdown table, which can be pasted unchanged.
 
-    Intervals are beside PLCC and SRCC if there are any, the mean SRCC within groups is last if any
-    data set has groups, and means come last. A note below a mean says
-    that it counts the smallest set as much as the largest; other notes say why a correlation is
-    ``nan``.
+    Intervals are beside PLCC and SRCC if there are any. Where a data set has groups, the mean SRCC
+    within them follows, and the intervals of a cluster bootstrap; means come last. A note below a
+    mean says that it counts the smallest set as much as the largest; other notes say why a
+    correlation is ``nan``.
     """
     from rich import box
     from rich.table import Table
@@ -33,12 +33,14 @@ def table(results: Sequence[Result], title: str = "Test") -> str:
     conditions = any(result.condition != IMAGE for result in results)
     intervals = any(math.isfinite(result.correlations.plcc_low) for result in results)
     within = any(math.isfinite(result.correlations.srcc_within) for result in results)
+    clusters = any(math.isfinite(result.correlations.plcc_cluster_low) for result in results)
     beside = " [95%]" * intervals
     grid = Table(title=title, title_justify="left", box=box.MARKDOWN)
     for name in ("data set", "split", *["condition"] * conditions):
         grid.add_column(name)
     figures = ["n", "failures", f"PLCC{beside}", f"SRCC{beside}", "KRCC", "RMSE", "PLCC fitted"]
-    for name in (*figures, *["SRCC within"] * within):
+    resampled = ["PLCC clusters [95%]", "SRCC clusters [95%]"] * clusters
+    for name in (*figures, *["SRCC within"] * within, *resampled):
         grid.add_column(name, justify="right", no_wrap=True)
     for r in results:
         f = r.correlations
@@ -50,6 +52,11 @@ def table(results: Sequence[Result], title: str = "Test") -> str:
             _between(f.srcc, f.srcc_low, f.srcc_high),
             *(f"{f.krcc:.4f}", f"{f.rmse:.4f}", f"{f.plcc_fitted:.4f}"),
             *["-" if math.isnan(f.srcc_within) else f"{f.srcc_within:.4f}"] * within,
+            *[
+                _ends(f.plcc_cluster_low, f.plcc_cluster_high),
+                _ends(f.srcc_cluster_low, f.srcc_cluster_high),
+            ]
+            * clusters,
         )
     return "\n".join([rendered(grid), *_note(results), *_undefined(results)])
 
@@ -75,8 +82,12 @@ def overlaps(lines: Sequence[Overlaps]) -> str:
 
 def _between(value: float, low: float, high: float) -> str:
     """A correlation with its interval: ``0.8324 [0.792, 0.869]``."""
-    interval = f" [{low:.3f}, {high:.3f}]" if math.isfinite(low) else ""
+    interval = f" {_ends(low, high)}" if math.isfinite(low) else ""
     return f"{value:.4f}{interval}"
+
+
+def _ends(low: float, high: float) -> str:
+    return f"[{low:.3f}, {high:.3f}]" if math.isfinite(low) else "-"
 
 
 def _undefined(results: Sequence[Result]) -> list[str]:

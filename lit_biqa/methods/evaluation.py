@@ -63,6 +63,7 @@ def image_predictions(batch: Batch, scores: Tensor) -> list[Prediction]:
             score=score if batch["status"][row] == "ok" else math.nan,
             status=batch["status"][row],
             group=batch["samples"][row].group,
+            cluster=batch["samples"][row].cluster,
         )
         for row, score in enumerate(scores.float().tolist())
     ]

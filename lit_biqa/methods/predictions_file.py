@@ -182,6 +182,7 @@ class Predictions(Evaluator):
                 condition=condition,
                 status=status,
                 group=batch["samples"][row].group,
+                cluster=batch["samples"][row].cluster,
             )
             for row, name in enumerate(batch["name"])
             for condition in self.columns

@@ -49,6 +49,7 @@ def read_rows(model: ChatModel, readouts: Sequence[Readout], batch: Batch) -> li
             condition=condition,
             status=verdict.status if batch["status"][row] == "ok" else batch["status"][row],
             group=batch["samples"][row].group,
+            cluster=batch["samples"][row].cluster,
             level=verdict.level,
             text=verdict.text,
             leak=verdict.leak,

@@ -80,7 +80,7 @@ class VisualQuality(Score):
     def __init__(
         self,
         score: Slot = Slot(PairwiseRanking(), credit="rating"),
-        format: Slot = Slot(Format(strict=False)),
+        format: Slot = Slot(Format("lenient")),
         system: str = "",
         question: str = prompts.VISUAL_QUALITY_R1,
         group: int = 6,

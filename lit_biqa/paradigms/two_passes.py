@@ -76,7 +76,7 @@ class Autoencoder(Paradigm):
     def __init__(
         self,
         score: Slot = Slot(SecondPass(CosineScore())),
-        format: Slot = Slot(SecondPass(Format(prefix=True)), 0.5),
+        format: Slot = Slot(SecondPass(Format("prefix")), 0.5),
         system: str = prompts.AUTOENCODER_SYSTEM,
         group: int = 4,
         second: int = 1,

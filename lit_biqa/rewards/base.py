@@ -50,7 +50,7 @@ def total(slots: Mapping[str, Slot], groups: Sequence[Group]) -> tuple[Tensor, d
     """Weighted sum of the rewards, and each reward without its weight, for logging.
 
     >>> from lit_biqa.rewards import Format, StepScore
-    >>> slots = {"score": Slot(StepScore()), "format": Slot(Format(strict=False), 0.5)}
+    >>> slots = {"score": Slot(StepScore()), "format": Slot(Format("lenient"), 0.5)}
     >>> completion = Completion((), '<think>sharp</think><answer>{"rating": 4.1}</answer>')
     >>> total(slots, [Group(4.0, 0.5, "koniq10k", 0, (completion, completion))])[0]
     tensor([[1.5000, 1.5000]])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor
 
@@ -16,30 +17,34 @@ from lit_biqa.text.parsing import (
 )
 from lit_biqa.types import Group
 
+Match = Literal["strict", "lenient", "prefix"]
+
+_FORMATTED: Mapping[Match, Callable[[str, Sequence[str]], bool]] = {
+    "strict": strictly_formatted,
+    "lenient": leniently_formatted,
+    "prefix": prefix_formatted,
+}
+
 
 @dataclass(frozen=True)
 class Format(Reward):
-    """Reward of 1 for a completion that consists of its tags alone, else 0.
+    """Reward of 1 for a completion in the format of its tags, else 0.
 
     >>> completion = Completion((), "<think>sharp</think> <answer>4.1</answer>")
-    >>> Format(strict=False)([Group(4.0, 0.5, "koniq10k", 0, (completion, completion))])
+    >>> Format("lenient")([Group(4.0, 0.5, "koniq10k", 0, (completion, completion))])
     tensor([[1., 1.]])
 
     Attributes:
-        strict: true for Q-Insight's format, see `strictly_formatted`; false for
-            VisualQuality-R1's, see `leniently_formatted`.
+        match: ``strict`` for Q-Insight's format, see `strictly_formatted`; ``lenient`` for
+            VisualQuality-R1's, see `leniently_formatted`; ``prefix`` for that of the released
+            Autoencoder, see `prefix_formatted`.
         tags: the tags, in their order.
-        prefix: true for the format of the released Autoencoder, see `prefix_formatted`; ``strict``
-            then says nothing.
     """
 
-    strict: bool = True
+    match: Match = "strict"
     tags: tuple[str, ...] = REASONED
-    prefix: bool = False
 
     def __call__(self, groups: Sequence[Group]) -> Tensor:
         """See `Reward`."""
-        formatted = strictly_formatted if self.strict else leniently_formatted
-        if self.prefix:
-            formatted = prefix_formatted
+        formatted = _FORMATTED[self.match]
         return reward_each(groups, lambda _, item: formatted(item.text, self.tags))

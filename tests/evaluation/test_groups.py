@@ -13,7 +13,7 @@ import pytest
 
 from lit_biqa.evaluation import report, store, tables
 from lit_biqa.evaluation.groups import group_figures
-from lit_biqa.types import Prediction
+from lit_biqa.types import Prediction, Sample
 
 UNDEFINED = [math.nan, math.nan]
 
@@ -94,6 +94,51 @@ def test_the_table_has_the_column_only_where_a_data_set_has_groups() -> None:
         "-",
     ]
     assert "within" not in tables.table(report.evaluate(plain, bootstrap=0))
+
+
+def test_intervals_that_resample_groups_stand_beside_the_others() -> None:
+    rows = [replace(row, cluster=row.group) for row in predictions()]
+    rows[3] = replace(rows[3], status="unreadable")
+    found = report.evaluate(rows, bootstrap=500, seed=2)[0].correlations
+    kept = [row for row in rows if row.status == "ok"]
+    names = [int(row.group[1:]) for row in kept]
+    score, mos = np.array([(row.score, row.mos) for row in kept]).T
+    drawn = np.random.default_rng(2).integers(6, size=(500, 6))
+    loop = [
+        pandas.Series(score[r]).corr(pandas.Series(mos[r]))
+        for r in ([i for c in draw for i, name in enumerate(names) if name == c] for draw in drawn)
+    ]
+    ends = (found.plcc_cluster_low, found.plcc_cluster_high)
+    assert ends == pytest.approx(np.percentile(loop, (2.5, 97.5)))
+    plain = [replace(row, cluster="") for row in predictions("livew")]
+    results = report.evaluate([*rows, *plain], bootstrap=20)
+    head, _, first, second, _ = (
+        [cell.strip() for cell in line.split("|")]
+        for line in tables.table(results).splitlines()
+        if line.startswith("|")
+    )
+    assert head[-3:-1] == ["PLCC clusters [95%]", "SRCC clusters [95%]"]
+    figures = results[0].correlations
+    assert first[-3] == f"[{figures.plcc_cluster_low:.3f}, {figures.plcc_cluster_high:.3f}]"
+    assert second[-3:-1] == ["-", "-"]
+    assert "clusters" not in tables.table(report.evaluate(rows, bootstrap=0))
+
+
+@pytest.mark.parametrize(
+    ("split", "cluster"),
+    [
+        ("prompt-0@1a", "a cat"),
+        ("random-0@1a", "glide"),
+        ("group-1@1a", "glide"),
+        ("all@1", "glide"),
+    ],
+)
+def test_a_cluster_is_a_group_of_the_kind_that_the_split_holds_out(
+    split: str, cluster: str
+) -> None:
+    groups = {"generator": "glide", "prompt": "a cat"}
+    assert Sample("agiqa3k", split, 0, "a.png", None, groups=groups).cluster == cluster
+    assert Sample("livew", split, 0, "a.png", None).cluster == ""
 
 
 def test_results_from_before_groups_are_read(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from scipy.stats import bootstrap, pearsonr, spearmanr
 
 from lit_biqa.evaluation.bootstrap import bootstrap_intervals, paired_differences
+from lit_biqa.evaluation.compared import in_words
 from lit_biqa.evaluation.comparison import Run, differences, gaps, names_of
 
 
@@ -73,6 +74,35 @@ def test_images_that_one_run_did_not_rate_are_left_out_and_counted(tmp_path: Pat
     assert found.srcc.value == pytest.approx(1 - 0.5)  # 1 - 6 (1 + 1) / (3 * 8) = 0.5
     # Half of the exchanges, of images 1 and 2 alone, leave no difference: (1, 3, 3) and (1, 2, 2).
     assert found.srcc.p == pytest.approx(0.5, abs=0.05)
+
+
+def test_differences_have_an_interval_that_resamples_groups(tmp_path: Path) -> None:
+    """Against a plain loop over clusters; files of former versions name the group alone."""
+    rng = np.random.default_rng(3)
+    mos, groups = rng.uniform(1, 5, 40), [f"g{i % 5}" for i in range(40)]
+    scores = [mos + rng.normal(0, size, 40) for size in (1.5, 0.5)]
+    folders = []
+    for kind, values in zip(("cluster", "group"), scores, strict=True):
+        rows = [(f"{m:.6f}", f"{s:.6f}", "ok") for m, s in zip(mos, values, strict=True)]
+        file = run(tmp_path / kind, *rows).folder / "test" / "predictions.csv"
+        head, *lines = file.read_text().splitlines()
+        named = [f"{line},{group}" for line, group in zip(lines, groups, strict=True)]
+        file.write_text("\n".join([f"{head},{kind}", *named]))
+        folders.append(tmp_path / kind)
+    first, second = (Run(folder, "w", {}) for folder in folders)
+    # Images are compared in the order of their index as text: 0, 1, 10, 11 ...
+    order = sorted(range(40), key=str)
+    x, o, y = (np.round(values[order], 6) for values in (scores[1], scores[0], mos))
+    members = [[i for i, row in enumerate(order) if row % 5 == g] for g in range(5)]
+    loop = []
+    for draw in np.random.default_rng(0).integers(5, size=(300, 5)):
+        r = [i for g in draw for i in members[g]]
+        loop.append(pearsonr(x[r], y[r])[0] - pearsonr(o[r], y[r])[0])
+    [found] = differences(first, second, resamples=300).values()
+    ends = (found.plcc.cluster_low, found.plcc.cluster_high)
+    assert ends == pytest.approx(np.percentile(loop, (2.5, 97.5)))
+    text = in_words(found.plcc)
+    assert f"] clusters [{ends[0]:+.3f}, {ends[1]:+.3f}] p " in text
 
 
 def test_runs_are_called_by_the_end_of_their_path(tmp_path: Path) -> None:

@@ -63,7 +63,13 @@ def test_any_text_can_be_masked_compared_and_taken_apart(completion: str, other:
 def test_any_completion_earns_a_finite_reward(completions: list[str], mos: float) -> None:
     answers = tuple(Completion((), text) for text in completions)
     group = Group(mos, math.nan, "own", 0, answers)
-    rewards: list[Reward] = [StepScore(), CosineScore(), Format(strict=True), Format(strict=False)]
+    rewards: list[Reward] = [
+        StepScore(),
+        CosineScore(),
+        Format(),
+        Format("lenient"),
+        Format("prefix"),
+    ]
     for reward in rewards:
         earned = reward([group])
         assert earned.shape == (1, len(completions))

@@ -165,7 +165,7 @@ class Asked(VisualQuality):
     """
 
     def __init__(self, steps: Steps) -> None:
-        slots = Slot(Even(steps.budget)), Slot(Format(strict=False), 0.0)
+        slots = Slot(Even(steps.budget)), Slot(Format("lenient"), 0.0)
         super().__init__(*slots, question=QUESTION, group=steps.group)
         self.steps = steps
 
