@@ -206,5 +206,5 @@ def _save(kind: Any, config: Any, folder: Path) -> None:
         torch.manual_seed(0)
         model = kind(config)
     # `save_pretrained` of a model would write nothing on the second of two ranks.
-    save_torch_state_dict(model.state_dict(), folder)
     config.save_pretrained(folder)
+    save_torch_state_dict(model.state_dict(), folder)

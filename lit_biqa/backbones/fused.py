@@ -106,7 +106,7 @@ class FusedDecoder:
         turned, value = turned.to(qkv.dtype)[:, :, None], qkv[:, count:, None]
         query, key = turned[:, : self.heads], turned[:, self.heads :]
         mixed = prefix.attend(layer.attention, query, key, value, None, layer.attention.scaling)
-        return F.linear(mixed.view(rows, -1), *layer.out)
+        return F.linear(mixed.reshape(rows, -1), *layer.out)
 
     def _normed(self, x: Tensor, weight: Tensor) -> Tensor:
         if not x.is_cpu:
