@@ -179,10 +179,14 @@ def test_fit_without_an_end_is_nan_with_a_warning() -> None:
 
 
 def test_mean_averages_columns_and_adds_counts() -> None:
-    one = Correlations(10, 1, 0.8, 0.6, 0.5, 0.4, 0.9, 0.7, 0.85, 0.5, 0.7, 0.4, 0.9, 1)
-    two = Correlations(30, 0, 0.6, 0.4, 0.3, 0.8, 0.7, 0.5, 0.65, 0.3, 0.5, 0.2, 0.7, 1)
+    one = Correlations(
+        10, 1, 0.8, 0.6, 0.5, 0.4, 0.9, 0.7, 0.85, 0.5, 0.7, 0.4, 0.9, 1, 0.6, 1, 0.3, 1
+    )
+    two = Correlations(
+        30, 0, 0.6, 0.4, 0.3, 0.8, 0.7, 0.5, 0.65, 0.3, 0.5, 0.2, 0.7, 1, 0.4, 0.8, 0.1, 0.8
+    )
     assert astuple(mean([one, two])) == pytest.approx(
-        (40, 1, 0.7, 0.5, 0.4, 0.6, 0.8, 0.6, 0.75, 0.4, 0.6, 0.3, 0.8, 1)
+        (40, 1, 0.7, 0.5, 0.4, 0.6, 0.8, 0.6, 0.75, 0.4, 0.6, 0.3, 0.8, 1, 0.5, 0.9, 0.2, 0.9)
     )
     assert isinstance(mean([one, two]).n, int)
 
