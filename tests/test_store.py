@@ -20,7 +20,7 @@ from lit_biqa.types import InputError, Prediction, TextPrediction
 def line(
     dataset: str, condition: str = "image", weights: str = "aa", srcc: float = 0.5, n: int = 10
 ) -> Result:
-    return Result(dataset, "all@1", condition, Correlations(n, 0, *[srcc] * 12), weights)
+    return Result(dataset, "all@1", condition, Correlations(n, 0, *[srcc] * 16), weights)
 
 
 def rows(dataset: str, *scores: float, condition: str = "image") -> list[Prediction]:
@@ -134,7 +134,7 @@ def test_predictions_of_other_kinds_share_a_file(tmp_path: Path) -> None:
     save(path, rows("spaq", 1.5))
     with path.open(newline="") as file:
         assert file.readline() == (
-            "dataset,split,condition,name,mos,score,status,index,group,level,text,leak,spread,"
+            "dataset,split,condition,name,mos,score,status,index,group,cluster,level,text,leak,spread,"
             "seconds,weights\n"
         )
     text, plain = store.read_predictions(path)

@@ -172,6 +172,7 @@ def test_a_type_that_cannot_run_is_refused_with_those_that_do(
     kind: str, complaint: str, tmp_path: Path
 ) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": kind}))
+    (tmp_path / "model.safetensors").write_text("never read")
     with pytest.raises(InputError) as caught:
         AutoChat(str(tmp_path)).prepare()
     assert complaint in str(caught.value)
