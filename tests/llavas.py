@@ -12,7 +12,7 @@ import transformers  # whose classes are imported where they are used, after `li
 from huggingface_hub import save_torch_state_dict
 
 from lit_biqa.backbones.auto_chat import AutoChat
-from lit_biqa.backbones.tiny_chat import TEXTS, byte_level_tokenizer
+from lit_biqa.backbones.tiny_chat import byte_level_tokenizer, words_of
 from lit_biqa.backbones.tuning import Tuning
 
 # As llava-hf writes it: the image first, roles in capitals.
@@ -169,7 +169,7 @@ class SmallInternVL(_Small):
 
 
 def _tokenizer(vocabulary: int, *images: str) -> transformers.PreTrainedTokenizerFast:
-    tokenizer: transformers.PreTrainedTokenizerFast = byte_level_tokenizer(TEXTS, vocabulary)
+    tokenizer: transformers.PreTrainedTokenizerFast = byte_level_tokenizer(words_of(()), vocabulary)
     tokenizer.add_special_tokens({"additional_special_tokens": list(images)})
     tokenizer.chat_template = None
     return tokenizer

@@ -55,8 +55,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # 64 wide: less cannot be held in 4 bits.
     saved(TinyMplugOwl2(width=64, layers=2), folder / "owl")
     saved(TinyQwenVL(width=64, layers=2), folder / "qwen")
-    write_internvl(folder / "internvl")
-    write_llava_onevision(folder / "llava_onevision")
+    # 512 tokens: with fewer some of the levels are several.
+    write_internvl(folder / "internvl", vocabulary=512)
+    write_llava_onevision(folder / "llava_onevision", vocabulary=512)
     for name, count in (("train", 10), ("test", 4)):
         runs.write_images(folder, name, count, 0)
     levels = ("poor", "average", "good", "very good")
