@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-WORDS = ("dataset", "split", "condition", "name", "status", "group")
+WORDS = ("dataset", "split", "condition", "name", "status", "group", "cluster")
 FSDP2 = {
     "devices": 2,
     "strategy": {

@@ -25,6 +25,7 @@ from transformers.masking_utils import create_causal_mask, sdpa_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, slice_logits_to_keep
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
 from transformers.utils import cached_file, can_return_tuple
 from transformers.utils.output_capturing import capture_outputs
 
@@ -57,6 +58,7 @@ __all__ = [
     "sdpa_attention_forward",
     "sdpa_mask",
     "slice_logits_to_keep",
+    "smart_resize",
 ]
 
 # Name of the argument and of the output field that hold the key-value cache.

@@ -38,7 +38,7 @@ class Picture:
         Raises:
             InputError: for an image that is too narrow, or too large even as it is sent.
         """
-        from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
+        from lit_biqa.compat.transformers import smart_resize
 
         image = wide_enough(image, self.grid)
         height, width = smart_resize(

@@ -171,7 +171,7 @@ def test_a_test_and_descriptions_are_those_of_our_engine(
     backbone = {"pretrained": str(folder / "model"), "max_pixels": PIXELS}
     own_model |= {"init_args": backbone | {"tuning": {"precision": "float32"}}}  # type: ignore[dict-item]
     local = ["--model=GRPO", f"--model.backbone={json.dumps(own_model)}", *given[-5:]]
-    local += ["--model.optimizer=AdamW", "--ckpt_path=none"]
+    local += ["--model.optimizer=torch.optim.AdamW", "--ckpt_path=none"]
     assert main(["test", *local, "--run", str(folder / "own"), "--report.bootstrap=0"]) == 0
     assert tested == rows(folder / "own")
     for name, model in (("theirs", given), ("ours", local)):
