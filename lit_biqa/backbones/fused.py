@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lit_biqa.backbones.shared_prefix import Growing
+from lit_biqa.objectives.chunks import in_autocast
 
 # Types of decoders, by their configurations, whose step the tests compare with transformers'.
 LLAMA_KINDS = (
@@ -120,13 +121,6 @@ class FusedDecoder:
         return (x * scale).to(x.dtype) * weight
 
 
-def in_products(weight: Tensor) -> Tensor:
-    """Weight in the precision of products: that of autocast if it is on, cast once for many."""
-    if torch.is_autocast_enabled(weight.device.type):
-        return weight.to(torch.get_autocast_dtype(weight.device.type))
-    return weight
-
-
 def can_fuse(decoder: Any) -> bool:
     """True for a decoder of `LLAMA_KINDS` without weights in 4 bits."""
     fits = decoder.config.model_type in LLAMA_KINDS
@@ -174,4 +168,4 @@ def _whole(linear: Any) -> tuple[Tensor, Tensor | None]:
         from lit_biqa.compat.peft import updated_weight
 
         weight = updated_weight(linear)
-    return in_products(weight), None if bias is None else in_products(bias)
+    return in_autocast(weight), None if bias is None else in_autocast(bias)

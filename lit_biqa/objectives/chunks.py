@@ -1,23 +1,20 @@
-"""Logits of a few tokens at a time."""
+"""Logits of a few tokens at a time, in the precision of products."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+#: Most logits that a loss holds at a time, tokens times vocabulary.
+LOGITS_AT_ONCE = 2**24
 
-def in_autocast(hidden: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Hidden states and the head's weight in the type that autocast asks for, if it is on.
 
-    Args:
-        hidden: ``[N, D]``.
-        weight: ``[C, D]``.
-    """
-    device = hidden.device.type
+def in_autocast(factor: Tensor) -> Tensor:
+    """Factor of a product in the type that autocast asks for, if it is on."""
+    device = factor.device.type
     if not torch.is_autocast_enabled(device):
-        return hidden, weight
-    dtype = torch.get_autocast_dtype(device)
-    return hidden.to(dtype), weight.to(dtype)
+        return factor
+    return factor.to(torch.get_autocast_dtype(device))
 
 
 def tokens_at_once(weight: Tensor, logits_at_once: int) -> int:

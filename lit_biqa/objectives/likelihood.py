@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from lit_biqa.objectives.chunks import in_autocast, tokens_at_once
+from lit_biqa.objectives.chunks import LOGITS_AT_ONCE, in_autocast, tokens_at_once
 from lit_biqa.types import InputError
 
 IGNORED = -100  # label of tokens without loss: prompt, image and padding
@@ -23,7 +23,7 @@ def smoothed_likelihood(
     labels: Tensor,
     smoothing: float = 0.0,
     reduction: Literal["mean", "sum"] = "mean",
-    logits_at_once: int = 2**24,
+    logits_at_once: int = LOGITS_AT_ONCE,
 ) -> Tensor:
     """Label-smoothed negative log-likelihood over the vocabulary, for response tokens only.
 
@@ -60,7 +60,7 @@ def smoothed_likelihood(
             "no token of the batch is a response token: every answer is empty or was cut off; "
             "allow longer texts or drop such samples"
         )
-    hidden, weight = in_autocast(hidden, weight)
+    hidden, weight = in_autocast(hidden), in_autocast(weight)
     tokens = tokens_at_once(weight, logits_at_once)
     with torch.autocast(hidden.device.type, enabled=False):
         total: Tensor = _SmoothedLikelihood.apply(  # type: ignore[no-untyped-call]

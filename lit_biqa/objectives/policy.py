@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from lit_biqa.objectives.chunks import in_autocast, tokens_at_once
+from lit_biqa.objectives.chunks import LOGITS_AT_ONCE, in_autocast, tokens_at_once
 from lit_biqa.types import InputError
 
 Scale = Literal["group", "none"]
@@ -145,7 +145,7 @@ def token_log_probs(
     weight: Tensor,
     labels: Tensor,
     temperature: float = 1.0,
-    logits_at_once: int = 2**24,
+    logits_at_once: int = LOGITS_AT_ONCE,
 ) -> Tensor:
     """Log-probability of each token under the softmax over the vocabulary.
 
@@ -168,7 +168,7 @@ def token_log_probs(
     """
     if not temperature > 0:
         raise InputError(f"temperature={temperature}: it must be above 0")
-    hidden, weight = in_autocast(hidden, weight)
+    hidden, weight = in_autocast(hidden), in_autocast(weight)
     tokens = tokens_at_once(weight, logits_at_once)
     with torch.autocast(hidden.device.type, enabled=False):
         log_probs: Tensor = _TokenLogProbs.apply(  # type: ignore[no-untyped-call]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
+from lit_biqa.objectives.chunks import LOGITS_AT_ONCE
 from lit_biqa.planning.sizes import Sizes, Stack
 from lit_biqa.planning.work import Pass, Work
-
-# `smoothed_likelihood` and `token_log_probs` hold logits of this many tokens times vocabulary.
-LOGITS = 2**24
 
 
 def saved(stack: Stack, work: Work, updated: bool = True) -> int:
@@ -79,7 +77,7 @@ def attended(sizes: Sizes, work: Work, one: Pass) -> int:
 
 def logits(sizes: Sizes, work: Work, tokens: int) -> int:
     """Bytes of the logits that a loss holds at a time: in float32, and as the head gives them."""
-    held = min(tokens, max(1, LOGITS // sizes.vocabulary)) * sizes.vocabulary
+    held = min(tokens, max(1, LOGITS_AT_ONCE // sizes.vocabulary)) * sizes.vocabulary
     return held * (4 + (2 * 2 if work.autocast else 4))
 
 

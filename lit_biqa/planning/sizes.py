@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from lit_biqa.backbones.fused import can_fuse
 from lit_biqa.backbones.owl2 import MplugOwl2
 from lit_biqa.backbones.qwen_vl import QwenVL
 from lit_biqa.backbones.vision_language import VisionLanguageModel
@@ -141,7 +142,7 @@ def sizes_of(backbone: VisionLanguageModel) -> Sizes:
         vocabulary=backbone.head.out_features,
         image=image,
         patches=patches,
-        fused=isinstance(backbone, QwenVL) and not packed,
+        fused=can_fuse(backbone.decoder) and not packed,
         sees=any(p.requires_grad for m in backbone.parts["vision"] for p in m.parameters()),
     )
 

@@ -35,7 +35,7 @@ def gathered(sizes: Sizes, work: Work) -> int:
 
 
 def whole(sizes: Sizes, work: Work) -> int:
-    """All weights, which stay gathered for several passes, such as the portions of a loss."""
+    """Whole weights, which stay gathered for several passes, such as the portions of a loss."""
     return sum(gathered_piece(piece, work) for piece in (*sizes.blocks, sizes.root))
 
 
@@ -48,7 +48,7 @@ def cast(sizes: Sizes, work: Work) -> int:
 
 
 def gathered_for_rollout(sizes: Sizes, work: Work) -> int:
-    """All weights, and the copies of `FusedDecoder`."""
+    """Whole weights, and the copies of `FusedDecoder`."""
     return whole(sizes, work) + fused(sizes, work)
 
 
@@ -65,7 +65,7 @@ def fused(sizes: Sizes, work: Work) -> int:
 
 
 def gradients(sizes: Sizes, work: Work) -> int:
-    """All gradients, as the optimizer takes them."""
+    """Gradients as the optimizer takes them."""
     return work.share(sizes.trained)
 
 
@@ -95,7 +95,7 @@ def _block(sizes: Sizes) -> int:
 
 
 def step(sizes: Sizes, work: Work) -> int:
-    """What the optimizer adds within its step: square roots of second moments.
+    """Bytes that the optimizer adds within its step: square roots of second moments.
 
     A step of all weights at once takes them of all; one by one, of the largest and a quotient.
     """

@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lit_biqa.backbones.fused import in_products
 from lit_biqa.backbones.inputs import Row, prompts_of
 from lit_biqa.backbones.shared_prefix import Growing
 from lit_biqa.backbones.vision_language import VisionLanguageModel
 from lit_biqa.distributed import alive
+from lit_biqa.objectives.chunks import in_autocast
 from lit_biqa.rollout.prompts import read
 from lit_biqa.types import Chat, Completion, InputError
 
@@ -183,7 +183,7 @@ def _write(
     rows = _Rows(uniforms.to(device), torch.tensor(model.end, device=device))
     prefix, advance = Growing(prompts.states, copies, budget), model.stepper()
     patience = 1 if device.type == "cpu" else _PATIENCE
-    head = in_products(model.head.weight)
+    head = in_autocast(model.head.weight)  # cast once for all steps
     logits = F.linear(prompts.last, head).repeat_interleave(copies, 0)
     for step in range(budget):
         rows.add(step, sampling.choose(logits, rows.uniforms(step)))
