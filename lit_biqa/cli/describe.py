@@ -30,7 +30,7 @@ from lit_biqa.cli.errors import guard
 from lit_biqa.cli.restore import checked_weights, instantiate_any, load, settings_of
 from lit_biqa.data.datamodule import BIQADataModule
 from lit_biqa.io.files import replacing
-from lit_biqa.io.json_text import parse_json
+from lit_biqa.io.json_text import complete_lines, parse_json
 from lit_biqa.io.seals import seal_record
 from lit_biqa.methods.chat import ChatMethod
 from lit_biqa.methods.served import Served
@@ -66,9 +66,8 @@ class Share:
 
     def written(self, part: Path) -> dict[Key, str]:
         """Complete lines of a partial file by their image; an incomplete last line is left out."""
-        lines = part.read_text(encoding="utf-8").split("\n")[:-1] if part.exists() else []
         texts = {}
-        for number, line in enumerate(lines, start=1):
+        for number, line in enumerate(complete_lines(part), start=1):
             place = f"{part}, line {number}"
             record = parse_json(line, place)
             try:

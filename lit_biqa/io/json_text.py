@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 from lit_biqa.limits import NESTING, NUMBER_DIGITS
@@ -12,6 +13,14 @@ from lit_biqa.types import InputError
 # A string (to the end of the text if it is not closed) or a bracket. A match that has begun cannot
 # fail, so that finding all of them takes linear time.
 _TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[\]{}]', re.DOTALL)
+
+
+def complete_lines(path: Path) -> list[str]:
+    """Lines of a file that a process appends to; one cut off by its end is left out.
+
+    A file that does not exist has none.
+    """
+    return path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
 
 
 def parse_json(text: str, place: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from typing import Any
 
 from lightning.pytorch import LightningModule
 from torch import Tensor
@@ -46,6 +47,20 @@ class Evaluator(LightningModule, ABC):
         return self.predict(batch)
 
 
+def identity(batch: Batch, row: int) -> dict[str, Any]:
+    """Fields of a `Prediction` that say of which image a row of a batch is, and its MOS."""
+    sample = batch["samples"][row]
+    return {
+        "dataset": batch["dataset"][row],
+        "split": batch["split"][row],
+        "index": int(batch["index"][row]),
+        "name": batch["name"][row],
+        "mos": float(batch["mos"][row]),
+        "group": sample.group,
+        "cluster": sample.cluster,
+    }
+
+
 def image_predictions(batch: Batch, scores: Tensor) -> list[Prediction]:
     """One row for each image; an unreadable image keeps its status and has no score.
 
@@ -55,15 +70,9 @@ def image_predictions(batch: Batch, scores: Tensor) -> list[Prediction]:
     """
     return [
         Prediction(
-            dataset=batch["dataset"][row],
-            split=batch["split"][row],
-            index=int(batch["index"][row]),
-            name=batch["name"][row],
-            mos=float(batch["mos"][row]),
+            **identity(batch, row),
             score=score if batch["status"][row] == "ok" else math.nan,
             status=batch["status"][row],
-            group=batch["samples"][row].group,
-            cluster=batch["samples"][row].cluster,
         )
         for row, score in enumerate(scores.float().tolist())
     ]

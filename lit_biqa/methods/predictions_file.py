@@ -15,7 +15,7 @@ from lit_biqa.data.readers.tables import csv_rows
 from lit_biqa.data.texts import json_items
 from lit_biqa.io.digests import digest_of_plain
 from lit_biqa.io.files import refuse_special
-from lit_biqa.methods.evaluation import Evaluator
+from lit_biqa.methods.evaluation import Evaluator, identity
 from lit_biqa.text.parsing import OUTSIDE, on_scale
 from lit_biqa.types import Batch, InputError, Prediction, Sample, check_range
 
@@ -173,18 +173,12 @@ class Predictions(Evaluator):
         """One row for each image and condition; a row without a score says why."""
         return [
             Prediction(
-                dataset=batch["dataset"][row],
-                split=batch["split"][row],
-                index=int(batch["index"][row]),
-                name=name,
-                mos=float(batch["mos"][row]),
+                **identity(batch, row),
                 score=score,
                 condition=condition,
                 status=status,
-                group=batch["samples"][row].group,
-                cluster=batch["samples"][row].cluster,
             )
-            for row, name in enumerate(batch["name"])
+            for row in range(len(batch["name"]))
             for condition in self.columns
             for score, status in [self._scored(batch, row, condition)]
         ]

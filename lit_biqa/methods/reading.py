@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from lit_biqa.methods.evaluation import identity
 from lit_biqa.readouts.base import Readout
 from lit_biqa.rollout.engine import ChatModel
 from lit_biqa.types import Batch, InputError, Prediction, TextPrediction
@@ -40,16 +41,10 @@ def read_rows(model: ChatModel, readouts: Sequence[Readout], batch: Batch) -> li
     """One row for each image and condition; an unreadable image has no score."""
     return [
         TextPrediction(
-            dataset=batch["dataset"][row],
-            split=batch["split"][row],
-            index=int(batch["index"][row]),
-            name=batch["name"][row],
-            mos=float(batch["mos"][row]),
+            **identity(batch, row),
             score=verdict.score if batch["status"][row] == "ok" else math.nan,
             condition=condition,
             status=verdict.status if batch["status"][row] == "ok" else batch["status"][row],
-            group=batch["samples"][row].group,
-            cluster=batch["samples"][row].cluster,
             level=verdict.level,
             text=verdict.text,
             leak=verdict.leak,

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lit_biqa.io.json_text import parse_json
-from lit_biqa.io.seals import KEY, check_record, seal_record
+from lit_biqa.io.json_text import complete_lines, parse_json
+from lit_biqa.io.seals import check_record, seal_record
 from lit_biqa.types import InputError
 
 
@@ -89,9 +89,8 @@ class KeptAnswers:
         self.found = len(self._answers)
 
     def _read(self, path: Path) -> None:
-        content = path.read_text(encoding="utf-8")
-        whole, _, cut = content.rpartition("\n")
-        for number, line in enumerate(whole.splitlines(), start=1):
+        lines = complete_lines(path)
+        for number, line in enumerate(lines, start=1):
             place = f"{path}, line {number}"
             record = parse_json(line, place)
             check_record(place, record)
@@ -99,9 +98,10 @@ class KeptAnswers:
                 self._answers[record["request"]] = Answer(**record["answer"])
             except (KeyError, TypeError) as error:
                 raise InputError(f"{place}: no answer of a server; remove the line") from error
-        if cut and path == self._file:  # the process was killed within a line
+        size = sum(len(line.encode()) + 1 for line in lines)
+        if path == self._file and path.stat().st_size > size:  # its process was killed in a line
             with path.open("rb+") as file:
-                file.truncate(len(f"{whole}\n".encode()) if whole else 0)
+                file.truncate(size)
 
     def get(self, request: str) -> Answer | None:
         """Answer to a request; ``None`` if there is none yet."""
@@ -110,7 +110,6 @@ class KeptAnswers:
     def add(self, request: str, answer: Answer) -> None:
         """Keep an answer; called by any thread."""
         record = seal_record({"request": request, "answer": asdict(answer)})
-        assert KEY in record
         with self._lock:
             self._answers[request] = answer
             self._file.parent.mkdir(parents=True, exist_ok=True)

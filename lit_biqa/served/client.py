@@ -152,7 +152,7 @@ class ChatServer:
         return InputError(f"{self.url} refuses the request: {self._reason(error)}")
 
     def _reason(self, error: Any) -> str:
-        """What went wrong, in a line without the key."""
+        """Reason of a failure, in a line without the key."""
         if isinstance(error, self._errors.APIStatusError):
             text = f"status {error.status_code}, {_told(error.body)}"
         elif isinstance(error, self._errors.APITimeoutError):
