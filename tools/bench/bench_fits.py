@@ -158,6 +158,7 @@ def fitted(
     device: str,
     precision: Precision,
     ranks: int = 1,
+    callbacks: Sequence[lightning.Callback] = (),
 ) -> lightning.Trainer:
     """Lightning's Trainer, after it has trained; the last epoch lies within the span.
 
@@ -176,7 +177,7 @@ def fitted(
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
-            callbacks=[Within(epochs, span)],
+            callbacks=[Within(epochs, span), *callbacks],
         )
         trainer.fit(method, datamodule=data)
     return trainer

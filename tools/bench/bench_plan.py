@@ -6,16 +6,12 @@ planned one is the highest phase of `lit_biqa plan` for the same settings.
 
 from __future__ import annotations
 
+import json
 import logging
-import multiprocessing
-import os
-import queue
-import socket
 import tempfile
-import time
 from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,13 +20,12 @@ import lit_biqa  # noqa: F401  before lightning, as it mends torchvision
 # isort: split
 
 import lightning.pytorch as lightning
-import numpy as np
-import torch
-from bench_fits import quietly
+from bench_fits import Precision, adamw, fitted
 from bench_live import LiveTensors
+from bench_rali import make_images
+from bench_ranks import RANKS, run_ranks
 from bench_rows import Row
-from lightning.pytorch.strategies import ModelParallelStrategy
-from PIL import Image
+from bench_steps import Endless, write_rated
 
 from lit_biqa.backbones.tiny_chat import TinyQwenVL
 from lit_biqa.backbones.tuning import Tuning
@@ -47,7 +42,8 @@ from lit_biqa.planning.work import work_of
 from lit_biqa.rollout.engine import Sampling
 from lit_biqa.tasks import NameLevel
 
-RANKS, IMAGES, BATCH, LONGEST = 2, 8, 4, 300.0  # LONGEST: seconds of a fit
+IMAGES, BATCH = 8, 4  # two steps
+RATED = "rated.csv"
 WITHIN = 0.15  # of the measured bytes
 
 
@@ -68,7 +64,7 @@ class Fit:
     name: str
     method: Literal["sft", "grpo"]
     tuning: Tuning = Tuning()
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    precision: Precision = "32-true"
     width: int = 256
     layers: int = 6
     budget: int = 32
@@ -91,7 +87,7 @@ class Fit:
 
 @dataclass(frozen=True)
 class Measured:
-    """What the first rank of a fit counted.
+    """Counts of the first rank of a fit.
 
     Attributes:
         loading: most bytes until training begins.
@@ -114,32 +110,13 @@ FITS = (
 SMALL = (Fit("GRPO full", "grpo", width=128, layers=3, budget=8),)
 
 
-class Endless(TinyQwenVL):
-    """A model whose completions all have the budget's length, as the plan takes them."""
-
-    def prepare(self) -> None:
-        """See `VisionLanguageModel`; no token ends a completion."""
-        super().prepare()
-        self.end = ()
-
-    def _text(self) -> dict[str, Any]:
-        self.end = (0, 0)  # of the configuration alone
-        settings = super()._text()
-        self.end = ()
-        return settings
-
-
-def adamw(parameters: Any) -> torch.optim.Optimizer:
-    """As the recipes have it."""
-    return torch.optim.AdamW(parameters, lr=1e-5)
-
-
 def measure(small: bool) -> Iterator[Row]:
     """Rows of planned and measured MiB, and their ratio, which is to lie within `WITHIN` of 1."""
     with tempfile.TemporaryDirectory() as name:
-        data = images(Path(name))
+        folder = Path(name)
+        write_rated(folder / RATED, make_images(folder, IMAGES))
         for fit in SMALL if small else FITS:
-            yield from rows(fit, measured(fit, data))
+            yield from rows(fit, measured(fit, folder))
 
 
 def rows(fit: Fit, seen: Measured) -> Iterator[Row]:
@@ -159,86 +136,27 @@ def rows(fit: Fit, seen: Measured) -> Iterator[Row]:
         )
 
 
-def images(folder: Path) -> Path:
-    """List of random images with random scores."""
-    draw, lines = np.random.default_rng(0), ["image,mos"]
-    for number in range(IMAGES):
-        pixels = draw.integers(0, 256, (128, 128, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / f"{number}.png")
-        lines.append(f"{number}.png,{1 + 4 * draw.random():.2f}")
-    (folder / "list.csv").write_text("\n".join(lines))
-    return folder / "list.csv"
-
-
-def measured(fit: Fit, data: Path) -> Measured:
+def measured(fit: Fit, folder: Path) -> Measured:
     """Counts of a fit in processes of its own.
 
     Raises:
         RuntimeError: if a process fails or hangs.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    context = multiprocessing.get_context("spawn")
-    answers: Any = context.Queue()
-    ranks = [
-        context.Process(target=_rank, args=(rank, port, fit, data, answers))
-        for rank in range(RANKS)
-    ]
-    for process in ranks:
-        process.start()
-    try:
-        return _answer(fit, answers, ranks)
-    finally:
-        for process in ranks:
-            process.join(30)
-            process.kill()
+    run_ranks(run_fit, folder, fit)
+    return Measured(**json.loads((folder / f"{fit.name}.json").read_text()))
 
 
-def _answer(fit: Fit, answers: Any, ranks: list[Any]) -> Measured:
-    """What the first rank sends; an error once a process has failed."""
-    began = time.monotonic()
-    while time.monotonic() - began < LONGEST and not any(each.exitcode for each in ranks):
-        with suppress(queue.Empty):
-            seen: Measured = answers.get(timeout=1)
-            return seen
-    raise RuntimeError(f"{fit.name}: a process failed, or took more than {LONGEST:g} seconds")
-
-
-def _rank(rank: int, port: int, fit: Fit, data: Path, answers: Any) -> None:
-    os.environ |= {
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "NODE_RANK": "0",
-        "LOCAL_RANK": str(rank),
-        "RANK": str(rank),
-        "WORLD_SIZE": str(RANKS),
-    }
-    torch.set_num_threads(1)
+def run_fit(rank: int, folder: Path, fit: Fit) -> None:
+    """Count live tensors of a fit of two steps, on one of the processes."""
     logging.disable(logging.ERROR)
-    method, live = fit.make(), LiveTensors()
-    marks = Marks(live)
-    with quietly():
-        trainer = lightning.Trainer(
-            accelerator="cpu",
-            devices=RANKS,
-            strategy=ModelParallelStrategy(data_parallel_size=RANKS, tensor_parallel_size=1),
-            precision=fit.precision,
-            max_steps=2,
-            gradient_clip_val=1.0,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            use_distributed_sampler=False,
-            callbacks=[marks],
-        )
-        loader = LoaderSettings(batch_size=BATCH, num_workers=0)
-        rows = BIQADataModule(train=[str(data)], val=[], test=[], loader=loader)
-        with live:
-            trainer.fit(method, datamodule=rows)
+    live = LiveTensors()
+    marks, loader = Marks(live), LoaderSettings(batch_size=BATCH, num_workers=0)
+    data = BIQADataModule(train=[str(folder / RATED)], val=[], test=[], loader=loader)
+    with live:
+        fitted(fit.make(), data, 1, nullcontext(), "cpu", fit.precision, RANKS, [marks])
     if rank == 0:
-        answers.put(Measured(marks.loading, live.peak, marks.longest - marks.image))
+        found = Measured(marks.loading, live.peak, marks.longest - marks.image)
+        (folder / f"{fit.name}.json").write_text(json.dumps(asdict(found)))
 
 
 class Marks(lightning.Callback):

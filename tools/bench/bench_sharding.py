@@ -9,11 +9,7 @@ bfloat16, to be trained in float32; GRPO loads its reference too.
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
-import socket
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -21,11 +17,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from bench_data import CONVERSATIONS, TASK, conversations, made_up_words
 from bench_fits import SMOOTHING, Precision, adamw, fitted
 from bench_meters import Exchanged, Resident
 from bench_rali import make_images
+from bench_ranks import RANKS, run_ranks
 from bench_rows import Row
 from bench_steps import Asked, Endless, Steps, write_rated
 
@@ -39,9 +35,7 @@ from lit_biqa.methods.grpo import GRPO, PolicySettings
 from lit_biqa.methods.sft import SFT
 from lit_biqa.rollout.engine import Sampling
 
-RANKS = 2
 RATED, WEIGHTS = "rated.csv", "weights"
-LIMIT = 900.0  # seconds; ranks that hang are ended after them
 
 
 @dataclass(frozen=True)
@@ -154,59 +148,16 @@ def write_weights(folder: Path, plan: Plan) -> None:
     model.save(folder / WEIGHTS, model.state())
 
 
-def run_ranks(rank_of_two: Callable[..., None], folder: Path, plan: Plan) -> None:
-    """Run a function on two processes; it leaves its figures in files.
-
-    Raises:
-        RuntimeError: if a process fails or hangs.
-    """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    spawn = multiprocessing.get_context("spawn")
-    ranks = [
-        spawn.Process(target=rank_of_two, args=(rank, port, folder, plan)) for rank in range(RANKS)
-    ]
-    for process in ranks:
-        process.start()
-    for process in ranks:
-        process.join(LIMIT)
-        process.kill()
-        process.join()
-    if codes := [process.exitcode for process in ranks if process.exitcode]:
-        raise RuntimeError(f"a process of the benchmark ended with {codes[0]}")
-
-
-def launched(rank: int, port: int) -> None:
-    """Set the environment of a process as a launcher does; it ends when the command is killed."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    os.environ |= {
-        **{"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(RANKS)},
-        **{"LOCAL_RANK": str(rank), "NODE_RANK": "0"},
-    }
-    torch.set_num_threads(1)
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
-
-
-def run_steps(rank: int, port: int, folder: Path, plan: Plan) -> None:
+def run_steps(rank: int, folder: Path, plan: Plan) -> None:
     """Count the steps of all cases, on one of the processes."""
-    launched(rank, port)
     for case in CASES:
         found = exchanged(folder, plan, case)
         if rank == 0:
             (folder / f"{case.name}.json").write_text(json.dumps(found))
-    torch.distributed.destroy_process_group()
 
 
-def run_loading(rank: int, port: int, folder: Path, plan: Plan) -> None:
+def run_loading(rank: int, folder: Path, plan: Plan) -> None:
     """Measure the memory of loading, on one of the processes."""
-    launched(rank, port)
     exchanged(folder, SMALL, CASES[0])  # imports what loading imports
     for name, make in METHODS.items():
         backbone = QwenVL(str(folder / WEIGHTS), max_pixels=56 * 56)
@@ -220,7 +171,6 @@ def run_loading(rank: int, port: int, folder: Path, plan: Plan) -> None:
         found = sizes(backbone, copies=2 if name == "GRPO" else 1) | {"peaks": peaks}
         if rank == 0:
             (folder / f"loading {name}.json").write_text(json.dumps(found))
-    torch.distributed.destroy_process_group()
 
 
 def _within(context: Resident, work: Callable[[], None]) -> None:
