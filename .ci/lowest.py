@@ -1,4 +1,4 @@
-"""What a test at the lowest versions takes, read from setup.cfg and from imports.
+"""Lowest versions and the tests to run on them, read from setup.cfg and from imports.
 
 ``python .ci/lowest.py WHAT`` prints, a line each:
 

@@ -70,7 +70,7 @@ _FILES = (
 
 
 def layout_of_names(names: Iterable[str]) -> str:
-    """What unknown names of weights tell of their layout, and what to do; empty if nothing.
+    """Layout that unknown names of weights point to, and what to do; empty if none.
 
     Args:
         names: weights of a checkpoint that its model does not have.

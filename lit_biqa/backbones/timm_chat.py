@@ -139,7 +139,8 @@ class TimmChat(TemplatedModel):
         from transformers import AutoTokenizer
 
         self.language_folder = resolve(self.language)
-        place = Checkpoint(self.language_folder).processor
+        self.checkpoint = Checkpoint(self.language_folder)
+        place = self.checkpoint.processor
         with reading(place, "its tokenizer"):
             tokenizer = AutoTokenizer.from_pretrained(place.name, trust_remote_code=False)
         if "<|im_end|>" in tokenizer.get_vocab():
@@ -164,8 +165,9 @@ class TimmChat(TemplatedModel):
         if not isinstance(self.language, SmallDecoder):
             from transformers import AutoModelForCausalLM
 
-            language, options = Checkpoint(self.language_folder), self.tuning.loading(["lm_head"])
-            return read_weights(AutoModelForCausalLM, language.weights, options, language.adapter)
+            place, adapter = self.checkpoint.weights, self.checkpoint.adapter
+            options = self.tuning.loading(["lm_head"])
+            return read_weights(AutoModelForCausalLM, place, options, adapter)
         return self.language.build(self.tokenizer, self.context, self.seed, self.tuning.dtype)
 
     @property

@@ -1,4 +1,4 @@
-"""What transformers itself makes of a chat: tokens, logits, and the answer of ``generate``."""
+"""Outputs of transformers itself for a chat: tokens, logits, and the answer of ``generate``."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PROCESSORS = {
 
 
 class Own(NamedTuple):
-    """Of one chat.
+    """Outputs for one chat.
 
     Attributes:
         ids: tokens of its text, without those that stand for the image.

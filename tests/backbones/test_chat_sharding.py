@@ -58,7 +58,7 @@ def tokens(inputs: Inputs) -> int:
 
 
 def shares_of(tuning: Tuning) -> list[str]:
-    """Those that train anything."""
+    """Shares in which the tuning trains anything."""
     return [share for share in SHARES if share != "text and text" or "language" in tuning.parts]
 
 
