@@ -139,6 +139,7 @@ class Paradigm(ABC):
                 f"{name}: no slot rewards the second pass, which is to be trained in groups of "
                 f"{self.second}: make one a SecondPass"
             )
+        _ = self.forms  # refuses rewards that do not agree
 
     @property
     def slots_of_second(self) -> dict[str, Slot]:
@@ -278,8 +279,15 @@ PARTS = ("reasoning", "rating")
 
 
 def _form(slots: Mapping[str, Slot]) -> Form | None:
-    forms = (getattr(slot.reward, "form", None) for slot in slots.values())
-    return next((form for form in forms if form is not None), None)
+    forms = {name: getattr(slot.reward, "form", None) for name, slot in slots.items()}
+    named = {name: form for name, form in forms.items() if form is not None}
+    if len(set(named.values())) > 1:
+        told = ", ".join(f"{name} reads {form}" for name, form in named.items())
+        raise InputError(
+            f"rewards of one answer read its rating in different forms ({told}): "
+            "give them one `form`"
+        )
+    return next(iter(named.values()), None)
 
 
 def group_of(sample: Sample, completions: Sequence[Completion]) -> Group:
