@@ -124,9 +124,11 @@ def run_command(name: str, *arguments: str) -> int:
         The exit status.
     """
     began = time.monotonic()
+    from lit_biqa.compat.glibc import keep_freed_memory
     from lit_biqa.compat.versions import check
     from lit_biqa.types import InputError
 
+    keep_freed_memory()
     try:
         # Check versions before the imports, which may fail for a wrong version.
         for library in ("lightning", "jsonargparse"):
