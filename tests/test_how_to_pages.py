@@ -1,0 +1,90 @@
+"""How-to pages: their commands and their code run, in their order, on a little synthetic data."""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+
+import pages
+import pytest
+import torch
+from safetensors.torch import load_file
+
+# Settings that make the fits of the pages small; the last of a setting wins.
+SMALL = {
+    "quickstart": "--data.sets.synthetic.sources=12 --data.sets.synthetic.size=48 "
+    "--trainer.max_epochs=1 --model.init_args.head.prototypes=8 --model.init_args.head.buckets=4 "
+    "--model.init_args.head.pca=4 --model.init_args.encoder.init_args.size=48",
+    "rali/own_csv": "--trainer.max_epochs=1 --model.init_args.encoder.init_args.size=48",
+    "regression.yaml": "--trainer.max_epochs=2",
+}
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory as the pages take it for granted."""
+    pages.furnish(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in ("LIT_BIQA_RUN", "PL_GLOBAL_SEED", "PL_SEED_WORKERS"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    return tmp_path
+
+
+def small(command: list[str]) -> list[str]:
+    """A command of a page, with settings that make a fit small; a fit of no epochs stays one."""
+    if command[0] != "fit":
+        return command
+    more = SMALL[command[command.index("--config") + 1]].split()
+    return command + [word for word in more if "max_epochs" not in word or _trains(command)]
+
+
+def _trains(command: list[str]) -> bool:
+    return "rali/own_csv" not in command or "--trainer.max_epochs" in command
+
+
+def results(run: str) -> list[dict[str, str]]:
+    with Path(run, "test", "results.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_your_data_is_tested(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in pages.commands("test-your-data.md"):
+        pages.run(small(command))
+    assert {row["dataset"] for row in results("runs/first")} == {"synthetic", "ratings"}
+    (theirs,) = results("runs/theirs")
+    assert (theirs["n"], float(theirs["srcc"])) == ("48", pytest.approx(-1, abs=1e-3))
+    capsys.readouterr()
+    (code,) = pages.blocks("test-your-data.md", "python")
+    exec(compile(code, "test-your-data.md", "exec"), {})
+    assert "\nratings 48 " in f"\n{capsys.readouterr().out.splitlines()[-1]}"
+
+
+def test_rali_is_trained_on_your_data(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in pages.commands("train-your-data.md"):
+        pages.run(small(command))
+    assert "48 scored, 0 not scored" in capsys.readouterr().out
+    own, aligned = (load_file(f"runs/{run}/scorer.safetensors") for run in ("own", "aligned"))
+    tower = [name for name in own if name.startswith("tower.") and name.endswith("weight")]
+    assert tower and not all(torch.equal(own[name], aligned[name]) for name in tower)
+    (code,) = pages.blocks("train-your-data.md", "python")
+    exec(compile(code, "train-your-data.md", "exec"), {})
+    assert 1 <= float(capsys.readouterr().out.splitlines()[-1]) <= 5
+
+
+def test_the_method_of_the_page_learns(here: Path) -> None:
+    (code,), (recipe,) = (pages.blocks("add-a-method.md", kind) for kind in ("python", "yaml"))
+    Path("regression.py").write_text(code)
+    Path("regression.yaml").write_text(recipe)
+    for command in pages.commands("add-a-method.md"):
+        pages.run(small(command))
+    made, own = results("runs/regression")
+    assert (made["dataset"], own["dataset"], own["n"]) == ("synthetic", "ratings", "48")
+    assert all(math.isfinite(float(row["srcc"])) for row in (made, own))
+    shipped = load_file("runs/regression/regression.safetensors")
+    best = next(Path("runs/regression/checkpoints").glob("best*"))
+    saved = torch.load(best, weights_only=True)["state_dict"]
+    assert shipped.keys() == saved.keys()
+    assert all(torch.equal(shipped[name], saved[name]) for name in saved)
