@@ -9,15 +9,23 @@ from pathlib import Path
 import pages
 import pytest
 import torch
+import yaml
+from conftest import REPOSITORY
 from safetensors.torch import load_file
 
-# Settings that make the fits of the pages small; the last of a setting wins.
-SMALL = {
-    "quickstart": "--data.sets.synthetic.sources=12 --data.sets.synthetic.size=48 "
-    "--trainer.max_epochs=1 --model.init_args.head.prototypes=8 --model.init_args.head.buckets=4 "
-    "--model.init_args.head.pca=4 --model.init_args.encoder.init_args.size=48",
-    "rali/own_csv": "--trainer.max_epochs=1 --model.init_args.encoder.init_args.size=48",
-    "regression.yaml": "--trainer.max_epochs=2",
+# Settings that make the fits of the pages small.
+QUICKSTART = {
+    "data.sets.synthetic.sources": 12,
+    "data.sets.synthetic.size": 48,
+    "model.init_args.head.prototypes": 8,
+    "model.init_args.head.buckets": 4,
+    "model.init_args.head.pca": 4,
+    "trainer.max_epochs": 1,
+}
+SMALL: dict[str, dict[str, int]] = {
+    "quickstart": QUICKSTART | {"model.init_args.encoder.init_args.size": 48},
+    "rali/own_csv": {"model.init_args.encoder.init_args.size": 48},
+    "regression.yaml": {"trainer.max_epochs": 2},
 }
 
 
@@ -34,15 +42,14 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def small(command: list[str]) -> list[str]:
-    """A command of a page, with settings that make a fit small; a fit of no epochs stays one."""
-    if command[0] != "fit":
+    """A command of a page, with settings that make a fit small; none of them is on the page."""
+    if command[0] not in ("fit", "test", "predict") or "--print_config" in command:
         return command
-    more = SMALL[command[command.index("--config") + 1]].split()
-    return command + [word for word in more if "max_epochs" not in word or _trains(command)]
-
-
-def _trains(command: list[str]) -> bool:
-    return "rali/own_csv" not in command or "--trainer.max_epochs" in command
+    recipe = command[command.index("--config") + 1] if "--config" in command else ""
+    settings = {"data.loader.num_workers": 0} | (
+        SMALL.get(recipe, {}) if command[0] == "fit" else {}
+    )
+    return command + [f"--{name}={value}" for name, value in settings.items()]
 
 
 def results(run: str) -> list[dict[str, str]]:
@@ -60,6 +67,29 @@ def test_your_data_is_tested(here: Path, capsys: pytest.CaptureFixture[str]) -> 
     (code,) = pages.blocks("test-your-data.md", "python")
     exec(compile(code, "test-your-data.md", "exec"), {})
     assert "\nratings 48 " in f"\n{capsys.readouterr().out.splitlines()[-1]}"
+
+
+def test_photographs_are_scored(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in pages.commands("score.md"):
+        pages.run(small(command))
+    with Path("scores.csv").open(newline="") as file:
+        scores = [float(row["score"]) for row in csv.DictReader(file)]
+    assert len(scores) == 48 and scores == sorted(scores)
+    assert capsys.readouterr().out.count("48 scored, 0 not scored") == 2
+
+
+def test_the_steps_to_a_table_run(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("configs").symlink_to(REPOSITORY / "configs")
+    header, settings, test, table = pages.commands("reproduce.md")
+    pages.run(header)
+    assert "pyiqa" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as ended:  # as jsonargparse ends what only prints
+        pages.run(settings)
+    assert ended.value.code == 0
+    assert yaml.safe_load(capsys.readouterr().out)["model"]["class_path"].endswith(".RALI")
+    pages.run(small(test))
+    pages.run(table)
+    assert capsys.readouterr().out.count("not measured") > 10
 
 
 def test_rali_is_trained_on_your_data(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

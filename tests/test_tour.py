@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import REPOSITORY
 
-TOUR = REPOSITORY / "docs" / "tour.ipynb"
+TOUR = Path(__file__).resolve().parent.parent / "docs" / "tour.ipynb"
 
 
 def test_the_tour_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
@@ -80,8 +79,3 @@ def notebook_pages() -> Iterator[tuple[str, str | bytes]]:
             text, resources = exporter.from_filename(str(ROOT / file), resources=settings)
             yield page, text
             yield from resources["outputs"].items()
-
-
-def summary_of(file: Path) -> str:
-    """First line of a module's docstring."""
-    return (ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or "").split("\n")[0]
