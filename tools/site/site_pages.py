@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
@@ -56,8 +57,14 @@ def _recipe(recipe: recipes.Recipe) -> str:
         "gives": recipe.gives,
         "licence": recipe.licence,
     }
-    lines = [f"- **{name}**: {fact}" for name, fact in facts.items() if fact]
-    return "\n".join([f"### {recipe.name}\n", f"{recipe.summary}\n", *lines, ""])
+    lines = [f"- **{name}**: {_with_links(fact)}" for name, fact in facts.items() if fact]
+    level = "###" if "/" in recipe.name else "##"
+    return "\n".join([f"{level} {recipe.name}\n", f"{recipe.summary}\n", *lines, ""])
+
+
+def _with_links(fact: str) -> str:
+    """A fact that names a page of docs/, with a link to it."""
+    return re.sub(r"docs/([\w-]+\.md)", r"[docs/\1](\1)", fact)
 
 
 def copied_pages() -> Iterator[tuple[str, str]]:
