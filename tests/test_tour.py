@@ -27,7 +27,7 @@ def test_the_tour_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mean, score = (float(part.split()[-1]) for part in explained.split(","))
     assert mean == pytest.approx(score, abs=2e-3)
     (line,) = [line for line in printed.splitlines() if line.startswith("synthetic: ")]
-    assert float(line.split("SRCC ")[1].split()[0]) > 0.3
+    assert float(line.split("SRCC ")[1].split()[0]) > 0.1
 
 
 def test_the_notebook_is_small_and_names_no_folder_of_its_author() -> None:
