@@ -63,6 +63,14 @@ def test_links_are_found() -> None:
     assert sum(len(LINK.findall(text_of(page))) for page in PAGES) > 80
 
 
+def test_pages_that_code_and_recipes_name_exist() -> None:
+    files = [*(ROOT / "lit_biqa").rglob("*.py"), *(ROOT / "configs").rglob("*.yaml")]
+    text = "".join(file.read_text(encoding="utf-8") for file in files)
+    named = set(re.findall(r"docs/[\w-]+\.md", text))
+    assert {"docs/results.md", "docs/weights.md"} <= named
+    assert all((ROOT / page).is_file() for page in named)
+
+
 def test_every_page_is_in_the_navigation() -> None:
     class Loader(yaml.SafeLoader):
         """Reads mkdocs.yml, of which one value is a function."""

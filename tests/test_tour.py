@@ -17,7 +17,7 @@ def test_the_tour_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
-    book = nbformat.read(TOUR, as_version=4)
+    book = nbformat.read(TOUR, as_version=4)  # type: ignore[no-untyped-call]
     NotebookClient(book, timeout=900, kernel_name="python3").execute(cwd=str(tmp_path))
     outputs = [output for cell in book.cells for output in cell.get("outputs", [])]
     figures = [output for output in outputs if "image/png" in output.get("data", {})]

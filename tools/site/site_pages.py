@@ -78,7 +78,7 @@ def notebook_pages() -> Iterator[tuple[str, str | bytes]]:
     """Each notebook as a page, and the figures of its outputs."""
     from nbconvert import MarkdownExporter
 
-    exporter = MarkdownExporter()
+    exporter = MarkdownExporter()  # type: ignore[no-untyped-call]
     for file, page in PAGES.items():
         if file.endswith(".ipynb"):
             folder = page.removesuffix(".md")
