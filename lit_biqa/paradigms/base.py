@@ -87,7 +87,7 @@ class Paradigm(ABC):
     """Prompts of one or two passes over an image, and rewards of their completions.
 
     The first pass sees the image. A second pass sees only a text from the first. A subclass gives
-    the first prompt (:meth:`first`), the text between the passes (:meth:`extract_caption`) and the
+    the first prompt (`first`), the text between the passes (`extract_caption`) and the
     reward slots; slots of the second pass hold a `SecondPass`.
 
     The G completions of one image are a group. If M is at least 2, the M completions of one caption
@@ -198,7 +198,7 @@ class Paradigm(ABC):
         return chat
 
     def second_question(self, text: str) -> Chat:
-        """:meth:`second_prompt`, checked to hold the text and no image.
+        """`second_prompt`, checked to hold the text and no image.
 
         Raises:
             InputError: if the text is not in the question, or an image is.
@@ -219,7 +219,7 @@ class Paradigm(ABC):
             sample: function that samples n completions of each prompt.
 
         Raises:
-            InputError: see :meth:`second_question`.
+            InputError: see `second_question`.
         """
         rows = range(len(batch["index"]))
         chats: list[Chat | None] = [self.first(batch, row) for row in rows]

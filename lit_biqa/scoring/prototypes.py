@@ -64,7 +64,7 @@ def bucketed_kmeans(
         Centroids ``[K, M]`` and scores ``[K]``, in order of buckets (equations 1 and 2).
 
     Raises:
-        InputError: see :func:`bucket_counts`.
+        InputError: see `bucket_counts`.
     """
     place = np.clip(((mos - LOW) / (HIGH - LOW) * buckets).astype(int), 0, buckets - 1)
     shares = bucket_counts(np.bincount(place, minlength=buckets), prototypes)
