@@ -70,7 +70,7 @@ SENT_BYTES = 64 * 2**20
 CHARACTERS_PER_TOKEN = 256
 
 #: Bytes of one picture that is uploaded to `lit_biqa serve`. A camera's JPEG has 5 to 25 MB.
-UPLOAD_BYTES = 32 * 2**20
+UPLOAD_BYTES = 32 * 10**6
 
 #: Width times height of an uploaded picture. The main cameras of phones have 12 to 50 megapixels;
 #: as RGB these take 150 MB.
@@ -80,7 +80,7 @@ UPLOAD_PIXELS = 50_000_000
 UPLOAD_PICTURES = 100
 
 #: Bytes of one request, all its pictures together.
-REQUEST_BYTES = 256 * 2**20
+REQUEST_BYTES = 256 * 10**6
 
 #: Seconds of one request, from its first byte to its answer.
 REQUEST_SECONDS = 60

@@ -78,6 +78,10 @@ class Api:
         kept = await self._keep(request)
         return JSONResponse([str(path) for _, path in kept])
 
+    async def progress(self, request: Request) -> Response:
+        """End of the events that tell a page how far its files are: they are there at once."""
+        return Response('data: {"msg": "done"}\n\n', media_type="text/event-stream")
+
     @asynccontextmanager
     async def _kept(self, request: Request) -> AsyncIterator[list[tuple[str, Path]]]:
         files = await self._keep(request)
@@ -150,6 +154,7 @@ def make_api(service: Service, uploads: Uploads) -> FastAPI:
     api = Api(service, uploads)
     app = FastAPI(lifespan=running, docs_url=None, redoc_url=None, openapi_url=None)
     app.add_api_route("/health", api.health, methods=["GET"])
+    app.add_api_route(f"{UPLOAD}_progress", api.progress, methods=["GET"])
     for path, handler in {
         "/score": api.score,
         "/write": api.write,

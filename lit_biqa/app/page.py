@@ -67,10 +67,15 @@ class Page:
         gr.HTML(sheet.heading(self.service.title, self.service.limits))
         with gr.Row():
             self.dropped = gr.File(
-                file_count="multiple", label="Pictures", height=150, elem_id="pictures", scale=4
+                file_count="multiple",
+                label="Pictures",
+                height=150,
+                elem_id="pictures",
+                scale=4,
+                min_width=300,
             )
             folder = gr.UploadButton(
-                "Choose a folder", file_count="directory", elem_id="folder", scale=1
+                "Choose a folder", file_count="directory", elem_id="folder", min_width=200, scale=1
             )
         names = gr.Textbox(visible=False)
         self.said = gr.HTML(elem_id="said")
@@ -78,7 +83,6 @@ class Page:
             with gr.Column(visible=False, scale=3, elem_id="results") as self.results:
                 self.table = gr.Dataframe(
                     headers=sheet.columns(*self.kinds),
-                    datatype=sheet.datatypes(*self.kinds),
                     interactive=False,
                     label="Scores (a click on a heading sorts)",
                     elem_id="table",
@@ -103,6 +107,7 @@ class Page:
                 [source, names],
                 outputs,
                 js=_NAMES,
+                show_progress_on=self.said,
                 concurrency_limit=_AT_ONCE,
                 concurrency_id="answers",
                 api_visibility="private",

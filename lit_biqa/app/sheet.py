@@ -44,12 +44,6 @@ def columns(scores: bool, writes: bool) -> list[str]:
     return ["picture", *_SCORED * scores, *_WRITTEN * writes, "status"]
 
 
-def datatypes(scores: bool, writes: bool) -> list[str]:
-    """Type of each of the columns."""
-    numbers = ("score", "rating")
-    return ["number" if name in numbers else "str" for name in columns(scores, writes)]
-
-
 def heading(title: str, given: ServerLimits) -> str:
     """What the page is for, and what it takes."""
     return (
@@ -70,19 +64,19 @@ def summary(answers: Sequence[Answer]) -> str:
     return "".join(f"<p>{escape(line)}</p>" for line in lines)
 
 
-def table_rows(answers: Sequence[Answer], scores: bool, writes: bool) -> list[list[object]]:
-    """Cells of the table, as `columns` names them; ``None`` for an absent number."""
-    rows: list[list[object]] = []
+def table_rows(answers: Sequence[Answer], scores: bool, writes: bool) -> list[list[str]]:
+    """Cells of the table, as `columns` names them; scores on [1, 5] sort as text too."""
+    rows = []
     for answer in answers:
-        cells: list[object] = [answer.name]
+        cells = [answer.name]
         for part in (answer.scored,) * scores + (answer.case,) * writes:
             cells += ["", ""] if part is None else [_number(part.score), part.level]
         rows.append([*cells, answer.status])
     return rows
 
 
-def _number(score: float) -> float | None:
-    return round(score, 2) if math.isfinite(score) else None
+def _number(score: float) -> str:
+    return f"{score:.2f}" if math.isfinite(score) else ""
 
 
 def csv_of(answers: Sequence[Answer], scores: bool, writes: bool) -> str:
@@ -95,11 +89,11 @@ def csv_of(answers: Sequence[Answer], scores: bool, writes: bool) -> str:
     return _csv_text(names, rows)
 
 
-def _csv_text(names: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+def _csv_text(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\r\n")
     writer.writerow(names)
-    writer.writerows([["" if cell is None else cell for cell in row] for row in rows])
+    writer.writerows(rows)
     return stream.getvalue()
 
 

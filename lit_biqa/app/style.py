@@ -16,7 +16,7 @@ CSS = """
 .picture > p { margin: 0 8px 4px; }
 .picture table { width: calc(100% - 16px); margin: 0 8px 8px; border-collapse: collapse; }
 .picture th, .picture td { text-align: left; vertical-align: top; padding: 4px 8px;
-  border-top: 1px solid var(--border-color-primary); }
+  border: none; border-top: 1px solid var(--border-color-primary); }
 .picture td p { margin: 2px 0 0; color: var(--body-text-color-subdued); }
 .variants figure { margin: 0; }
 .variants figure[hidden] { display: none; }
@@ -27,5 +27,9 @@ CSS = """
 .variants svg text { font-size: 10px; fill: var(--body-text-color-subdued); }
 .variants svg polyline { fill: none; stroke: var(--color-accent); stroke-width: 2; }
 .variants svg circle { fill: var(--color-accent); }
+@media (max-width: 600px) {
+  .picture .bar { display: none; }
+  .picture .level { min-width: 0; }
+}
 .written p { white-space: pre-wrap; overflow-wrap: anywhere; }
 """
