@@ -69,6 +69,8 @@ def nearest_examples(head: PrototypeHead, embeddings: Embeddings, texts: Texts) 
 
 def _nearest(prototypes: Tensor, points: Tensor) -> list[int]:
     """Place of the point with the largest cosine to each prototype."""
-    points = F.normalize(points, dim=1)
-    parts = F.normalize(prototypes, dim=1).split(_AT_ONCE)
-    return torch.cat([(part @ points.T).argmax(1) for part in parts]).tolist()
+    points, prototypes = F.normalize(points, dim=1), F.normalize(prototypes, dim=1)
+    places: list[int] = []
+    for start in range(0, len(prototypes), _AT_ONCE):
+        places += (prototypes[start : start + _AT_ONCE] @ points.T).argmax(1).tolist()
+    return places

@@ -89,7 +89,7 @@ class Page:
                 )
                 self.csv = gr.Textbox(visible=False)
                 download = gr.Button("Download CSV", size="sm", elem_id="download")
-                self.written = gr.HTML(elem_id="written")
+                self.written = gr.HTML(elem_id="written", visible=self.kinds[1])
                 self.details = gr.HTML(elem_id="details")
             with gr.Column(visible=False, scale=2, elem_id="distortions") as self.distorted:
                 kinds = [(name, kind) for kind, name in KINDS.items()]
@@ -115,7 +115,8 @@ class Page:
 
     async def answer(self, _: object, sent: str) -> AsyncIterator[Update]:
         """Updates of the page: scores first, then distortions, then texts as they are written."""
-        files = [(str(name), Path(path)) for name, path in json.loads(sent)]
+        # A browser gives the files of a folder in any order.
+        files = sorted((str(name), Path(path)) for name, path in json.loads(sent))
         try:
             async for update in self._answered(files):
                 yield update
