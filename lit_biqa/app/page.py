@@ -84,7 +84,7 @@ class Page:
                 self.table = gr.Dataframe(
                     headers=sheet.columns(*self.kinds),
                     interactive=False,
-                    label="Scores (a click on a heading sorts)",
+                    label="Scores (the menu of a heading sorts)",
                     elem_id="table",
                 )
                 self.csv = gr.Textbox(visible=False)

@@ -16,7 +16,8 @@ CSS = """
 .picture .bar span { display: block; height: 100%; background: var(--color-accent); }
 .picture > p { margin: 0 8px 4px; }
 .picture table { width: calc(100% - 16px); margin: 0 8px 8px; border-collapse: collapse;
-  border: none; }
+  border: none !important; }
+.picture tr { border: none !important; }
 .picture th, .picture td { text-align: left; vertical-align: top; padding: 4px 8px;
   border: none; border-top: 1px solid var(--border-color-primary); }
 .picture td p { margin: 2px 0 0; opacity: 0.75; }
