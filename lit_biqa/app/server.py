@@ -29,7 +29,7 @@ def application(service: Service, host: str = "127.0.0.1") -> Iterator[App]:
     """
     with tempfile.TemporaryDirectory(prefix="lit_biqa-serve-") as folder:
         # gradio reads these when it is imported.
-        os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False"}
+        os.environ |= {"GRADIO_TEMP_DIR": f"{folder}/gradio", "GRADIO_ANALYTICS_ENABLED": "False"}
         import gradio as gr
         from starlette.middleware.trustedhost import TrustedHostMiddleware
 
@@ -38,7 +38,9 @@ def application(service: Service, host: str = "127.0.0.1") -> Iterator[App]:
         from lit_biqa.app.style import CSS
 
         given = service.limits
-        uploads = Uploads(Path(folder).resolve(), given.picture_bytes, 2 * given.seconds)
+        kept = Path(folder).resolve() / "uploads"  # not gradio's, from which it answers requests
+        kept.mkdir()
+        uploads = Uploads(kept, given.picture_bytes, 2 * given.seconds)
         app = gr.mount_gradio_app(
             make_api(service, uploads),
             Page(service, uploads).blocks,

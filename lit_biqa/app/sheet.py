@@ -141,7 +141,7 @@ _WIDE, _HIGH, _EDGE = 320, 150, 24  # units of a curve's drawing, and its margin
 
 def distorted_block(variants: Variants) -> str:
     """Picture and curve of each distortion and level; the page shows one of them."""
-    parts = []
+    parts: list[str] = []
     for kind, levels in variants.items():
         scores = [score for score, _ in levels]
         for level, (score, url) in enumerate(levels):

@@ -42,6 +42,7 @@ class Uploads:
 
     def __init__(self, folder: Path, max_bytes: int, seconds: float) -> None:
         self.folder, self.max_bytes, self.seconds = folder, max_bytes, seconds
+        self._asked: set[Path] = set()  # whose requests are being answered
 
     def keep(self, upload: Upload) -> Path:
         """Write a file, into a folder of its own; of one that is too large only the reason."""
@@ -63,11 +64,12 @@ class Uploads:
             nearest: number of prototypes to name.
             thumbnail: true if a small copy is wanted.
         """
-        reason = ""
         if not self._holds(path):
             reason = "no longer here: upload it again"
-        elif (path.parent / _REASON).is_file():
-            reason = (path.parent / _REASON).read_text()
+            return Picture(name, path, nearest, thumbnail, reason)
+        self._asked.add(path.parent)
+        told = path.parent / _REASON
+        reason = told.read_text() if told.is_file() else ""
         return Picture(name, path, nearest, thumbnail, reason)
 
     def _holds(self, path: Path) -> bool:
@@ -77,10 +79,11 @@ class Uploads:
         """Delete files; paths that are none of them are passed over."""
         for path in filter(self._holds, paths):
             shutil.rmtree(path.parent, ignore_errors=True)
+            self._asked.discard(path.parent)
 
     def sweep(self) -> None:
-        """Delete files that are older than ``seconds``."""
-        for made in self.folder.glob("upload-*"):
+        """Delete files that are older than ``seconds`` and that no request is about."""
+        for made in set(self.folder.glob("upload-*")) - self._asked:
             try:
                 old = time.time() - made.stat().st_mtime > self.seconds
             except FileNotFoundError:  # deleted by its request

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -24,6 +25,7 @@ from lit_biqa.app.guards import RequestRate
 from lit_biqa.app.pictures import Picture, PictureScorer, Scored
 from lit_biqa.app.service import Service
 from lit_biqa.app.settings import ServerLimits
+from lit_biqa.app.uploads import Upload, Uploads
 from lit_biqa.scoring.scorer import Scorer
 from lit_biqa.types import InputError
 
@@ -236,21 +238,26 @@ def test_no_page_elsewhere_asks_and_none_is_loaded(client: TestClient) -> None:
         assert "swagger" not in client.get(path).text.lower()
 
 
-def test_files_of_the_page_are_swept(
-    client: TestClient, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_files_of_the_page_are_swept(client: TestClient, folder: Path) -> None:
     (path,) = client.post(api.UPLOAD, files=[("files", ("a.png", picture_bytes(0)))]).json()
     assert files_in(folder) == [Path(path)]
-    uploads = server.Uploads(Path(path).parent.parent, 10**6, 60)
+    assert client.get(f"/gradio_api/file={path}").status_code in (403, 404)
+    uploads = Uploads(Path(path).parent.parent, 10**6, 60)
     uploads.sweep()
     assert Path(path).is_file()
     uploads.seconds = -1
+    uploads.picture("a", Path(path))
+    uploads.sweep()
+    assert Path(path).is_file()
+    uploads.forget([Path(path)])
+    assert files_in(folder) == []
+    uploads.keep(Upload("b", 1, io.BytesIO(b"b")))
     uploads.sweep()
     assert files_in(folder) == []
 
 
 def test_no_other_file_is_read_or_deleted(folder: Path, tmp_path: Path) -> None:
-    uploads = server.Uploads(folder, 10**6, 60)
+    uploads = Uploads(folder, 10**6, 60)
     secret = tmp_path / "picture"
     secret.write_bytes(picture_bytes(0))
     for path in (secret, folder / "upload-x" / ".." / ".." / tmp_path.name / "picture"):
