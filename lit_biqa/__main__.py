@@ -19,6 +19,7 @@ SUBCOMMANDS = {
 # Each is a module with ``main(arguments) -> exit status`` and its own help.
 COMMANDS = {
     "score": ("lit_biqa.cli.score", "score photographs, one, two or whole folders"),
+    "serve": ("lit_biqa.cli.serve", "a page and an API that score pictures and write about them"),
     "import-rali": ("lit_biqa.cli.import_rali", "make a scorer of RALI's released files"),
     "export-clip": ("lit_biqa.cli.export_clip", "write a scorer's CLIP as transformers reads it"),
     "list": ("lit_biqa.cli.list", "recipes, data sets, splits, backbones, methods, readouts, ..."),
