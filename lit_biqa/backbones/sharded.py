@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -107,6 +107,20 @@ class Sharded(nn.Module):
                 module.set_reshard_after_forward(module is not root, recurse=False)
                 module.set_reshard_after_backward(True, recurse=False)
                 module.reshard()
+
+    def casting_anew(self) -> AbstractContextManager[object]:
+        """Context in which autocast keeps no cast of a sharded weight for a later pass.
+
+        FSDP2 reduces the gradients of a block at a node of autograd that each pass makes. The cast
+        of an earlier pass or rollout is an older node, which autograd reaches after that one: its
+        gradient would come too late, and ranks that cast anew would reduce more than others.
+        """
+        root: nn.Module = self
+        if not isinstance(root, FSDPModule):
+            return nullcontext()
+        device = next(self.parameters()).device.type
+        enabled = torch.is_autocast_enabled(device)
+        return torch.autocast(device, enabled=enabled, cache_enabled=False)
 
     def _sharded_modules(self) -> list[FSDPModule]:
         return [module for module in self.modules() if isinstance(module, FSDPModule)]
