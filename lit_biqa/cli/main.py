@@ -142,19 +142,8 @@ class CLI(LightningCLI):
         Both are removed from the settings, so that a saved ``config.yaml`` makes a new run, and so
         that Lightning does not read settings from a checkpoint, which may come from outside.
         """
-        files, arguments = merge_arguments(with_own_settings(self.arguments))
-        try:
-            self.config = parser.parse_args(with_folders(arguments))
-        except ArgumentError as error:
-            raise InputError(errors.explain_setting(str(error), self._names(), files)) from error
-        except ImportError as error:
-            raise InputError(
-                f"a class that the settings name cannot be imported: {error}"
-            ) from error
+        files = self.parse_settings(parser)
         settings = self.config[self.config.subcommand]
-        check_parsed(settings)
-        check_values(settings, GROUPS)
-        check_ranges(settings)
         named = RunFolder(Path(settings.run).expanduser().absolute()) if settings.run else None
         requested, settings.run, settings.ckpt_path = settings.ckpt_path, None, None
         fitting = self.config.subcommand == "fit"
@@ -171,6 +160,30 @@ class CLI(LightningCLI):
                 folder.refuse_if_used(self._parser("fit").dump(settings, skip_unset=False))
         self.run_folder = folder
 
+    def parse_settings(self, parser: LightningArgumentParser) -> list[Path]:
+        """Parse and check the settings; nothing is written or called.
+
+        Returns:
+            The configuration files.
+
+        Raises:
+            InputError: if a setting is wrong.
+        """
+        files, arguments = merge_arguments(with_own_settings(self.arguments))
+        try:
+            self.config = parser.parse_args(with_folders(arguments))
+        except ArgumentError as error:
+            raise InputError(errors.explain_setting(str(error), self._names(), files)) from error
+        except ImportError as error:
+            raise InputError(
+                f"a class that the settings name cannot be imported: {error}"
+            ) from error
+        settings = self.config[self.config.subcommand]
+        check_parsed(settings)
+        check_values(settings, GROUPS)
+        check_ranges(settings)
+        return files
+
     def _names(self) -> set[str]:
         """Names of all settings and models, for hints in errors."""
         settings = self.settings_parser.get_defaults().keys()
@@ -185,6 +198,14 @@ class CLI(LightningCLI):
         self._as_given, self.config = self.config, self.config.clone()
         trainer = self.config[self.config.subcommand].trainer
         trainer.logger = below(self.run_folder.path, trainer.logger)
+        self.make()
+
+    def make(self) -> None:
+        """Make what the settings name.
+
+        Raises:
+            InputError: if a constructor refuses its settings.
+        """
         try:
             super().instantiate_classes()
         except InputError:
