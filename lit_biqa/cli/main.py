@@ -20,6 +20,7 @@ from lit_biqa.cli.class_paths import check_parsed
 from lit_biqa.cli.config_files import merge_arguments, with_own_settings
 from lit_biqa.cli.ending import Ending, closing, files_in
 from lit_biqa.cli.loggers import below, with_folders
+from lit_biqa.cli.memory import warn_of_memory
 from lit_biqa.cli.setting_values import check_ranges, check_values
 from lit_biqa.cli.starting_weights import family, starting_weights
 from lit_biqa.cli.trainer import arguments_of, check
@@ -132,6 +133,11 @@ class CLI(LightningCLI):
             help="Weights to start from: best or last of the run folder, a file, or none. "
             "Default: fit starts anew, the others take the best of the run folder.",
         )
+        parser.add_argument(
+            "--gpu_memory",
+            type=float | None,
+            help="GiB of each device: a fit whose plan needs more warns. Default: what CUDA says.",
+        )
         parser.add_lightning_class_args(CorrelationReport, "report")
         parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
         parser.add_lightning_class_args(Watchdog, "watchdog")
@@ -233,6 +239,9 @@ class CLI(LightningCLI):
         if self.weights is not None:
             content = check_checkpoint(self.weights, resume=True)
             refuse_changed(self.weights, content, model.make_optimizer)
+        if is_global_zero():
+            stated = self.config[self.subcommand].gpu_memory
+            warn_of_memory(model, datamodule, self.trainer, stated)
         with explaining_misfit(model, self.weights):
             self.trainer.fit(model, None, None, datamodule, self.weights, weights_only=True)
 

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
+
+from lit_biqa.backbones.tiny_chat import TinyQwenVL
+from lit_biqa.cli.memory import warn_of_memory
 from lit_biqa.cli.plan import PlannedFit, main
 from lit_biqa.planning.architectures import ARCHITECTURES
 
@@ -56,6 +63,34 @@ def test_settings_are_those_of_a_fit(tmp_path: Path) -> None:
     found = trainer.precision, trainer.strategy, trainer.max_steps, trainer.devices
     assert found == ("bf16-mixed", "ddp", 7, 2)
     assert type(fit.model).__name__ == "GRPO"
+
+
+def _warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    found = (record for record in caplog.records if record.levelno >= logging.WARNING)
+    return [record.getMessage() for record in found]
+
+
+def test_a_fit_that_needs_more_than_the_device_has_warns_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    tiny = "--model.init_args.backbone=TinyQwenVL"
+    fit = PlannedFit(["--config", "grpo/score", tiny, "--data.loader.batch_size=2"])
+    strategy = SimpleNamespace(root_device=torch.device("cpu"))
+    trainer: Any = SimpleNamespace(
+        strategy=strategy, precision="32-true", num_devices=1, num_nodes=1
+    )
+    method: Any = fit.model
+    with caplog.at_level(logging.WARNING):
+        warn_of_memory(method, fit.datamodule, trainer, None)  # of a CPU nothing is known
+        warn_of_memory(method, fit.datamodule, trainer, 80)
+        assert not _warnings(caplog)
+        warn_of_memory(method, fit.datamodule, trainer, 0.001)
+    (warning,) = _warnings(caplog)
+    assert "`lit_biqa plan`" in warning
+    assert "\n" not in warning
+    backbone = method.backbone
+    assert isinstance(backbone, TinyQwenVL)
+    assert not list(backbone.parameters())  # it is loaded after the warning
 
 
 @pytest.mark.parametrize(
