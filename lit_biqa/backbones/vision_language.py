@@ -184,7 +184,8 @@ class VisionLanguageModel(ImageEmbedding, ChatEncoder):
         mode = self.tuning.checkpointing and torch.is_grad_enabled()
         if self.model.training != mode:  # setting it on all modules takes a while
             self.model.train(mode)
-        return work(self, *args)
+        with self.casting_anew():
+            return work(self, *args)
 
     @property
     def device(self) -> torch.device:
