@@ -31,6 +31,7 @@ analysis
 callbacks
 methods
 planning
+html_report
 cli
 tools
 """
@@ -147,6 +148,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "list": set(),
     "baseline": set(),
     "compare": set(),
+    "report": set(),
     "compare_rewards": set(),
     "weights": set(),
     "prepare": {"torch"},
