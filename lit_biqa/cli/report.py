@@ -13,9 +13,10 @@ import argparse
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from lit_biqa.evaluation.compared import Comparison
 from lit_biqa.types import InputError
 
 REPORT = "report.html"
@@ -27,16 +28,42 @@ def draw(run: Path) -> bool:
     Returns:
         True if the report was drawn.
     """
-    try:
+
+    def write() -> None:
         from lit_biqa.html_report.run_report import write_report
 
         write_report(run)
+
+    return _drawn(write, run / REPORT)
+
+
+def draw_comparison(comparison: Comparison, file: Path | None) -> None:
+    """Draw the report of a comparison and name it on stderr; what goes wrong is a warning there.
+
+    Args:
+        comparison: the runs compared.
+        file: file to write; ``None`` for `report.html` in the folder that holds the runs.
+    """
+    parents = [run.folder.resolve().parent for run in comparison.runs]
+    path = file or Path(os.path.commonpath(parents)) / REPORT
+
+    def write() -> None:
+        from lit_biqa.html_report.comparison_report import write_comparison
+
+        write_comparison(path, comparison)
+
+    if _drawn(write, path):
+        print(f"written: {path}", file=sys.stderr)
+
+
+def _drawn(write: Callable[[], None], path: Path) -> bool:
+    try:
+        write()
     except Exception as error:  # results are complete without a report: no error may end a test
         if os.environ.get("LIT_BIQA_TRACEBACK") == "1":
             traceback.print_exc()
         reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
-        reason = " ".join(reason.split())
-        print(f"warning: no report of {run} was drawn: {reason}", file=sys.stderr)
+        print(f"warning: {path} was not drawn: {' '.join(reason.split())}", file=sys.stderr)
         return False
     return True
 

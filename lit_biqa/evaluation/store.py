@@ -185,6 +185,15 @@ def read_images(path: Path) -> list[dict[str, str]]:
     return _read(path, IMAGE_COLUMNS)
 
 
+def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """Lines of any table as cells.
+
+    Raises:
+        InputError: if it lacks one of the columns or is damaged.
+    """
+    return _read(path, columns)
+
+
 def merge_images(path: Path, fresh: Sequence[Cells]) -> None:
     """Merge lines into an `images.csv`; a line replaces that of the same image.
 

@@ -12,8 +12,15 @@ from typing import Any
 
 import altair as alt
 
-FILTERS = {"dataset": "Data set", "condition": "Condition", "weights": "Weights", "group": "Group"}
+FILTERS = {
+    "dataset": "Data set",
+    "condition": "Condition",
+    "weights": "Weights",
+    "run": "Run",
+    "group": "Group",
+}
 """Columns that the rows of a page are filtered by, and what the page calls them."""
+_OF_ROWS = ("dataset", "condition", "weights", "group")
 IMAGE_FIELDS = ("name", "group", "image", "size", "megapixels")
 MOST_GROUPS = 30
 """Groups shown, those with the largest mean errors."""
@@ -50,7 +57,7 @@ class Chart:
 def scatter() -> Chart:
     """MOS over predicted score, with the line of equality and the fitted logistic."""
     points = (
-        _filtered(_images(alt.Chart(_table("rows"))), *FILTERS)
+        _filtered(_images(alt.Chart(_table("rows"))), *_OF_ROWS)
         .mark_circle(size=45, opacity=0.55)
         .encode(
             _rating(alt.X, "score", "predicted score"),
@@ -68,7 +75,7 @@ def scatter() -> Chart:
             order="score:Q",
         )
     )
-    layers = alt.layer(points, _diagonal("score", "mos"), fitted)
+    layers = alt.layer(_diagonal("score", "mos"), fitted, points)
     note = "Dashed: score equal to MOS. Orange: the logistic fitted for “PLCC fitted”."
     tables = ("rows", "images", "fits")
     return _chart("scatter", "MOS and predicted score", layers, tables, note, height=440)
@@ -76,7 +83,7 @@ def scatter() -> Chart:
 
 def error_by_mos() -> Chart:
     """Error of each image over its MOS, with the mean error by MOS."""
-    rows = _filtered(_images(alt.Chart(_table("rows"))), *FILTERS)
+    rows = _filtered(_images(alt.Chart(_table("rows"))), *_OF_ROWS)
     points = rows.mark_circle(size=30, opacity=0.35).encode(
         _rating(alt.X, "mos", "MOS"), ERROR, tooltip=POINTED
     )
@@ -97,7 +104,7 @@ def error_by_mos() -> Chart:
 def error_by_group(count: int) -> Chart:
     """Median and middle half of the errors in each of so many groups."""
     groups = (
-        _filtered(_images(alt.Chart(_table("rows"))), *FILTERS)
+        _filtered(_images(alt.Chart(_table("rows"))), *_OF_ROWS)
         .transform_filter("datum.group != ''")
         .transform_aggregate(
             low="q1(error)",
@@ -132,7 +139,7 @@ _QUARTILES = ("low", "median", "high", "mean")
 
 def error_by_size() -> Chart:
     """Error of each image over the number of its pixels."""
-    rows = _filtered(_images(alt.Chart(_table("rows"))), *FILTERS)
+    rows = _filtered(_images(alt.Chart(_table("rows"))), *_OF_ROWS)
     points = (
         rows.transform_filter("datum.megapixels > 0")
         .mark_circle(size=30, opacity=0.35)
@@ -165,7 +172,7 @@ def gap() -> Chart:
             tooltip=pointed,
         )
     )
-    layers = alt.layer(points, _diagonal("seen", "read"))
+    layers = alt.layer(_diagonal("seen", "read"), points)
     note = "Below the dashed line: the text was rated lower than the image."
     return _chart("gap", "Image and text", layers, ("gaps", "images"), note, height=440)
 

@@ -38,7 +38,8 @@ class Example:
     Attributes:
         uri: picture as a data URI; empty if there is none.
         name: file name.
-        of: column of `FILTERS` -> its value, by which the page hides the example.
+        of: column of `FILTERS` -> its value, by which the page hides the example; no filter hides
+            it by a column that is absent.
         lines: lines below the picture: kind (``over``, ``under`` or ``name``) and text.
         said: parts of the model's text: heading and text.
     """

@@ -60,7 +60,7 @@ class Row:
         return self.score - self.mos
 
 
-def tested_rows(run: Path) -> list[Row]:
+def read_tested(run: Path) -> list[Row]:
     """Rows of the tests of a run; none if it was not tested.
 
     Raises:
@@ -75,7 +75,7 @@ def tested_rows(run: Path) -> list[Row]:
     return _rows(folder / "predictions.csv", places)
 
 
-def scored_rows(run: Path) -> list[Row]:
+def read_scored(run: Path) -> list[Row]:
     """Rows that `predict` has written; none if it was not run.
 
     Raises:

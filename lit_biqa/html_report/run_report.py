@@ -10,10 +10,11 @@ from lit_biqa.evaluation import tables
 from lit_biqa.evaluation.grids import Grid
 from lit_biqa.evaluation.report import Result, read_results
 from lit_biqa.evaluation.store import read_costs
-from lit_biqa.html_report import charts, failures, ratings
+from lit_biqa.html_report import charts, failures, ratings, studies
 from lit_biqa.html_report.page import Page, Section, data, render
-from lit_biqa.html_report.rows import Key, Row, first_condition, scored_rows, tested_rows
+from lit_biqa.html_report.rows import Key, Row, first_condition, read_scored, read_tested
 from lit_biqa.html_report.thumbnails import Thumbnail, thumbnails
+from lit_biqa.html_report.training import training_sections
 from lit_biqa.io.files import as_utf8, replacing
 from lit_biqa.types import InputError
 
@@ -39,7 +40,7 @@ def write_report(run: Path) -> Path:
     Raises:
         InputError: if the folder holds no scores, or a file cannot be read or written.
     """
-    tested, scored = tested_rows(run), scored_rows(run)
+    tested, scored = read_tested(run), read_scored(run)
     if not tested and not scored:
         raise InputError(
             f"{run} holds no predictions to report on: run `lit_biqa test --run {run}` first."
@@ -59,6 +60,9 @@ def _page(run: Path, tested: Sequence[Row], scored: Sequence[Row]) -> Page:
         "gaps": ratings.gap_table(tested, numbers),
         "scored": [{"key": numbers[row.key], "score": row.score} for row in scored],
     }
+    training, curves = training_sections(run)
+    attention, words = studies.attention_section(run)
+    held |= curves | {"words": words}
     budget = LARGEST - _FRAME - ratings.PICTURES - sum(len(data(table)) for table in held.values())
     small = _small(rows, budget)
     sections = [
@@ -69,6 +73,9 @@ def _page(run: Path, tested: Sequence[Row], scored: Sequence[Row]) -> Page:
         ratings.gap_section(held["gaps"]),
         failures.failure_section(tested),
         Section("Scored images", charts=[charts.ranking()] if scored else []),
+        *training,
+        studies.prototype_section(run),
+        attention,
         _settings(run),
     ]
     return Page(
@@ -130,7 +137,7 @@ def _settings(run: Path) -> Section:
     if config.is_file():
         folded.append(("config.yaml", config.read_text(encoding="utf-8", errors="replace")))
     versions = ", ".join(f"{name} {version(name)}" for name in _VERSIONS)
-    digests = sorted({f"{row.dataset}, weights {row.weights}" for row in tested_rows(run)})
+    digests = sorted({f"{row.dataset}, weights {row.weights}" for row in read_tested(run)})
     lines = [f"Drawn with {versions}.", *(f"Tested: {each}" for each in digests)]
     return Section("Settings and costs", lines, grids, folded=folded)
 
@@ -140,4 +147,4 @@ def _costs(file: Path) -> Grid:
     names = [name for name in lines[0] if name in ("what", "datasets", "weights")] if lines else []
     numbers = [name for name in lines[0] if name not in names] if lines else []
     rows = [tuple(line[name] for name in (*names, *numbers)) for line in lines]
-    return Grid(names, numbers, [tuple("-" if c == "nan" else c for c in row) for row in rows])
+    return Grid(names, numbers, rows)

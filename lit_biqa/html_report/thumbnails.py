@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -51,14 +51,16 @@ def thumbnails(paths: Mapping[K, Path], budget: int, largest: int = SIDES[2]) ->
     """
     share = budget // max(1, len(paths))
     sides = [side for side in SIDES if side <= largest]
+    files = list(dict.fromkeys(paths.values()))
     small = partial(_thumbnail, share=share, sides=sides)
     with ThreadPoolExecutor(_THREADS) as pool:
-        made = pool.map(small, paths.values())
-        if len(paths) >= _SHOWN:
+        made: Iterable[Thumbnail] = pool.map(small, files)
+        if len(files) >= _SHOWN:
             from lit_biqa.progress import track  # imports torch, which a page needs for nothing
 
-            made = track(made, "Drawing thumbnails", len(paths), "images")
-        return dict(zip(paths, made, strict=True))
+            made = track(made, "Drawing thumbnails", len(files), "images")
+        of_file = dict(zip(files, made, strict=True))
+    return {key: of_file[path] for key, path in paths.items()}
 
 
 def _thumbnail(path: Path, share: int, sides: list[int]) -> Thumbnail:

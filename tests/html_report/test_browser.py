@@ -39,7 +39,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     file = write_report(run)
     with chromium() as browser:
         page = browser.new_page(viewport={"width": 1400, "height": 900})
-        page.set_default_timeout(120_000)
+        page.set_default_timeout(60_000)
         said = opened(page, file)
         assert said == []
         yield page
@@ -62,9 +62,9 @@ def points(page: Page, chart: str = "scatter") -> list[dict[str, object]]:
                 for (const each of item.items ?? []) if (each.items) visit(each,
                     x + (each.marktype ? 0 : each.x ?? 0), y + (each.marktype ? 0 : each.y ?? 0));
             };
-            const view = place.vegaView, [left, top] = view.origin();
+            const view = place.vegaView, [left, top] = view.origin(), padding = view.padding();
             const box = place.querySelector("canvas").getBoundingClientRect();
-            visit(view.scenegraph().root, box.x + left, box.y + top);
+            visit(view.scenegraph().root, box.x + left + padding.left, box.y + top + padding.top);
             return found;
         }""",
         chart,
