@@ -61,10 +61,7 @@ def test_a_report_is_made_of_the_files_alone_and_is_the_same_again(tmp_path: Pat
     assert all(line["size"] == "64 × 48" for line in held["images"])
     assert all(line["image"].startswith("data:image/webp;base64,") for line in held["images"])
     # Nothing is loaded: no address but names of formats.
-    addresses = set(
-        re.findall(r"(?:src|href)=[\"']?(?!data:)[^\s\"'>]*", text.split("<script>")[0])
-    )
-    assert addresses == set()
+    assert not re.findall(r"(?:src|href)=(?!\"data:)", text.split("<script>")[0])
 
 
 def test_images_that_are_absent_are_told(tmp_path: Path) -> None:
