@@ -130,6 +130,8 @@ def _theme(ink: str, line: str, mark: str) -> dict[str, Any]:
     words = {"labelColor": ink, "titleColor": ink, "labelFont": _FONT, "titleFont": _FONT}
     return {
         "background": None,
+        # Descriptions of each point for SVG, which take seconds; canvas has none.
+        "aria": False,
         "mark": {"color": mark},
         "view": {"stroke": line},
         "axis": {**words, "gridColor": line, "domainColor": line, "tickColor": line},

@@ -14,7 +14,7 @@
     const place = document.getElementById(`chart-${name}`);
     const datasets = Object.fromEntries(tables.map((table) => [table, text(`table-${table}`)]));
     const params = (spec.params ?? []).map((param) => ({ ...param, value: chosen(param.name) ?? param.value }));
-    const options = { ast: true, renderer: "canvas", actions: false, config: themes[dark() ? "dark" : "light"], tooltip: { theme: dark() ? "dark" : "light" } };
+    const options = { renderer: "canvas", actions: false, config: themes[dark() ? "dark" : "light"], tooltip: { theme: dark() ? "dark" : "light" } };
     const { view } = await vegaEmbed(place, { ...spec, params, datasets: { ...spec.datasets, ...datasets } }, options);
     place.vegaView = view;
     return view;
