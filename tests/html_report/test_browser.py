@@ -58,7 +58,8 @@ def points(page: Page, chart: str = "scatter") -> list[dict[str, object]]:
             const place = document.getElementById(`chart-${chart}`), found = [];
             const visit = (item, x, y) => {
                 if (item.marktype === "symbol") for (const each of item.items)
-                    if (each.datum.name) found.push({name: each.datum.name, x: x + each.x, y: y + each.y});
+                    if (each.datum.name)
+                        found.push({name: each.datum.name, x: x + each.x, y: y + each.y});
                 for (const each of item.items ?? []) if (each.items) visit(each,
                     x + (each.marktype ? 0 : each.x ?? 0), y + (each.marktype ? 0 : each.y ?? 0));
             };

@@ -160,12 +160,12 @@ def test_curves_and_completions_of_a_fit(tmp_path: Path) -> None:
     from torch.utils.tensorboard import SummaryWriter
 
     run = write_run(tmp_path / "run", rows())
-    with SummaryWriter(run) as writer:  # type: ignore[no-untyped-call]
+    with SummaryWriter(run) as writer:
         for step in range(1, 7):
             for slot in ("", "/score", "/format"):
-                writer.add_scalar(f"train/reward{slot}", step / 10, step)  # type: ignore[no-untyped-call]
+                writer.add_scalar(f"train/reward{slot}", step / 10, step)
             said = [{"image": f"csiq {step}", "MOS": "3.00", "reward": "0.5", "said": "<b>x</b>"}]
-            writer.add_text("rollouts", markdown(said), step)  # type: ignore[no-untyped-call]
+            writer.add_text("rollouts", markdown(said), step)
     file = write_report(run)
     curves = tables(file)["rewards"]
     assert {line["tag"] for line in curves} == {

@@ -72,9 +72,10 @@ def test_prototypes_name_their_nearest_training_images(fit: Path) -> None:
     lines = rows(fit / "prototypes.csv")
     assert [int(line["prototype"]) for line in lines] == [p for p in range(8) for _ in range(3)]
     for place, line in enumerate(lines):
-        order = similar[place // 3].argsort()[::-1]
+        cosines = similar[place // 3]
+        order = cosines.argsort()[::-1]
         assert line["name"] == found.rows[train[order[place % 3]]].name
-        assert float(line["cosine"]) == pytest.approx(similar[place // 3][order[place % 3]], abs=1e-5)
+        assert float(line["cosine"]) == pytest.approx(cosines[order[place % 3]], abs=1e-5)
         assert float(line["score"]) == pytest.approx(float(head.scores[place // 3]), abs=1e-5)
         assert Path(line["path"]).name == line["name"]
         assert line["text"] in (fit.parent / "data" / "train.csv").read_text()
