@@ -193,8 +193,9 @@ def _notes(comparison: Comparison, found: int) -> list[str]:
 
 
 def _settings(runs: Sequence[Run]) -> list[Grid]:
-    """Settings that differ, a column for each run folder."""
-    once = list({run.folder: run for run in runs}.values())
+    """Settings that differ, a column for each run folder that has settings."""
+    known = {run.folder: run for run in runs if (run.folder / "config.yaml").is_file()}
+    once = list(known.values())
     names = differing(once)
     rows = [(name, *(str(run.settings.get(name, "")) for run in once)) for name in names]
     return [Grid(("setting", *names_of(once)), (), rows)] if rows else []
