@@ -28,6 +28,7 @@ COMMANDS = {
     "analyse": ("lit_biqa.cli.analyse", "study a model: instability, accuracy, layers, attention"),
     "case": ("lit_biqa.cli.case", "put one image through several models, side by side"),
     "swap": ("lit_biqa.cli.swap", "write the weights of one model with a part of another"),
+    "report": ("lit_biqa.cli.report", "draw the HTML report of runs again, from their files"),
     "compare": ("lit_biqa.cli.compare", "lay tested runs side by side"),
     "compare-rewards": ("lit_biqa.cli.compare_rewards", "rewards before and after reinforcement"),
     "baseline": ("lit_biqa.cli.baseline", "what group means of training MOS reach, no image seen"),

@@ -131,7 +131,7 @@ def test_static_help_tells_what_there_is() -> None:
 def test_one_folder_holds_all_that_a_fit_writes(fitted: Path) -> None:
     held = {str(path.relative_to(fitted)) for path in fitted.rglob("*") if path.is_file()}
     wanted = {"config.yaml", "checkpoints/best.ckpt", "checkpoints/last.ckpt", "shipped.txt"}
-    wanted |= {"test/results.csv", "test/predictions.csv"}
+    wanted |= {"test/results.csv", "test/predictions.csv", "test/images.csv", "report.html"}
     assert {f"out/{name}" for name in wanted} <= held
     assert [name for name in held if name.startswith("out/events.out.tfevents")]
     assert not [name for name in held if name.endswith(".part")]
@@ -190,6 +190,22 @@ def test_predictions_lie_in_the_folder_of_the_run(out: Path) -> None:
         str(Path(name).resolve()) for name in ("0.png", "1.png", "2.png")
     ]
     assert run("validate --config out/config.yaml --run out") == 0
+    assert "Scored images" in (out / "report.html").read_text()
+
+
+def test_a_report_that_cannot_be_drawn_fails_no_test(
+    out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(folder: Path) -> Path:
+        raise OSError("no room")
+
+    monkeypatch.setattr("lit_biqa.html_report.run_report.write_report", fail)
+    assert run("test --config out/config.yaml --run out") == 0
+    said = capsys.readouterr()
+    assert f"warning: {out.resolve() / 'report.html'} was not drawn: OSError: no room" in said.err
+    # That of the fit's test is still there, and is not named as one of this test.
+    assert (out / "report.html").exists()
+    assert "report.html" not in said.out
 
 
 def test_a_resumed_run_ends_where_an_uninterrupted_one_does(out: Path) -> None:

@@ -32,6 +32,7 @@ callbacks
 methods
 planning
 app
+html_report
 cli
 tools
 """
@@ -148,6 +149,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "list": set(),
     "baseline": set(),
     "compare": set(),
+    "report": set(),
     "compare_rewards": set(),
     "weights": set(),
     "prepare": {"torch"},

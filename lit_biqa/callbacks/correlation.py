@@ -10,6 +10,7 @@ from typing import Any
 import lightning.pytorch as pl
 
 from lit_biqa.callbacks.batches import refuse_none
+from lit_biqa.callbacks.places import places_of
 from lit_biqa.callbacks.scatter import Figures, rename, save, scatter
 from lit_biqa.callbacks.tensorboard import RunLogger
 from lit_biqa.callbacks.weights import steps_of, weights_of
@@ -18,9 +19,10 @@ from lit_biqa.evaluation import report, store, tables
 from lit_biqa.evaluation.conditions import IMAGE
 from lit_biqa.evaluation.groups import GroupFigures
 from lit_biqa.evaluation.hyperparameters import read_hyperparameters
+from lit_biqa.io.files import as_utf8
 from lit_biqa.types import InputError, Prediction, check_range
 
-RESULTS, PREDICTIONS = "results.csv", "predictions.csv"
+RESULTS, PREDICTIONS, IMAGES = "results.csv", "predictions.csv", "images.csv"
 
 
 class CorrelationReport(pl.Callback):
@@ -37,7 +39,8 @@ class CorrelationReport(pl.Callback):
     the table of a test.
 
     A test prints one table and only then writes, under the trainer's ``default_root_dir``,
-    ``test/results.csv``, ``test/predictions.csv``, a scatter ``test/<dataset>.png`` for each data
+    ``test/results.csv``, ``test/predictions.csv``, the files of the images in
+    ``test/images.csv``, a scatter ``test/<dataset>.png`` for each data
     set. What other tests left there stays, but for rows of the same data set, split, condition and
     weights; see `lit_biqa.evaluation.store`. Loggers get ``test/<label>/<metric>`` and, as means
     over the data sets, ``test/plcc`` and ``test/srcc``, at the step of the weights; a `RunLogger`
@@ -76,6 +79,8 @@ class CorrelationReport(pl.Callback):
             report.read_results(folder / RESULTS)
         if stage == "test" and (folder / PREDICTIONS).exists():
             store.read_predictions(folder / PREDICTIONS)
+        if stage == "test" and (folder / IMAGES).exists():
+            store.read_images(folder / IMAGES)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log the settings of the run."""
@@ -139,6 +144,7 @@ class CorrelationReport(pl.Callback):
         cells = [store.cells_of(row, self.weights) for row in rows]
         with store.locked(folder):
             store.merge_predictions(folder / PREDICTIONS, cells, store.by_test)
+            store.merge_images(folder / IMAGES, _images(trainer))
             before, after = store.merge_results(folder / RESULTS, self.results)
             try:
                 rename(folder, before, after)
@@ -213,6 +219,12 @@ def _monitored(results: Sequence[report.Result]) -> list[str]:
         tag if result.is_mean or tag not in means else f"{tag}/{result.condition}"
         for tag, result in zip(tags, results, strict=True)
     ]
+
+
+def _images(trainer: pl.Trainer) -> list[dict[str, str]]:
+    """Lines of `images.csv`; none where the data are not those of a `BIQADataModule`."""
+    lines = [(*key[:2], str(key[2]), path) for key, path in places_of(trainer, "test").items()]
+    return [dict(zip(store.IMAGE_COLUMNS, map(as_utf8, line), strict=True)) for line in lines]
 
 
 def _folder(trainer: pl.Trainer) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,8 @@ from typing import Any
 import lightning.pytorch as pl
 
 from lit_biqa.callbacks.batches import refuse_none
+from lit_biqa.callbacks.places import places_of
 from lit_biqa.callbacks.weights import weights_of
-from lit_biqa.data.datamodule import BIQADataModule
 from lit_biqa.distributed import gather_rows
 from lit_biqa.evaluation import report, store
 from lit_biqa.io.files import as_utf8
@@ -64,7 +63,7 @@ class PredictionWriter(pl.Callback):
         weights = weights_of(pl_module)
         if not trainer.is_global_zero:
             return
-        path, places = _file(trainer), _places(trainer)
+        path, places = _file(trainer), places_of(trainer, "predict")
         cells = [
             store.cells_of(row, weights, path=places.get((row.dataset, row.split, row.index), ""))
             for row in rows
@@ -99,13 +98,3 @@ def _reason(row: Prediction) -> str:
 
 def _file(trainer: pl.Trainer) -> Path:
     return Path(trainer.default_root_dir) / "predictions.csv"
-
-
-def _places(trainer: pl.Trainer) -> dict[tuple[str, str, int], str]:
-    """Path of each image, by data set, split and index; also for a link that leads in a circle.
-
-    `Path.resolve` would raise at such a link, and all other scores would be lost.
-    """
-    data: BIQADataModule | None = getattr(trainer, "datamodule", None)
-    samples = data.samples.get("predict", []) if data is not None else []
-    return {(s.dataset, s.split, s.index): os.path.realpath(s.path) for s in samples if s.path}

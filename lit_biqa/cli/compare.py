@@ -2,7 +2,7 @@
 
     lit_biqa compare runs/quickstart runs/quickstart_no_pca
     lit_biqa compare runs/* --settings --csv compared.csv
-    lit_biqa compare runs/* --format latex
+    lit_biqa compare runs/* --format latex --report compared.html
     lit_biqa compare runs/rali_seed* --mean-over seed
     lit_biqa compare runs/* --expected configs/reproduce/pure_textual_reasoning/expected.csv
 
@@ -22,22 +22,21 @@ from pathlib import Path
 
 from lit_biqa.cli.compare_arguments import check_options, parsed
 from lit_biqa.cli.printed_values import compared, printed_grid, read_printed, summary
+from lit_biqa.cli.report import draw_comparison
 from lit_biqa.evaluation.compared import (
+    Comparison,
     Line,
     compact_grid,
-    difference_lines,
+    compare,
     full_grid,
-    gap_lines,
     has_clusters,
     labelled,
     score_grid,
-    score_lines,
 )
 from lit_biqa.evaluation.comparison import (
     Difference,
     Run,
     Test,
-    differences,
     differing,
     names_of,
     read_runs,
@@ -64,20 +63,19 @@ def printed(lines: Sequence[Line], what: str, head: str, width: int, form: Forma
     return [textwrap.fill(head, width), rendered(grid, width)]
 
 
-def tables(runs: Sequence[Run], resamples: int, width: int, form: Format) -> Iterator[str]:
+def tables(comparison: Comparison, width: int, form: Format) -> Iterator[str]:
     """Scores, gaps between image and text, and differences from the first run.
 
     Args:
-        runs: the baseline, then the others.
-        resamples: of the bootstrap and of the test; 0 omits intervals and differences.
+        comparison: the runs compared.
         width: of a line in characters.
         form: format of the tables; as CSV they are one.
     """
-    changes = [differences(runs[0], run, resamples) if resamples else {} for run in runs[1:]]
+    runs, resamples = comparison.runs, comparison.resamples
     parts = {
-        "score": list(score_lines(runs)),
-        "gap": list(gap_lines(runs, resamples)),
-        "difference": list(difference_lines(runs, changes)),
+        "score": comparison.scores,
+        "gap": comparison.gaps,
+        "difference": comparison.differences,
     }
     if form == "csv":
         clusters = any(map(has_clusters, parts.values()))
@@ -96,7 +94,7 @@ def tables(runs: Sequence[Run], resamples: int, width: int, form: Format) -> Ite
     head = f"Difference from {names_of(runs)[0]} on the same images, with its 95% interval and p "
     head += f"(Holm's correction over the data sets): {drawn}"
     yield from printed(parts["difference"], "difference", head, width, form)
-    if form == "markdown" and resamples and (notes := list(_notes(runs, changes))):
+    if form == "markdown" and resamples and (notes := list(_notes(runs, comparison.changes))):
         yield "\n".join(textwrap.fill(note, width) for note in notes)
 
 
@@ -256,18 +254,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.baseline and not read_runs(options.baseline):
             raise InputError(f"{options.baseline}, the baseline, has no test/results.csv")
         runs = tested([*([options.baseline] if options.baseline else []), *options.runs])
+        comparison: Comparison | None = None
         if options.expected is not None:
             texts = expected(options.expected, runs, width, options.format)
         elif options.mean_over:
             texts = means(runs, options.mean_over, width, options.format)
         else:
-            texts = list(tables(runs, options.resamples, width, options.format))
+            comparison = compare(runs, options.resamples)
+            texts = list(tables(comparison, width, options.format))
         if options.settings:
             texts += settings_text(runs, width)
         print("\n\n".join(text.strip("\n") for text in texts))
         if options.csv is not None:
             save(options.csv, runs)
             print(f"\nwritten: {options.csv}")
+        if comparison is not None:
+            draw_comparison(comparison, options.report)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

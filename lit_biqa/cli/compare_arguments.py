@@ -45,6 +45,13 @@ def parsed(arguments: Sequence[str] | None, description: str) -> argparse.Namesp
     parser.add_argument("--settings", action="store_true", help="also print settings that differ")
     parser.add_argument("--csv", type=Path, metavar="OUT", help="also write settings and scores")
     parser.add_argument(
+        "--report",
+        type=Path,
+        metavar="OUT",
+        help="HTML file of the comparison, with the images; by default report.html in the folder "
+        "that holds the runs",
+    )
+    parser.add_argument(
         "--resamples",
         type=int,
         default=1000,
@@ -63,5 +70,7 @@ def check_options(options: argparse.Namespace) -> None:
     check_range("--resamples", options.resamples, 0)
     if options.settings and options.format != "markdown":
         raise InputError("--settings prints Markdown alone: leave out --format, or use --csv")
+    if options.report is not None and (options.mean_over or options.expected is not None):
+        raise InputError("--report shows runs side by side: leave out --expected and --mean-over")
     if options.mean_over and (options.expected is not None or options.baseline is not None):
         raise InputError("--mean-over compares no runs: leave out --expected and --baseline")

@@ -16,6 +16,7 @@ _TESTED = {
     "test/predictions.csv": "score of each tested image",
     "test/rouge.csv": "words in common with the texts of the data",
     "test/*.png": "scatter of each data set",
+    "report.html": "all of it to look at, with the images; opens in a browser",
 }
 #: Files that each subcommand may write, in the order of printing.
 WRITTEN = {
@@ -29,7 +30,10 @@ WRITTEN = {
     },
     "validate": {},
     "test": _TESTED,
-    "predict": {"predictions.csv": "score of each image"},
+    "predict": {
+        "predictions.csv": "score of each image",
+        "report.html": "the same to look at, with the images; opens in a browser",
+    },
 }
 
 

@@ -21,6 +21,7 @@ from lit_biqa.cli.config_files import merge_arguments, with_own_settings
 from lit_biqa.cli.ending import Ending, closing, files_in
 from lit_biqa.cli.loggers import below, with_folders
 from lit_biqa.cli.memory import warn_of_memory
+from lit_biqa.cli.report import REPORT, draw
 from lit_biqa.cli.setting_values import check_ranges, check_values
 from lit_biqa.cli.starting_weights import family, starting_weights
 from lit_biqa.cli.trainer import arguments_of, check
@@ -98,7 +99,8 @@ class CLI(LightningCLI):
                 # Optimizers are made in the method, after the model has been configured.
                 auto_configure_optimizers=False,
             )
-            self._close(time.monotonic() - began)
+            drawn = self._report()
+            self._close(time.monotonic() - began, drawn)
         except Stopped as stop:
             self._clean_up()
             stop.advice = self._advice()
@@ -278,13 +280,21 @@ class CLI(LightningCLI):
         with explaining_misfit(model, self.weights):
             self.trainer.predict(model, None, datamodule, False, self.weights, weights_only=True)
 
-    def _close(self, seconds: float) -> None:
+    def _report(self) -> bool:
+        """Draw the report of a test or of scored images, once for all processes."""
+        tested = self.subcommand in ("fit", "test") and self.trainer.state.fn == "test"
+        wanted = self.trainer.is_global_zero and (tested or self.subcommand == "predict")
+        return wanted and draw(self.run_folder.path)
+
+    def _close(self, seconds: float, drawn: bool) -> None:
         """Print files written and next commands, once for all processes."""
         if not self.trainer.is_global_zero:
             return
         run = self.run_folder.path
         verdict = self.model.verdict() if self.subcommand == "fit" else ""
-        ending = Ending(str(self.subcommand), run, seconds, files_in(run), verdict)
+        # A report of an earlier test is not named as one of this.
+        files = [file for file in files_in(run) if drawn or file != REPORT]
+        ending = Ending(str(self.subcommand), run, seconds, files, verdict)
         print("\n".join(closing(ending)), flush=True)
 
     def _advice(self) -> str:

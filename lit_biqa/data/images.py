@@ -70,6 +70,36 @@ def open_image(
         raise UnreadableImage(f"{name}: {_reason(error)}") from error
 
 
+def open_small(path: Path, side: int) -> tuple[Image.Image, tuple[int, int]]:
+    """Open an image as `open_image` does, about as small as asked, and tell its full size.
+
+    A JPEG is decoded at a fraction of its size, which takes a fraction of the time.
+
+    Args:
+        path: file of the image.
+        side: pixels that the longer side of the result has at least, unless the image is smaller.
+
+    Returns:
+        The image, and width and height of the original, upright.
+
+    Raises:
+        UnreadableImage: as `open_image`.
+    """
+    try:
+        refuse_special(path)
+        with _opened(path, limits.IMAGE_PIXELS) as image:
+            size = image.size
+            image.draft("RGB", (side, side))
+            drafted = image.size
+            small = _to_rgb(image)
+    except FileNotFoundError:
+        raise UnreadableImage(f"{path}: no such file") from None
+    except Exception as error:  # decoders raise errors of any kind on broken files
+        raise UnreadableImage(f"{path}: {_reason(error)}") from error
+    turned = small.size != drafted
+    return small, size[::-1] if turned else size
+
+
 @contextmanager
 def _opened(path: str | Path, max_pixels: int) -> Iterator[Image.Image]:
     """Opened image whose header is read and whose pixels are not decoded.

@@ -12,6 +12,7 @@ from lit_biqa.evaluation.comparison import (
     Difference,
     Run,
     Test,
+    differences,
     gaps,
     names_of,
     shared_tests,
@@ -172,3 +173,37 @@ def in_words(change: Change, separator: str = " ") -> str:
         ends = f"[{change.cluster_low:+.3f}, {change.cluster_high:+.3f}]"
         figure += f"{separator}clusters {ends}"
     return f"{figure}{separator}p {change.p:.3f}"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Everything that a comparison of runs computes.
+
+    Attributes:
+        runs: the baseline, then the others.
+        resamples: of the bootstrap and of the tests; 0 for no intervals and no differences.
+        changes: differences of each of the others from the baseline.
+        scores: PLCC and SRCC of each test and run.
+        gaps: gaps between image and text.
+        differences: differences from the baseline, as lines.
+    """
+
+    runs: Sequence[Run]
+    resamples: int
+    changes: list[dict[Test, Difference]]
+    scores: list[Line]
+    gaps: list[Line]
+    differences: list[Line]
+
+
+def compare(runs: Sequence[Run], resamples: int) -> Comparison:
+    """Compare runs; with resamples it takes seconds for ten thousand images."""
+    changes = [differences(runs[0], run, resamples) if resamples else {} for run in runs[1:]]
+    return Comparison(
+        runs,
+        resamples,
+        changes,
+        list(score_lines(runs)),
+        list(gap_lines(runs, resamples)),
+        list(difference_lines(runs, changes)),
+    )

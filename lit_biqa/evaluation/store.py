@@ -41,6 +41,8 @@ Cells = Mapping[str, str]
 """Line of a table by column, as in the file."""
 
 WEIGHTS, PATH = "weights", "path"
+IMAGE_COLUMNS = ("dataset", "split", "index", PATH)
+"""Columns of `images.csv`, the files of tested images."""
 _NO_LINKS = getattr(os, "O_NOFOLLOW", 0)
 _LONGEST_CELL = 2**31 - 1  # a text may exceed csv's default limit of 131,072 characters
 
@@ -172,6 +174,38 @@ def read_predictions(path: Path) -> list[dict[str, str]]:
         InputError: if it has other columns or is damaged.
     """
     return [{WEIGHTS: UNKNOWN} | row for row in _read(path, (*ROW_COLUMNS, "index"))]
+
+
+def read_images(path: Path) -> list[dict[str, str]]:
+    """Lines of an `images.csv` as cells.
+
+    Raises:
+        InputError: if it has other columns or is damaged.
+    """
+    return _read(path, IMAGE_COLUMNS)
+
+
+def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """Lines of any table as cells.
+
+    Raises:
+        InputError: if it lacks one of the columns or is damaged.
+    """
+    return _read(path, columns)
+
+
+def merge_images(path: Path, fresh: Sequence[Cells]) -> None:
+    """Merge lines into an `images.csv`; a line replaces that of the same image.
+
+    Raises:
+        InputError: if the existing file cannot be read, or the new one not written.
+    """
+    before = read_images(path) if path.exists() else []
+    _merge(path, IMAGE_COLUMNS, before, fresh, _image, _image)
+
+
+def _image(line: Cells) -> tuple[str | int, ...]:
+    return line["dataset"], line["split"], int(line["index"])
 
 
 def read_costs(path: Path) -> list[dict[str, str]]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from lit_biqa.evaluation.conditions import IMAGE
+from lit_biqa.evaluation.grids import Grid
 from lit_biqa.evaluation.overlap import Overlaps
 from lit_biqa.evaluation.report import Result, repeated
 
@@ -20,45 +21,58 @@ _NARROWEST, _WIDEST = 6, 36
 
 
 def table(results: Sequence[Result], title: str = "Test") -> str:
-    """Results as a Markdown table, which can be pasted unchanged.
-
-    Intervals are beside PLCC and SRCC if there are any. Where a data set has groups, the mean SRCC
-    within them follows, and the intervals of a cluster bootstrap; means come last. A note below a
-    mean says that it counts the smallest set as much as the largest; other notes say why a
-    correlation is ``nan``.
-    """
+    """Results as a Markdown table, which can be pasted unchanged, with `notes` below it."""
     from rich import box
     from rich.table import Table
 
+    shown = results_grid(results)
+    grid = Table(title=title, title_justify="left", box=box.MARKDOWN)
+    for name in shown.names:
+        grid.add_column(name)
+    for name in shown.numbers:
+        grid.add_column(name, justify="right", no_wrap=True)
+    for row in shown.rows:
+        grid.add_row(*(cell.replace("|", r"\|") for cell in row))
+    return "\n".join([rendered(grid), *notes(results)])
+
+
+def results_grid(results: Sequence[Result]) -> Grid:
+    """Results as a table, a row each.
+
+    Intervals are beside PLCC and SRCC if there are any. Where a data set has groups, the mean SRCC
+    within them follows, and the intervals of a cluster bootstrap; means come last.
+    """
     conditions = any(result.condition != IMAGE for result in results)
     intervals = any(math.isfinite(result.correlations.plcc_low) for result in results)
     within = any(math.isfinite(result.correlations.srcc_within) for result in results)
     clusters = any(math.isfinite(result.correlations.plcc_cluster_low) for result in results)
     beside = " [95%]" * intervals
-    grid = Table(title=title, title_justify="left", box=box.MARKDOWN)
-    for name in ("data set", "split", *["condition"] * conditions):
-        grid.add_column(name)
     figures = ["n", "failures", f"PLCC{beside}", f"SRCC{beside}", "KRCC", "RMSE", "PLCC fitted"]
     resampled = ["PLCC clusters [95%]", "SRCC clusters [95%]"] * clusters
-    for name in (*figures, *["SRCC within"] * within, *resampled):
-        grid.add_column(name, justify="right", no_wrap=True)
+    grid = Grid(
+        ("data set", "split", *["condition"] * conditions),
+        (*figures, *["SRCC within"] * within, *resampled),
+    )
     for r in results:
         f = r.correlations
-        names = (r.dataset, r.split, *[r.condition] * conditions)
-        grid.add_row(
-            *(name.replace("|", r"\|") for name in names),
-            *(str(f.n), str(f.failures)),
-            _between(f.plcc, f.plcc_low, f.plcc_high),
-            _between(f.srcc, f.srcc_low, f.srcc_high),
-            *(f"{f.krcc:.4f}", f"{f.rmse:.4f}", f"{f.plcc_fitted:.4f}"),
-            *["-" if math.isnan(f.srcc_within) else f"{f.srcc_within:.4f}"] * within,
-            *[
-                _ends(f.plcc_cluster_low, f.plcc_cluster_high),
-                _ends(f.srcc_cluster_low, f.srcc_cluster_high),
-            ]
-            * clusters,
-        )
-    return "\n".join([rendered(grid), *_note(results), *_undefined(results)])
+        cells = [r.dataset, r.split, *[r.condition] * conditions, str(f.n), str(f.failures)]
+        cells += [_between(f.plcc, f.plcc_low, f.plcc_high)]
+        cells += [_between(f.srcc, f.srcc_low, f.srcc_high)]
+        cells += [f"{f.krcc:.4f}", f"{f.rmse:.4f}", f"{f.plcc_fitted:.4f}"]
+        cells += ["-" if math.isnan(f.srcc_within) else f"{f.srcc_within:.4f}"] * within
+        cells += [_ends(f.plcc_cluster_low, f.plcc_cluster_high)] * clusters
+        cells += [_ends(f.srcc_cluster_low, f.srcc_cluster_high)] * clusters
+        grid.rows.append(tuple(cells))
+    return grid
+
+
+def notes(results: Sequence[Result]) -> list[str]:
+    """Notes below a table of results.
+
+    That below a mean says that it counts the smallest set as much as the largest; others say why
+    a correlation is ``nan``.
+    """
+    return [*_note(results), *_undefined(results)]
 
 
 def overlaps(lines: Sequence[Overlaps]) -> str:

@@ -75,8 +75,12 @@ class Gallery:
         self.method.train(training)
         return _together(rows)
 
-    def write(self) -> None:
-        """Write the embeddings of training, held-out and tested images to ``cache_to``."""
+    def write(self) -> Embeddings:
+        """Write the embeddings of training, held-out and tested images to ``cache_to``.
+
+        Returns:
+            Those of the training images, the same on every rank.
+        """
         assert self.cache_to is not None
         parts = [self.collect("train")]
         if self.data.samples["val"]:
@@ -88,6 +92,7 @@ class Gallery:
             source = {"scorer": "scorer.safetensors"}
             write_embeddings(self.cache_to, Embeddings(vectors, rows, source))
         self.cache_to, self._kept = None, []
+        return parts[0]
 
 
 def _size(batch: Batch) -> int:

@@ -20,6 +20,7 @@ from lit_biqa.methods.base import Decay, Method
 from lit_biqa.methods.evaluation import image_predictions
 from lit_biqa.methods.finite import OnNonfinite
 from lit_biqa.methods.gallery import Gallery
+from lit_biqa.methods.nearest import PROTOTYPES, write_nearest
 from lit_biqa.objectives.alignment import contrastive_loss
 from lit_biqa.scoring.head_settings import HeadSettings
 from lit_biqa.scoring.prototypes import PrototypeHead
@@ -213,9 +214,13 @@ class RALI(Method):
         write_scorer(path, weights, head, self.encoder.settings())
 
     def on_test_epoch_end(self) -> None:
-        """After the test of a fit, write the embeddings of all its images."""
-        if self.gallery.cache_to is not None:
-            self.gallery.write()
+        """After the test of a fit, write the embeddings of its images, and the prototypes."""
+        if (cache := self.gallery.cache_to) is None:
+            return
+        training = self.gallery.write()
+        if self.trainer.is_global_zero:
+            samples = self.data.samples["train"]
+            write_nearest(cache.with_name(PROTOTYPES), self.head, training, samples)
 
 
 def image_ids(batch: Batch) -> Tensor:

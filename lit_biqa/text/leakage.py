@@ -58,3 +58,9 @@ def mask(text: str, mode: Mode) -> str:
     if mode in ("words", "both"):
         text = _WORD.sub("", text)
     return _NUMBER.sub("", text) if mode in ("numbers", "both") else text
+
+
+def first_rating(text: str) -> tuple[int, int] | None:
+    """Beginning and end of the first rating that a text names; ``None`` if it names none."""
+    found = _RATING.search(text)
+    return found.span() if found else None

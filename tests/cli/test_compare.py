@@ -114,7 +114,8 @@ def test_a_folder_without_results_is_left_out_in_one_line(
     empty.mkdir()
     assert compare.main([str(tested), str(empty)]) == 0
     captured = capsys.readouterr()
-    assert captured.err == f"{empty}: no test/results.csv, left out\n"
+    drawn = f"written: {tmp_path / 'report.html'}"
+    assert captured.err == f"{empty}: no test/results.csv, left out\n{drawn}\n"
     assert "csiq" in captured.out
     assert compare.main([str(empty)]) == 2
     assert "none of these folders holds results" in capsys.readouterr().err
@@ -192,7 +193,8 @@ def test_files_beside_runs_are_left_out_and_names_are_no_markup(
     assert compare.main([str(odd), str(file)]) == 0
     captured = capsys.readouterr()
     assert r"a[red]\|b" in captured.out
-    assert captured.err == f"{file}: no test/results.csv, left out\n"
+    drawn = f"written: {tmp_path / 'report.html'}"
+    assert captured.err == f"{file}: no test/results.csv, left out\n{drawn}\n"
     assert compare.main([str(odd), "--baseline", str(file)]) == 2
     assert "the baseline, has no test/results.csv" in capsys.readouterr().err
     assert compare.main([str(odd), "--settings"]) == 2

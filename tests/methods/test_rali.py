@@ -11,6 +11,7 @@ import runs
 import torch
 from conftest import REPOSITORY
 from PIL import Image
+from sklearn.metrics.pairwise import cosine_similarity
 
 import lit_biqa
 from lit_biqa.data.embeddings import read_embeddings
@@ -61,6 +62,24 @@ def test_embeddings_of_every_part_are_cached(fit: Path) -> None:
         pixels = scorer.transform(image.convert("RGB"))
     expected = scorer.tower(pixels[None])[0]
     assert torch.allclose(found.vectors[found.of_role("test")[0]], expected, atol=1e-5)
+
+
+def test_prototypes_name_their_nearest_training_images(fit: Path) -> None:
+    found = read_embeddings(fit / "embeddings.safetensors")
+    train = found.of_role("train")
+    head = lit_biqa.load_scorer(fit / "scorer.safetensors").head
+    similar = cosine_similarity(head.prototypes, head.compress(found.vectors[train]))
+    lines = rows(fit / "prototypes.csv")
+    assert [int(line["prototype"]) for line in lines] == [p for p in range(8) for _ in range(3)]
+    for place, line in enumerate(lines):
+        cosines = similar[place // 3]
+        order = cosines.argsort()[::-1]
+        assert line["name"] == found.rows[train[order[place % 3]]].name
+        assert float(line["cosine"]) == pytest.approx(cosines[order[place % 3]], abs=1e-5)
+        assert float(line["score"]) == pytest.approx(float(head.scores[place // 3]), abs=1e-5)
+        assert Path(line["path"]).name == line["name"]
+        assert line["text"] in (fit.parent / "data" / "train.csv").read_text()
+    assert "Prototype 0" in (fit / "report.html").read_text()
 
 
 def test_a_refit_without_images_comes_to_the_same_scorer(fit: Path) -> None:
