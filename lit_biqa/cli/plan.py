@@ -102,7 +102,7 @@ class PlannedFit(CLI):
     def _run_subcommand(self, subcommand: str) -> None:
         """Nothing is run."""
 
-    def _close(self, seconds: float) -> None:
+    def _close(self, seconds: float, drawn: bool) -> None:
         """Nothing was written."""
 
 
