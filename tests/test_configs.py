@@ -72,7 +72,7 @@ def test_every_configuration_is_among_these_tests() -> None:
     grpo |= {"self_consistency", "autoencoder", "human_aligned", "multi_task"}
     grpo.add("self_consistency_no_numbers")
     grpo |= {"small_warmup", "small_score", "small_chain_of_thought", "small_self_consistency"}
-    grpo |= {"small_autoencoder", "small_human_aligned"}
+    grpo |= {"small_autoencoder", "small_human_aligned", "small_ranking_score"}
     grpo |= {f"smol_{name}" for name in ("warmup", "score", "self_consistency")}
     ract = {"cross_domain", "small_cross_domain"}
     published = {"qalign", "one_align", "deqa", "deqa_lora", "q_instruct", "q_insight", "rali"}
