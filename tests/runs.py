@@ -43,7 +43,7 @@ _context.set_forkserver_preload(
         *("lit_biqa.cli.main", "lit_biqa.methods.grpo", "open_clip", "sklearn.cluster"),
         *("transformers.models.qwen2_5_vl.modeling_qwen2_5_vl", "transformers.models.qwen2_vl"),
         "peft",
-        *("torch.utils.tensorboard", "matplotlib.figure"),
+        *("torch.utils.tensorboard", "matplotlib.figure", "altair"),
     ]
 )
 
