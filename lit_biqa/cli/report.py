@@ -42,10 +42,11 @@ def draw_comparison(comparison: Comparison, file: Path | None) -> None:
 
     Args:
         comparison: the runs compared.
-        file: file to write; ``None`` for `report.html` in the folder that holds the runs.
+        file: file to write; ``None`` for `report.html` in the folder that holds the runs, or in
+            the working directory if they lie in several.
     """
-    parents = [run.folder.resolve().parent for run in comparison.runs]
-    path = file or Path(os.path.commonpath(parents)) / REPORT
+    parents = {run.folder.resolve().parent for run in comparison.runs}
+    path = file or (parents.pop() if len(parents) == 1 else Path.cwd()) / REPORT
 
     def write() -> None:
         from lit_biqa.html_report.comparison_report import write_comparison
