@@ -1,0 +1,71 @@
+"""A scorer as a program of ``torch.export``, whose batch and image sizes are free."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.export import Dim, ExportedProgram
+
+from lit_biqa.backbones.stage_tower import StageTower
+from lit_biqa.backbones.tensor_transforms import TensorCrop
+from lit_biqa.scoring.scorer import Scorer
+from lit_biqa.scoring.tensor_scorer import TensorScorer
+
+Input = Literal["pixels", "images"]
+
+_AXES = {0: "batch", 2: "height", 3: "width"}
+_EXAMPLE = 2, 3, 90, 123  # of images; a traced size must not be the size of the crop
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A scorer as a module of tensors, and what it takes.
+
+    Attributes:
+        module: ``[B, 3, H, W] -> [B]``, in float32 on the CPU.
+        input: ``pixels``, float32 and transformed; or ``images``, uint8 of any size, of which the
+            module makes pixels.
+        example: input of the right type and shape.
+        axes: free axes of the input, by place.
+    """
+
+    module: TensorScorer
+    input: Input
+    example: Tensor
+    axes: dict[int, str]
+
+    def export(self) -> ExportedProgram:
+        """Program of ``torch.export``."""
+        free = dict.fromkeys(self.axes, Dim.DYNAMIC)
+        with torch.no_grad():
+            return torch.export.export(self.module, (self.example,), dynamic_shapes=(free,))
+
+
+def build_graph(scorer: Scorer, given: Input) -> Graph:
+    """Graph of a scorer.
+
+    Args:
+        scorer: stays unchanged.
+        given: what the graph takes; see `Graph`.
+    """
+    frame = scorer.transform.frame
+    prepare = TensorCrop(frame, rounds=True) if given == "images" else None
+    module = TensorScorer(_in_float32(scorer), prepare).eval()
+    if given == "images":
+        return Graph(module, given, torch.zeros(_EXAMPLE, dtype=torch.uint8), _AXES)
+    if frame.mode == "native":
+        return Graph(module, given, torch.zeros(_EXAMPLE), _AXES)
+    square = torch.zeros(2, 3, frame.size, frame.size)
+    return Graph(module, given, square, {0: _AXES[0]})
+
+
+def _in_float32(scorer: Scorer) -> Scorer:
+    """Copy on the CPU that computes in float32, which every runtime has."""
+    plain = copy.deepcopy(scorer).cpu().float()
+    if isinstance(plain.tower, StageTower):
+        plain.tower.precision = "float32"
+    return plain
