@@ -26,7 +26,7 @@ TOUCHY = {"transformers", "peft", "lightning", "jsonargparse", "torchmetrics"}
 REQUIREMENT = re.compile(r"^([\w.-]+)(?:\[[\w,]+\])?>=([\w.]+),<[\w.]+$")
 
 
-def lowest(extras: tuple[str, ...] = ("test", "heic", "served", "bench")) -> dict[str, str]:
+def lowest(extras: tuple[str, ...] = ("test", "heic", "onnx", "served", "bench")) -> dict[str, str]:
     """The lowest version of each dependency.
 
     Raises:

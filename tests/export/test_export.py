@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
+import shutil
 import sys
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +22,12 @@ from torch import Tensor
 from lit_biqa.__main__ import main
 from lit_biqa.backbones.by_shape import by_shape
 from lit_biqa.export import int8, onnx_file, writing
+from lit_biqa.export.description import describe
+from lit_biqa.export.graph import build_graph
 from lit_biqa.export.onnx_file import OnnxScorer
 from lit_biqa.scoring.scorer import load_scorer
 
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "export.md"
 TOGETHER = 16  # images of a batch; programs are traced with two
 Capture = pytest.CaptureFixture[str]
 
@@ -36,16 +43,25 @@ def scorers(
 ) -> Callable[[str], Path]:
     """File of a small scorer of a kind, in a folder of its own."""
 
+    @cache
     def made(kind: str) -> Path:
         return write_small(kind, tmp_path_factory.mktemp(kind) / "scorer.safetensors", photos[:16])
 
     return made
 
 
-def exported(scorer: Path, to: str, *options: str) -> Path:
-    out = scorer.with_name(f"program.{to}")
-    assert main(["export", str(scorer), "--to", to, "--out", str(out), *options]) == 0
-    return out
+@pytest.fixture(scope="module")
+def exported(scorers: Callable[[str], Path]) -> Callable[..., Path]:
+    """Program of the scorer of a kind, by the command's options; each is made once."""
+
+    @cache
+    def made(kind: str, to: str, *options: str) -> Path:
+        scorer = scorers(kind)
+        out = scorer.with_name("-".join(["program", to, *options[1:]]))
+        assert main(["export", str(scorer), "--to", to, "--out", str(out), *options]) == 0
+        return out
+
+    return made
 
 
 def described(out: Path) -> dict[str, Any]:
@@ -60,21 +76,14 @@ def scores_of(run: Callable[[Tensor], Tensor], items: Sequence[Tensor]) -> Tenso
     return torch.cat([by_shape(run, part) for part in parts])
 
 
-def pixels_by_hand(image: Image.Image, frame: dict[str, Any]) -> Tensor:
-    """Steps of the description for a ``native`` frame, without this package."""
-    side = min(frame["size"], *image.size)
-    size = [side * each // min(image.size) for each in image.size]
-    values = np.asarray(image.resize((size[0], size[1]), Image.Resampling.BICUBIC)) / 255
-    values = (values - frame["mean"]) / frame["std"]
-    return torch.from_numpy(values.astype(np.float32)).permute(2, 0, 1)
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_onnxruntime_scores_as_the_scorer(
-    kind: str, scorers: Callable[[str], Path], photos: list[Image.Image]
+    kind: str,
+    scorers: Callable[[str], Path],
+    exported: Callable[..., Path],
+    photos: list[Image.Image],
 ) -> None:
-    path = scorers(kind)
-    scorer, out = load_scorer(path), exported(path, "onnx")
+    scorer, out = load_scorer(scorers(kind)), exported(kind, "onnx")
     found = scores_of(OnnxScorer(out), [scorer.transform(photo) for photo in photos])
     expected = scorer(photos)
     assert expected.std() > 0.1
@@ -82,12 +91,14 @@ def test_onnxruntime_scores_as_the_scorer(
     assert described(out)["largest_difference"] <= 1e-4
 
 
-@pytest.mark.parametrize("kind", ["tiny", "vit", "timm_stages"])
+@pytest.mark.parametrize("kind", ["vit", "timm_stages"])
 def test_a_program_of_torch_scores_as_the_scorer(
-    kind: str, scorers: Callable[[str], Path], photos: list[Image.Image]
+    kind: str,
+    scorers: Callable[[str], Path],
+    exported: Callable[..., Path],
+    photos: list[Image.Image],
 ) -> None:
-    path = scorers(kind)
-    scorer, out = load_scorer(path), exported(path, "torch")
+    scorer, out = load_scorer(scorers(kind)), exported(kind, "torch")
     with out.open("rb") as file:
         run = torch.export.load(file).module()
     found = scores_of(run, [scorer.transform(photo) for photo in photos])
@@ -96,10 +107,12 @@ def test_a_program_of_torch_scores_as_the_scorer(
 
 @pytest.mark.parametrize("kind", ["tiny", "timm_stages"])
 def test_a_program_may_scale_images_itself(
-    kind: str, scorers: Callable[[str], Path], photos: list[Image.Image]
+    kind: str,
+    scorers: Callable[[str], Path],
+    exported: Callable[..., Path],
+    photos: list[Image.Image],
 ) -> None:
-    path = scorers(kind)
-    scorer, out = load_scorer(path), exported(path, "onnx", "--input", "images")
+    scorer, out = load_scorer(scorers(kind)), exported(kind, "onnx", "--input", "images")
     batch = [torch.from_numpy(np.array(photo)).permute(2, 0, 1) for photo in photos]
     apart = (scores_of(OnnxScorer(out), batch) - scorer(photos)).abs()
     assert apart.max() < 0.05 and apart.median() < 5e-3
@@ -110,13 +123,10 @@ def test_a_program_may_scale_images_itself(
 
 
 def test_weights_in_8_bits_change_scores_little(
-    scorers: Callable[[str], Path], photos: list[Image.Image]
+    scorers: Callable[[str], Path], exported: Callable[..., Path], photos: list[Image.Image]
 ) -> None:
-    path = scorers("tiny")
-    whole, small = exported(path, "onnx"), path.with_name("small.onnx")
-    arguments = ["export", str(path), "--to", "onnx", "--out", str(small), "--weights", "int8"]
-    assert main(arguments) == 0
-    scorer = load_scorer(path)
+    whole, small = exported("tiny", "onnx"), exported("tiny", "onnx", "--weights", "int8")
+    scorer = load_scorer(scorers("tiny"))
     found = scores_of(OnnxScorer(small), [scorer.transform(photo) for photo in photos])
     expected = scorer(photos)
     assert not torch.equal(found, expected)
@@ -135,56 +145,84 @@ def test_channels_are_rounded_each_by_its_largest() -> None:
     assert levels.tolist() == [[0, -127, 4], [127, 100, 127]]
 
 
-def test_the_description_suffices_to_make_pixels(
-    scorers: Callable[[str], Path], photos: list[Image.Image]
+def test_the_code_of_the_page_scores_as_the_scorer(
+    scorers: Callable[[str], Path],
+    exported: Callable[..., Path],
+    photos: list[Image.Image],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    path = scorers("timm_stages")
-    scorer, out = load_scorer(path), exported(path, "torch")
-    told = described(out)
-    with out.open("rb") as file:
-        run = torch.export.load(file).module()
-    by_hand = [pixels_by_hand(photo, told["preprocessing"]) for photo in photos[:10]]
-    torch.testing.assert_close(scores_of(run, by_hand), scorer(photos[:10]), atol=1e-3, rtol=0)
-    assert told["input"]["shape"] == ["batch", 3, "height", "width"]
-    assert (told["scorer"]["kind"], told["weights"]) == ("timm_stages", "float32")
-    assert told["output"]["range"] == [1.0, 5.0]
-    for kind in KINDS:
-        scorer = load_scorer(write_small(kind, path, photos[:16]))
-        steps = writing.describe(scorer, writing.build_graph(scorer, "pixels"), "float32", 0)
-        assert len(steps["preprocessing"]["steps"]) == (3 if kind == "timm_stages" else 4)
+    """It makes pixels from the description alone."""
+    out = exported("timm_stages", "onnx")
+    shutil.copy(out, tmp_path / "scorer.onnx")
+    shutil.copy(f"{out}.json", tmp_path / "scorer.onnx.json")
+    photos[0].save(tmp_path / "one.jpg")
+    monkeypatch.chdir(tmp_path)
+    (block,) = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    names: dict[str, Any] = {}
+    exec(compile(block, str(PAGE), "exec"), names)
+    (score,) = names["session"].run(["score"], {"pixels": names["batch"]})
+    torch.testing.assert_close(
+        torch.from_numpy(score), load_scorer(scorers("timm_stages"))("one.jpg"), atol=1e-4, rtol=0
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_description_names_every_step(
+    kind: str, photos: list[Image.Image], tmp_path: Path
+) -> None:
+    scorer = load_scorer(write_small(kind, tmp_path / "scorer.safetensors", photos[:16]))
+    told = describe(scorer, build_graph(scorer, "pixels"), "float32", 0.0)
+    sizes = {"tiny": "to 60 ", "vit": "to 28 ", "resnet": "to 64 ", "timm_clip": "to 32 x 32"}
+    steps = told["preprocessing"]["steps"]
+    assert sizes.get(kind, "more than 64 pixels") in steps[0]
+    assert ("bilinear" in steps[0]) == (kind == "timm_clip")
+    crops = [step for step in steps if step.startswith("crop")]
+    assert len(crops) == (kind != "timm_stages")
+    assert any("rounded down" in step for step in crops) == (kind == "resnet")
+    assert told["scorer"] == {
+        "kind": KINDS[kind]["kind"],
+        "sha256": hashlib.sha256(scorer.path.read_bytes()).hexdigest() if scorer.path else "",
+    }
+    free = kind == "timm_stages"
+    sides = ["height", "width"] if free else [scorer.transform.frame.size] * 2
+    assert told["input"]["shape"] == ["batch", 3, *sides]
 
 
 def test_nothing_is_left_of_a_program_that_scores_otherwise(
-    scorers: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, capsys: Capture
+    scorers: Callable[[str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Capture,
 ) -> None:
-    path = scorers("tiny")
     monkeypatch.setattr(writing, "_write", lambda *_: lambda batch: torch.full((3,), 9.0))
-    out = path.with_name("program.pt2")
-    assert main(["export", str(path), "--to", "torch", "--out", str(out)]) == 2
+    out = tmp_path / "program.pt2"
+    assert main(["export", str(scorers("tiny")), "--to", "torch", "--out", str(out)]) == 2
     said = capsys.readouterr().err
     assert "is not written: its scores differ by" in said and said.count("\n") == 1
-    assert [file.name for file in path.parent.iterdir()] == ["scorer.safetensors"]
+    assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.usefixtures("full_disk")
 def test_nothing_is_left_on_a_full_disk(
-    tmp_path: Path, photos: list[Image.Image], monkeypatch: pytest.MonkeyPatch, capsys: Capture
+    scorers: Callable[[str], Path],
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    capsys: Capture,
 ) -> None:
-    monkeypatch.setattr(writing, "largest_difference", lambda *_: 0.0)
-    path = tmp_path / "scorer.safetensors"
-    with pytest.MonkeyPatch.context() as whole:
-        whole.setattr("os.fsync", lambda _: None)
-        write_small("tiny", path, photos[:16])
-    assert main(["export", str(path), "--to", "torch", "--out", str(tmp_path / "a.pt2")]) != 0
+    path, out = scorers("vit"), tmp_path / "program.pt2"
+    request.getfixturevalue("full_disk")
+    assert main(["export", str(path), "--to", "torch", "--out", str(out)]) != 0
     assert "cannot be written" in capsys.readouterr().err
-    assert [file.name for file in tmp_path.iterdir()] == ["scorer.safetensors"]
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_cannot_be_exported_is_refused_in_one_line(
-    scorers: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, capsys: Capture
+    scorers: Callable[[str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Capture,
 ) -> None:
-    path = scorers("tiny")
-    out = path.with_name("program.onnx")
+    path, out = scorers("tiny"), tmp_path / "program.onnx"
 
     def refused(*arguments: str) -> str:
         assert main(["export", str(path), "--to", "onnx", "--out", str(out), *arguments]) == 2

@@ -8,6 +8,7 @@
     python tools/bench/bench.py sharding
     python tools/bench/bench.py startup
     python tools/bench/bench.py plan
+    python tools/bench/bench.py export
 
 The exit status is 1 if a figure is beyond its limit. Other load on the machine shows in all
 seconds and images per second; ratios are taken so that it shows in them least.
@@ -77,6 +78,13 @@ def plan(given: argparse.Namespace) -> Iterator[Row]:
     return measure(given.small)
 
 
+def export(given: argparse.Namespace) -> Iterator[Row]:
+    """Rows of exported scorers."""
+    from bench_export import measure
+
+    return measure(given.small)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table; the exit status is 1 if a figure is beyond its limit, 2 for bad input."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -96,7 +104,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     start.set_defaults(measure=startup)
     planned = commands.add_parser("plan", help="planned memory against live tensors of fits")
     planned.set_defaults(measure=plan)
-    for each in (command, tuning, policy, packaged, shared, start, planned):
+    elsewhere = commands.add_parser("export", help="scorers in torch and in onnxruntime")
+    elsewhere.set_defaults(measure=export)
+    for each in (command, tuning, policy, packaged, shared, start, planned, elsewhere):
         each.add_argument("--small", action="store_true", help="very little, to see that it runs")
         each.add_argument("--csv", type=Path, help="file to write the table to")
     given = parser.parse_args(arguments)
