@@ -64,7 +64,7 @@ def write_small(kind: str, path: Path, images: Sequence[Image.Image]) -> Path:
             tower.observe(torch.cat([tower.statistics(image) for image in pixels]))
         embeddings = torch.cat([tower(image) for image in pixels])
     # A warm softmax: a cold one over random features would enlarge the rounding of floats.
-    settings = HeadSettings(8, 10, 5, temperature=0.3, finetune=False)
+    settings = HeadSettings(8, 10, 5, temperature=0.5, finetune=False)
     head = PrototypeHead(DIM, settings)
     head.fit(embeddings, torch.linspace(1, 5, len(images)))
     write_scorer(path, tower.state_dict(), head, encoder | {"frame": asdict(frame)})

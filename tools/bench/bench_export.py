@@ -9,11 +9,10 @@ from __future__ import annotations
 import shutil
 import statistics
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from bench_meters import by_turns, one_thread, over, timed
@@ -27,6 +26,8 @@ from lit_biqa.export.writing import export_scorer
 from lit_biqa.scoring.head_settings import HeadSettings
 from lit_biqa.scoring.prototypes import PrototypeHead
 from lit_biqa.scoring.scorer import Scorer
+
+Runs = dict[str, Callable[[torch.Tensor], torch.Tensor]]
 
 
 def measure(small: bool) -> Iterator[Row]:
@@ -47,14 +48,17 @@ def measure(small: bool) -> Iterator[Row]:
         quantise_weights(rounded)
         yield Row("size of the file: float32", whole.stat().st_size / 1e6, "MB")
         yield Row("size of the file: int8", rounded.stat().st_size / 1e6, "MB")
-        runs = {"torch": torch.no_grad()(scorer.score_pixels)}
-        runs |= {"onnxruntime": OnnxScorer(whole, 1), "onnxruntime, int8": OnnxScorer(rounded, 1)}
+        runs: Runs = {
+            "torch": torch.no_grad()(scorer.score_pixels),
+            "onnxruntime": OnnxScorer(whole, 1),
+            "onnxruntime, int8": OnnxScorer(rounded, 1),
+        }
         for batch in (1, 4):
             pixels = torch.randn(batch, 3, side, side, generator=torch.Generator().manual_seed(0))
             yield from rates(f"{side} px, {batch} at once", runs, pixels, turns)
 
 
-def rates(name: str, runs: dict[str, Any], pixels: torch.Tensor, turns: int) -> Iterator[Row]:
+def rates(name: str, runs: Runs, pixels: torch.Tensor, turns: int) -> Iterator[Row]:
     """Images per second of each runtime, and how much faster the others are than the first."""
     for run in runs.values():
         run(pixels)
