@@ -19,6 +19,7 @@ SUBCOMMANDS = {
 # Each is a module with ``main(arguments) -> exit status`` and its own help.
 COMMANDS = {
     "score": ("lit_biqa.cli.score", "score photographs, one, two or whole folders"),
+    "serve": ("lit_biqa.cli.serve", "a page and an API that score pictures and write about them"),
     "import-rali": ("lit_biqa.cli.import_rali", "make a scorer of RALI's released files"),
     "export-clip": ("lit_biqa.cli.export_clip", "write a scorer's CLIP as transformers reads it"),
     "export": ("lit_biqa.cli.export", "write a scorer as an ONNX or torch.export program"),
@@ -125,9 +126,11 @@ def run_command(name: str, *arguments: str) -> int:
         The exit status.
     """
     began = time.monotonic()
+    from lit_biqa.compat.glibc import keep_freed_memory
     from lit_biqa.compat.versions import check
     from lit_biqa.types import InputError
 
+    keep_freed_memory()
     try:
         # Check versions before the imports, which may fail for a wrong version.
         for library in ("lightning", "jsonargparse"):

@@ -68,3 +68,29 @@ SENT_BYTES = 64 * 2**20
 #: Characters of a server's answer for each token that it was allowed. Tokens of words have a few,
 #: those of indentation some tens.
 CHARACTERS_PER_TOKEN = 256
+
+#: Bytes of one picture that is uploaded to `lit_biqa serve`. A camera's JPEG has 5 to 25 MB.
+UPLOAD_BYTES = 32 * 10**6
+
+#: Width times height of an uploaded picture. The main cameras of phones have 12 to 50 megapixels;
+#: as RGB these take 150 MB.
+UPLOAD_PIXELS = 50_000_000
+
+#: Pictures of one request.
+UPLOAD_PICTURES = 100
+
+#: Bytes of one request, all its pictures together.
+REQUEST_BYTES = 256 * 10**6
+
+#: Seconds of one request, from its first byte to its answer.
+REQUEST_SECONDS = 60
+
+#: Requests of one client address in a minute. A person who tries picture after picture makes two a
+#: picture.
+REQUESTS_PER_MINUTE = 240
+
+#: Pictures of all clients that wait to be scored. A light scorer takes tens of them a second.
+WAITING_PICTURES = 400
+
+#: Pictures of all clients that wait for a model that writes, which takes seconds for each.
+WAITING_WRITTEN = 16

@@ -31,6 +31,7 @@ analysis
 callbacks
 methods
 planning
+app
 cli
 tools
 """
@@ -151,6 +152,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "weights": set(),
     "prepare": {"torch"},
     "score": {"torch"},
+    "serve": set(),
     "describe": LIGHTNING,
     "import_rali": LIGHTNING,
     "export_clip": LIGHTNING,

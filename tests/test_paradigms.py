@@ -65,6 +65,24 @@ def test_score() -> None:
     assert (group_rewards.of([1]).advantages[0] == 0).all()
 
 
+def test_score_with_a_reward_of_the_order_beside() -> None:
+    """Two images, two answers each: the rewards add up, and two forms are refused."""
+    script = Script([[answer(4.1), answer(3.0)], [answer(2), answer(2)]])
+    ranking = PairwiseRanking(form="json")
+    paradigm = Score(group=2, ranking=Slot(ranking, weight=3.0, credit="rating"))
+    groups = paradigm.run(batch([4.0, 2.0], [PIXELS] * 2), script.sample).groups
+    rewards = paradigm.reward(groups)
+    assert set(rewards.parts) == {"score", "format", "ranking"}
+    assert torch.equal(rewards.parts["ranking"], ranking(groups))
+    # The first image is the better one: its higher rating is further above the other image's.
+    assert rewards.parts["ranking"][0, 0] > rewards.parts["ranking"][0, 1]
+    assert torch.allclose(
+        rewards.total, torch.tensor([[2.0, 1.0], [2.0, 2.0]]) + 3 * ranking(groups)
+    )
+    with pytest.raises(InputError, match="score reads json, ranking reads number"):
+        Score(ranking=Slot(PairwiseRanking()))
+
+
 def test_visual_quality_ranks_images() -> None:
     script = Script([["<think>a</think> <answer>4</answer>"] * 2, ["<answer>2</answer>"] * 2])
     paradigm = VisualQuality(group=2)

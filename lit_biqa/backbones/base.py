@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 class ImageTextEncoder(nn.Module, ABC):
     """Embeds images and texts in one space, for contrastive alignment.
 
-    Building one is cheap: :meth:`load` makes or reads the weights, so that every other setting is
+    Building one is cheap: `load` makes or reads the weights, so that every other setting is
     checked first.
 
     Attributes:
-        dim: dimensions D of the space, known before :meth:`load`.
+        dim: dimensions D of the space, known before `load`.
         train_transform: from an image and a generator to pixels, with augmentation.
         eval_transform: from an image to the pixels that are scored.
     """
@@ -36,7 +36,7 @@ class ImageTextEncoder(nn.Module, ABC):
     @property
     @abstractmethod
     def loaded(self) -> bool:
-        """True after :meth:`load`."""
+        """True after `load`."""
 
     @abstractmethod
     def load(self) -> None:
@@ -71,7 +71,7 @@ class ImageTextEncoder(nn.Module, ABC):
     def forward(self, pixels: Tensor, texts: list[str]) -> tuple[Tensor, Tensor, Tensor]:
         """Image embeddings, text embeddings and scale, the inputs of alignment.
 
-        Under FSDP, weights are whole only inside this call and :meth:`encode_images`.
+        Under FSDP, weights are whole only inside this call and `encode_images`.
         """
         return self.embed_images(pixels), self.embed_texts(texts), self.scale
 
@@ -85,7 +85,7 @@ class ImageTextEncoder(nn.Module, ABC):
     def frozen_network(self) -> FrozenTower | None:
         """Image network that is not trained, whose features replace pixels; ``None`` for none.
 
-        :meth:`embed_images` then takes these features too.
+        `embed_images` then takes these features too.
         """
         return None
 
@@ -105,7 +105,7 @@ class ImageTextEncoder(nn.Module, ABC):
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
-        """JSON settings from which :func:`lit_biqa.scoring.scorer.load_scorer` makes the tower."""
+        """JSON settings from which `lit_biqa.scoring.scorer.load_scorer` makes the tower."""
 
     @property
     def device(self) -> torch.device:

@@ -67,13 +67,21 @@ class Checkpoint:
         """Place of configuration and weights: for an adapter those of its base.
 
         Raises:
-            InputError: if an adapter's base is named nowhere, or does not exist, or if a folder
-                holds no weights.
+            InputError: as `configuration`, or if a folder holds no weights.
+        """
+        check_has_weights(Path(self.configuration.name))
+        return self.configuration
+
+    @cached_property
+    def configuration(self) -> Place:
+        """The same place, whether weights are there or not.
+
+        Raises:
+            InputError: if an adapter's base is named nowhere, or does not exist.
         """
         place = self.top if self.adapter is None else self._base(self.adapter)
         if self.adapter is None and self.layout.base is not None:
             raise InputError(f"{self.top} is no adapter: it has no {ADAPTER}; leave base out")
-        check_has_weights(Path(place.name))
         return place
 
     def _base(self, adapter: Place) -> Place:

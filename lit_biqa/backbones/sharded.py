@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch.distributed.fsdp import FSDPModule
 
 from lit_biqa.backbones.block_sharding import shard_blocks
 from lit_biqa.backbones.tuning import Tuning
+from lit_biqa.backbones.unread import Unread
 from lit_biqa.compat.versions import check
 from lit_biqa.types import InputError
 
@@ -28,6 +29,7 @@ class Sharded(nn.Module):
     Attributes:
         model: model of transformers, once loaded.
         together: process group that shares the weights; ``None`` without sharding.
+        unread: weights that stay in their files until :meth:`shard`.
     """
 
     model: Any
@@ -40,6 +42,7 @@ class Sharded(nn.Module):
             check("peft")
         self.tuning = tuning
         self.together: dist.ProcessGroup | None = None
+        self.unread = Unread()
 
     def blocks(self) -> list[nn.Module]:
         """Repeated parts of decoder and vision, each of which is sharded separately."""
@@ -53,6 +56,8 @@ class Sharded(nn.Module):
 
     def shard(self, mesh: DeviceMesh, gathered: torch.dtype | None = None) -> None:
         """Shard the parameters over a device mesh with FSDP2, block by block.
+
+        Weights that are unread so far are read now: by each rank its own rows.
 
         Args:
             mesh: device mesh of one dimension.
@@ -69,7 +74,8 @@ class Sharded(nn.Module):
         words = self.model.get_input_embeddings()
         # The decoder adds to embeddings, in their precision: that in which weights are kept.
         words.register_forward_hook(partial(_as_kept, words.weight.dtype))
-        shard_blocks(self, self.blocks(), self.replicated(), mesh, gathered)
+        with self.unread.sharding(self, mesh):
+            shard_blocks(self, self.blocks(), self.replicated(), mesh, gathered)
         self.together = mesh.get_group()
 
     @contextmanager
@@ -107,6 +113,20 @@ class Sharded(nn.Module):
                 module.set_reshard_after_forward(module is not root, recurse=False)
                 module.set_reshard_after_backward(True, recurse=False)
                 module.reshard()
+
+    def casting_anew(self) -> AbstractContextManager[object]:
+        """Context in which autocast keeps no cast of a sharded weight for a later pass.
+
+        FSDP2 reduces the gradients of a block at a node of autograd that each pass makes. The cast
+        of an earlier pass or rollout is an older node, which autograd reaches after that one: its
+        gradient would come too late, and ranks that cast anew would reduce more than others.
+        """
+        root: nn.Module = self
+        if not isinstance(root, FSDPModule):
+            return nullcontext()
+        device = next(self.parameters()).device.type
+        enabled = torch.is_autocast_enabled(device)
+        return torch.autocast(device, enabled=enabled, cache_enabled=False)
 
     def _sharded_modules(self) -> list[FSDPModule]:
         return [module for module in self.modules() if isinstance(module, FSDPModule)]

@@ -57,7 +57,7 @@ class TimmChat(TemplatedModel):
     trains in full even with LoRA.
 
     Args:
-        pretrained: folder that :meth:`save` wrote, from which image network, projection, language
+        pretrained: folder that `save` wrote, from which image network, projection, language
             model, ``grid`` and ``size`` come; ``None`` to start from ``image`` and ``language``.
         image: ``package:lite0``, or a folder of timm's form.
         language: ``package:smollm2``, a folder of a causal language model of transformers or a hub

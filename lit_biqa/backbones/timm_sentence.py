@@ -105,7 +105,7 @@ class TimmSentence(ImageTextEncoder):
 
     @property
     def loaded(self) -> bool:
-        """True after :meth:`load`."""
+        """True after `load`."""
         return self.images is not None
 
     def load(self) -> None:

@@ -26,7 +26,7 @@ Stepper: TypeAlias = Callable[[Tensor, Tensor, Growing], Tensor]
 class VisionLanguageModel(ImageEmbedding, ChatEncoder):
     """Reads chats, each with or without an image, and says how probable what follows is.
 
-    Building one is cheap: :meth:`prepare` reads tokenizer and image settings, :meth:`load` the
+    Building one is cheap: `prepare` reads tokenizer and image settings, `load` the
     weights, so that every other setting is checked first.
 
     Weights may be sharded. They are whole only inside ``model(work, ...)``, which calls
@@ -38,7 +38,7 @@ class VisionLanguageModel(ImageEmbedding, ChatEncoder):
         tuning: trained parts, and how they are trained.
 
     Attributes:
-        model: of transformers, with its head; there after :meth:`load`.
+        model: of transformers, with its head; there after `load`.
         root: where files that settings name may lie, beside the working directory; of the data.
     """
 
@@ -54,7 +54,7 @@ class VisionLanguageModel(ImageEmbedding, ChatEncoder):
 
     @abstractmethod
     def _read(self) -> Any:
-        """Read the transformers model with its weights; see :meth:`load`."""
+        """Read the transformers model with its weights; see `load`."""
 
     def load(self) -> None:
         """Read the weights, freeze them and add LoRA as `tuning` says.
@@ -172,7 +172,7 @@ class VisionLanguageModel(ImageEmbedding, ChatEncoder):
         return head
 
     def state(self) -> dict[str, Tensor]:
-        """All weights on the CPU, for :meth:`save`; with sharding, those that were read."""
+        """All weights on the CPU, for `save`; with sharding, those that were read."""
         if self.together is None:
             return state_of(self)
         return {f"model.{name}": weight for name, weight in state_of(self._read()).items()}
@@ -184,7 +184,8 @@ class VisionLanguageModel(ImageEmbedding, ChatEncoder):
         mode = self.tuning.checkpointing and torch.is_grad_enabled()
         if self.model.training != mode:  # setting it on all modules takes a while
             self.model.train(mode)
-        return work(self, *args)
+        with self.casting_anew():
+            return work(self, *args)
 
     @property
     def device(self) -> torch.device:
@@ -192,7 +193,7 @@ class VisionLanguageModel(ImageEmbedding, ChatEncoder):
         return next(self.parameters()).device
 
     def hidden(self, inputs: Inputs, **more: Any) -> Any:
-        """Embed and decode; see :meth:`decode`."""
+        """Embed and decode; see `decode`."""
         embeds, image = self.embed(inputs)
         # No token attends to padding on the right, and attention without a mask is faster.
         padded_left = not bool(inputs.mask[:, 0].all())

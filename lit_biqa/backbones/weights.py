@@ -17,8 +17,10 @@ from lit_biqa.backbones.adapters import merge_adapter
 from lit_biqa.backbones.other_layouts import HEAD, WRAPPED, layout_of_names
 from lit_biqa.backbones.places import Place, check_there
 from lit_biqa.backbones.tuning import Tuning
+from lit_biqa.backbones.unread import Stored, Unread
 from lit_biqa.io.digests import DIGESTS, digests_of_files
 from lit_biqa.io.files import draft
+from lit_biqa.io.json_text import parse_json
 from lit_biqa.types import InputError
 
 _BASE = ".base_layer"
@@ -80,6 +82,9 @@ def read_weights(
 ) -> Any:
     """Transformers model with every weight of a checkpoint.
 
+    Inside `Unread.taking` weights stay in their files if these are safetensors, and if no adapter
+    is merged into them.
+
     Args:
         kind: class of the model.
         source: a folder, or a name that transformers can resolve.
@@ -98,22 +103,100 @@ def read_weights(
         )
     place = Place.of(source)
     check_digests(Path(place.name))
+    unread = Unread.taker()
+    if unread is not None and adapter is None and "quantization_config" not in options:
+        model = _outlined(kind, place, options, renamed, unread)
+        if model is not None:
+            return model
+    given = {**place.options, **options}
+    model = _from_pretrained(kind, place.name, place, given, renamed)
+    if adapter is not None:
+        merge_adapter(model, adapter)
+    return model
+
+
+def _from_pretrained(
+    kind: Any,
+    name: str | None,
+    place: Place,
+    options: dict[str, Any],
+    renamed: Mapping[str, str],
+) -> Any:
+    """See `read_weights`; without a name, configuration and weights are among the options."""
     with reading(place, "its weights"):
         model, told = kind.from_pretrained(
-            place.name,
+            name,
             output_loading_info=True,
             ignore_mismatched_sizes=True,
             trust_remote_code=False,
             key_mapping={**WRAPPED, **HEAD, **renamed},
             # An adapter beside the weights is not for transformers to add.
             adapter_kwargs={"subfolder": "none"},
-            **place.options,
             **options,
         )
     check_complete(str(place), told)
-    if adapter is not None:
-        merge_adapter(model, adapter)
     return model
+
+
+def _outlined(
+    kind: Any,
+    place: Place,
+    options: dict[str, Any],
+    renamed: Mapping[str, str],
+    unread: Unread,
+) -> Any | None:
+    """Model with placeholders for its weights, which ``unread`` knows the files of.
+
+    transformers gets the placeholders as if they were the weights, and gives them their places.
+
+    Returns:
+        ``None`` if there are no safetensors, or if a weight is more than one of the file in the
+        precision of training (joined of several, or kept in float32), or if a buffer is.
+    """
+    from lit_biqa.compat.transformers import class_of
+
+    stored = _stored(place)
+    if not stored:
+        return None
+    blanks = {name: weight.placeholder(options["dtype"]) for name, weight in stored.items()}
+    with reading(place, "its configuration"):
+        built, config = class_of(kind, place.name, place.options)
+    given = {**options, "config": config, "state_dict": blanks}
+    model = _from_pretrained(built, None, place, given, renamed)
+    floating = {name: blank for name, blank in blanks.items() if blank.is_floating_point()}
+    known = {blank.data_ptr(): stored[name] for name, blank in floating.items()}
+    weights = list(model.parameters())
+    if any(weight.data_ptr() not in known for weight in weights):
+        return None
+    if any(buffer.data_ptr() in known for buffer in model.buffers()):
+        return None
+    unread.leave({weight: known[weight.data_ptr()] for weight in weights})
+    return model
+
+
+def _stored(place: Place) -> dict[str, Stored]:
+    """Weights in the safetensors files of a checkpoint, by name; empty if it has no such files."""
+    from safetensors import safe_open
+
+    found: dict[str, Stored] = {}
+    with reading(place, "its weights"):
+        for path in _safetensors(place):
+            file: Any = safe_open(path, "pt", backend="pread")
+            found |= {name: Stored(file, name) for name in file.keys()}  # noqa: SIM118
+    return found
+
+
+def _safetensors(place: Place) -> list[Path]:
+    """Files of a checkpoint in safetensors; empty if there are none."""
+    single = place.file("model.safetensors")
+    if single is not None:
+        return [single]
+    index = place.file("model.safetensors.index.json")
+    if index is None:
+        return []
+    named = parse_json(index.read_text(encoding="utf-8"), str(index))["weight_map"]
+    files = [place.file(name) for name in sorted(set(named.values()))]
+    return [path for path in files if path is not None]
 
 
 def check_digests(folder: Path) -> None:

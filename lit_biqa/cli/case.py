@@ -21,8 +21,7 @@ from PIL import Image
 from lit_biqa.analysis.case import Case, answered, batch_of, case_figure, level_word, write_cases
 from lit_biqa.analysis.figures import save
 from lit_biqa.cli.errors import guard
-from lit_biqa.cli.restore import checked_weights, instantiate, load
-from lit_biqa.runs.folder import RunFolder
+from lit_biqa.cli.restore import restored_reader
 from lit_biqa.scoring.inputs import open_picture
 from lit_biqa.scoring.scorer import load_scorer, usable_device
 from lit_biqa.scoring.scorer_file import SCORER
@@ -92,20 +91,8 @@ def _scored(name: str, file: Path, image: Image.Image) -> Case:
 def _asked(
     name: str, options: argparse.Namespace, image: Image.Image, references: Sequence[str]
 ) -> Case:
-    folder = RunFolder(Path(name)) if Path(name).is_dir() else None
-    if folder is not None and not folder.config.is_file():
-        raise InputError(f"{name} is no run folder: it holds neither config.yaml nor {SCORER}")
-    method, data, _ = instantiate([f"--config={folder.config if folder else name}"])
-    readouts = {c: r for r in method.readouts if r.sees_image for c in r.conditions}
-    if not readouts:
-        raise InputError(f"{name} has no readout that sees an image: leave it out")
-    condition = options.condition if options.condition in readouts else next(iter(readouts))
-    model = method.backbone
-    model.root = data.root
-    model.prepare()
-    load(method, None if folder is None else checked_weights(folder, None))
-    method.eval()
+    model, readout, condition = restored_reader(name, options.condition)
     model.to(usable_device(None))
     batch = batch_of(model.image_transform(image), options.image, options.mos)
     with torch.no_grad():
-        return answered(Path(name).name, model, readouts[condition], condition, batch, references)
+        return answered(Path(name).name, model, readout, condition, batch, references)

@@ -20,6 +20,7 @@ from lit_biqa.cli.class_paths import check_parsed
 from lit_biqa.cli.config_files import merge_arguments, with_own_settings
 from lit_biqa.cli.ending import Ending, closing, files_in
 from lit_biqa.cli.loggers import below, with_folders
+from lit_biqa.cli.memory import warn_of_memory
 from lit_biqa.cli.setting_values import check_ranges, check_values
 from lit_biqa.cli.starting_weights import family, starting_weights
 from lit_biqa.cli.trainer import arguments_of, check
@@ -132,6 +133,11 @@ class CLI(LightningCLI):
             help="Weights to start from: best or last of the run folder, a file, or none. "
             "Default: fit starts anew, the others take the best of the run folder.",
         )
+        parser.add_argument(
+            "--gpu_memory",
+            type=float | None,
+            help="GiB of each device: a fit whose plan needs more warns. Default: what CUDA says.",
+        )
         parser.add_lightning_class_args(CorrelationReport, "report")
         parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
         parser.add_lightning_class_args(Watchdog, "watchdog")
@@ -142,19 +148,8 @@ class CLI(LightningCLI):
         Both are removed from the settings, so that a saved ``config.yaml`` makes a new run, and so
         that Lightning does not read settings from a checkpoint, which may come from outside.
         """
-        files, arguments = merge_arguments(with_own_settings(self.arguments))
-        try:
-            self.config = parser.parse_args(with_folders(arguments))
-        except ArgumentError as error:
-            raise InputError(errors.explain_setting(str(error), self._names(), files)) from error
-        except ImportError as error:
-            raise InputError(
-                f"a class that the settings name cannot be imported: {error}"
-            ) from error
+        files = self.parse_settings(parser)
         settings = self.config[self.config.subcommand]
-        check_parsed(settings)
-        check_values(settings, GROUPS)
-        check_ranges(settings)
         named = RunFolder(Path(settings.run).expanduser().absolute()) if settings.run else None
         requested, settings.run, settings.ckpt_path = settings.ckpt_path, None, None
         fitting = self.config.subcommand == "fit"
@@ -171,6 +166,30 @@ class CLI(LightningCLI):
                 folder.refuse_if_used(self._parser("fit").dump(settings, skip_unset=False))
         self.run_folder = folder
 
+    def parse_settings(self, parser: LightningArgumentParser) -> list[Path]:
+        """Parse and check the settings; nothing is written or called.
+
+        Returns:
+            The configuration files.
+
+        Raises:
+            InputError: if a setting is wrong.
+        """
+        files, arguments = merge_arguments(with_own_settings(self.arguments))
+        try:
+            self.config = parser.parse_args(with_folders(arguments))
+        except ArgumentError as error:
+            raise InputError(errors.explain_setting(str(error), self._names(), files)) from error
+        except ImportError as error:
+            raise InputError(
+                f"a class that the settings name cannot be imported: {error}"
+            ) from error
+        settings = self.config[self.config.subcommand]
+        check_parsed(settings)
+        check_values(settings, GROUPS)
+        check_ranges(settings)
+        return files
+
     def _names(self) -> set[str]:
         """Names of all settings and models, for hints in errors."""
         settings = self.settings_parser.get_defaults().keys()
@@ -185,6 +204,14 @@ class CLI(LightningCLI):
         self._as_given, self.config = self.config, self.config.clone()
         trainer = self.config[self.config.subcommand].trainer
         trainer.logger = below(self.run_folder.path, trainer.logger)
+        self.make()
+
+    def make(self) -> None:
+        """Make what the settings name.
+
+        Raises:
+            InputError: if a constructor refuses its settings.
+        """
         try:
             super().instantiate_classes()
         except InputError:
@@ -212,6 +239,9 @@ class CLI(LightningCLI):
         if self.weights is not None:
             content = check_checkpoint(self.weights, resume=True)
             refuse_changed(self.weights, content, model.make_optimizer)
+        if is_global_zero():
+            stated = self.config[self.subcommand].gpu_memory
+            warn_of_memory(model, datamodule, self.trainer, stated)
         with explaining_misfit(model, self.weights):
             self.trainer.fit(model, None, None, datamodule, self.weights, weights_only=True)
 

@@ -17,16 +17,18 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lit_biqa.cli.config_files import merge_files, split_arguments
+from lightning.pytorch.strategies import ModelParallelStrategy
+
 from lit_biqa.cli.errors import guard
-from lit_biqa.cli.restore import instantiate
+from lit_biqa.cli.main import CLI
 from lit_biqa.evaluation.tables import rendered
+from lit_biqa.methods.chat import ChatMethod
 from lit_biqa.planning.advice import advice
 from lit_biqa.planning.loading import per_host, per_process
 from lit_biqa.planning.phases import HOLDERS, Bytes, peak, phases
 from lit_biqa.planning.sizes import Sizes, sizes_of
-from lit_biqa.planning.work import Work, work_of
-from lit_biqa.types import check_range
+from lit_biqa.planning.work import TEXT_TOKENS, Work, work_of
+from lit_biqa.types import InputError, check_range
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,7 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--gpus", type=int, default=1, help="number of GPUs of the fit (1)")
     parser.add_argument("--gpu-memory", type=float, default=80.0, help="GiB of each GPU (80)")
     parser.add_argument(
-        "--text-tokens", type=int, default=512, help="tokens of question and answer, at most (512)"
+        "--text-tokens",
+        type=int,
+        default=TEXT_TOKENS,
+        help=f"tokens of question and answer, at most ({TEXT_TOKENS})",
     )
     options, settings = parser.parse_known_args(arguments)
     fits: list[bool] = []
@@ -52,34 +57,58 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _plan(options: argparse.Namespace, settings: Sequence[str]) -> bool:
     for name, least in (("gpus", 1), ("gpu_memory", 0), ("text_tokens", 1)):
         check_range(f"--{name.replace('_', '-')}", getattr(options, name), least)
-    files, rest = split_arguments(settings)
-    of_trainer = [argument for argument in rest if argument.startswith("--trainer.")]
-    others = [argument for argument in rest if argument not in of_trainer]
-    method, data, _ = instantiate([*(f"--config={file}" for file in files), *others])
-    trainer = _trainer(merge_files(files, rest).get("trainer", {}), of_trainer)
+    fit = PlannedFit(settings)
+    method, trainer = fit.model, fit.config_init["fit"].trainer
+    if not isinstance(method, ChatMethod):
+        raise InputError(f"{type(method).__name__} is not planned: take a recipe of SFT or GRPO")
     sizes = sizes_of(method.backbone)
     work = work_of(
         method,
-        data.loader.batch_size,
-        str(trainer.get("precision")),
+        fit.datamodule.loader.batch_size,
+        str(trainer.precision),
         sizes.image,
         options.text_tokens,
         options.gpus,
-        options.gpus > 1 and _shards(trainer.get("strategy", "auto")),
+        options.gpus > 1 and _shards(trainer.strategy),
     )
     return _told(sizes, work, options)
 
 
-def _trainer(settings: Mapping[str, Any], arguments: Sequence[str]) -> dict[str, Any]:
-    """Trainer's settings of the files, with those of the command line."""
-    pairs = (argument.removeprefix("--trainer.").split("=", 1) for argument in arguments)
-    return {**settings, **{pair[0]: pair[1] for pair in pairs if len(pair) == 2}}
+class PlannedFit(CLI):
+    """Settings of a fit, read by the code of `lit_biqa fit`; nothing is run or written.
+
+    Args:
+        arguments: of `lit_biqa fit`.
+    """
+
+    def __init__(self, arguments: Sequence[str]) -> None:
+        super().__init__(["fit", *arguments])
+
+    def parse_arguments(self, parser: Any, args: Any) -> None:
+        """Parse the settings; a plan has no run folder."""
+        self.parse_settings(parser)
+        self.config["fit"].trainer.logger = False
+
+    def instantiate_classes(self) -> None:
+        """Make method and data."""
+        self.make()
+
+    def instantiate_trainer(self, **kwargs: Any) -> Any:
+        """None: devices of the fit may be absent here."""
+
+    def _set_seed(self) -> None:
+        """Nothing is random in a plan."""
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Nothing is run."""
+
+    def _close(self, seconds: float) -> None:
+        """Nothing was written."""
 
 
 def _shards(strategy: Any) -> bool:
     """True for FSDP2, which several GPUs are planned with if no strategy is named."""
-    name = strategy.get("class_path", "") if isinstance(strategy, Mapping) else str(strategy)
-    return name == "auto" or name.endswith("ModelParallelStrategy")
+    return strategy == "auto" or isinstance(strategy, ModelParallelStrategy)
 
 
 def _told(sizes: Sizes, work: Work, options: argparse.Namespace) -> bool:

@@ -68,10 +68,9 @@ def check(name: str, root: Path, decode: bool) -> Finding:
         return Finding(name, ("",) * 5, [str(error)], entry.source)
     rows = entry.counted(labels)
     faults = entry.faults(labels)
-    verdict = "differs" if faults else "ok"
-    if not entry.digest or entry.unmeasured(labels):
-        verdict = "not compared"
+    mark = digest(scores.items())
     paths = locate(entry, folder, labels)
+    verdict = _verdict(entry, labels, mark, faults)
     absent = [labels[row].name for row in rows if paths[row] is None]
     more = " ..." if len(absent) > 3 else ""
     faults += [f"{len(absent)} images missing: {', '.join(absent[:3])}{more}"] if absent else []
@@ -79,12 +78,24 @@ def check(name: str, root: Path, decode: bool) -> Finding:
     faults += broken[:3] + ([f"{len(broken) - 3} more unreadable"] if len(broken) > 3 else [])
     cells = (
         f"{len(rows)}" + (f" of {entry.count}" if entry.count else ""),
-        f"{digest(scores.items())} {verdict}",
+        f"{mark} {verdict}",
         _split_digest(entry, labels, scores, root),
         f"{len(rows) - len(absent)} of {len(rows)}",
         str(len(broken)) if decode else "-",
     )
     return Finding(name, cells, faults, entry.source)
+
+
+def _verdict(entry: Entry, labels: list[Label], mark: str, faults: list[str]) -> str:
+    """Whether the labels are those that the authors published, as far as it is known."""
+    if faults:
+        return "differs"
+    if entry.derived_digest:
+        like = "as" if mark == entry.derived_digest else "differs from"
+        return f"{like} lists derived from the authors'"
+    if not entry.digest or entry.unmeasured(labels):
+        return "not compared"
+    return "ok"
 
 
 def _split_digest(entry: Entry, labels: list[Label], scores: dict[str, float], root: Path) -> str:

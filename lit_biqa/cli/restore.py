@@ -34,6 +34,7 @@ from lit_biqa.readouts.levels import GeneratedWord, WordReadout
 from lit_biqa.readouts.ratings import Rated
 from lit_biqa.runs.checkpoints import explaining_misfit, read_state
 from lit_biqa.runs.folder import RunFolder, check_checkpoint, find_weights
+from lit_biqa.scoring.scorer_file import SCORER
 from lit_biqa.types import InputError, Sample
 
 Asking = WordReadout | GeneratedWord | Rated
@@ -193,6 +194,42 @@ def checked_weights(folder: RunFolder | None, wanted: str | None) -> Path | None
     if checkpoint is not None:
         check_checkpoint(checkpoint, resume=False)
     return checkpoint
+
+
+def restored_reader(
+    name: str, condition: str | None, strict: bool = False
+) -> tuple[VisionLanguageModel, Readout, str]:
+    """Model of a run with its weights, and the readout to ask about an image.
+
+    Args:
+        name: run folder, or a configuration (file or recipe name) whose weights are those of its
+            settings.
+        condition: condition of the readout; the first that sees the image if there is none of
+            this name.
+        strict: true if the run must have a readout of this name, where one is given.
+
+    Returns:
+        The model on the CPU, the readout, and its condition.
+
+    Raises:
+        InputError: if there is no such run, or it has no readout that sees an image.
+    """
+    folder = RunFolder(Path(name)) if Path(name).is_dir() else None
+    if folder is not None and not folder.config.is_file():
+        raise InputError(f"{name} is no run folder: it holds neither config.yaml nor {SCORER}")
+    method, data, _ = instantiate([f"--config={folder.config if folder else name}"])
+    readouts = {c: r for r in method.readouts if r.sees_image for c in r.conditions}
+    if not readouts:
+        raise InputError(f"{name} has no readout that sees an image: name another run")
+    if strict and condition is not None and condition not in readouts:
+        raise InputError(f"--condition {condition!r}: {name} has {', '.join(readouts)}")
+    choice = condition if condition in readouts else next(iter(readouts))
+    model = method.backbone
+    model.root = data.root
+    model.prepare()
+    load(method, None if folder is None else checked_weights(folder, None))
+    method.eval()
+    return model, readouts[choice], choice
 
 
 def load(method: ChatMethod, checkpoint: Path | None) -> None:

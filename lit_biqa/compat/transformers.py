@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import (
     AttentionInterface,
     AttentionMaskInterface,
+    AutoConfig,
     Cache,
     DynamicCache,
     GenerationMixin,
@@ -50,6 +51,7 @@ __all__ = [
     "can_return_tuple",
     "capture_outputs",
     "causal_mask",
+    "class_of",
     "current_name",
     "either_cache",
     "initialization",
@@ -113,3 +115,10 @@ def current_name(model: Any, name: str) -> str:
     for renaming in get_model_conversion_mapping(model):
         name, _ = renaming.rename_source_key(name)
     return name
+
+
+def class_of(kind: Any, name: str, options: dict[str, str]) -> tuple[Any, Any]:
+    """Class of a checkpoint's model, of which ``kind`` may be an auto class; and configuration."""
+    config = AutoConfig.from_pretrained(name, trust_remote_code=False, **options)
+    classes = getattr(kind, "_model_mapping", None)
+    return kind if classes is None else classes[type(config)], config

@@ -54,7 +54,7 @@ def distort(image: Bytes, kind: str, level: int, rng: Generator) -> Bytes:
 
     Args:
         image: ``[H, W, 3]`` RGB.
-        kind: a key of :data:`DISTORTIONS`.
+        kind: a key of `DISTORTIONS`.
         level: 1 to 5; 0 returns the image unchanged.
         rng: generator of the distortion's randomness.
 

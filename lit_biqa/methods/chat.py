@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,8 +104,9 @@ class ChatMethod(Method):
         self.data.use_transforms(train, transform)
 
     def load(self) -> None:
-        """Read the weights."""
-        self.backbone.load()
+        """Read the weights, or leave them in their files until they are sharded."""
+        with nullcontext() if self.device_mesh is None else self.backbone.unread.taking():
+            self.backbone.load()
         # transformers returns models in evaluation mode, and Lightning keeps the mode.
         self.backbone.train()
 

@@ -28,7 +28,7 @@ class Gallery:
         embed: function of a batch to embeddings ``[B, D]``.
 
     Attributes:
-        cache_to: file that :meth:`write` makes; while it is set, tested images are kept for it.
+        cache_to: file that `write` makes; while it is set, tested images are kept for it.
     """
 
     def __init__(self, method: pl.LightningModule, embed: Callable[[Batch], Tensor]) -> None:

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 from lit_biqa.data.datamodule import BIQADataModule
 from lit_biqa.io.digests import digest_of_plain
-from lit_biqa.methods.evaluation import Evaluator
-from lit_biqa.methods.reading import read_rows, refuse_empty, refuse_repeated
+from lit_biqa.methods.evaluation import Evaluator, identity
+from lit_biqa.methods.reading import read_rows, refuse_empty, refuse_repeated, rows_of
 from lit_biqa.paradigms import Paradigm
 from lit_biqa.readouts.base import Readout
 from lit_biqa.readouts.levels import WordReadout
 from lit_biqa.readouts.ratings import Rated
 from lit_biqa.served.answers import KeptAnswers
+from lit_biqa.served.client import RefusedError
 from lit_biqa.served.model import ServedModel
 from lit_biqa.served.settings import ServerSettings
 from lit_biqa.tasks import pixels_of
 from lit_biqa.text import prompts
-from lit_biqa.types import Batch, Chat, InputError, Prediction, ask
+from lit_biqa.types import Batch, Chat, InputError, Prediction, TextPrediction, ask
 
 log = logging.getLogger(__name__)
 
 FOLDER = "served"
+_FIRST = 8  # pictures; if all of them are refused, the fault is not theirs
 
 
 class Served(Evaluator):
@@ -71,6 +74,7 @@ class Served(Evaluator):
         refuse_repeated(self.readouts)
         refuse_empty(self.readouts)
         self.source = digest_of_plain(["served", name])
+        self._answered, self._refusals = False, 0
         self.model = ServedModel(url, name, server)
         self.model.check()
         for opening in {opening_of(readout) for readout in self.readouts} - {None}:
@@ -110,11 +114,45 @@ class Served(Evaluator):
         self, batch: Batch, batch_idx: int
     ) -> list[Prediction]:
         """Rows of the first readout."""
-        return read_rows(self.model, self.readouts[:1], batch)
+        return self._rows(self.readouts[0], batch)
 
     def predict(self, batch: Batch) -> list[Prediction]:
-        """One row for each image and condition; an unreadable image has no score."""
-        return read_rows(self.model, self.readouts, batch)
+        """One row for each image and condition; an unreadable or refused image has no score.
+
+        Raises:
+            InputError: if the server refuses all of the first pictures.
+        """
+        return [row for readout in self.readouts for row in self._rows(readout, batch)]
+
+    def _rows(self, readout: Readout, batch: Batch) -> list[Prediction]:
+        """Rows of a readout; halves of a batch of which something is refused are read apart."""
+        try:
+            rows = read_rows(self.model, [readout], batch)
+        except RefusedError as error:
+            count = len(batch["index"])
+            if count == 1:
+                return self._refused(readout, batch, error)
+            halves = slice(count // 2), slice(count // 2, count)
+            return [row for half in halves for row in self._rows(readout, rows_of(batch, half))]
+        self._answered = True
+        return rows
+
+    def _refused(self, readout: Readout, batch: Batch, error: RefusedError) -> list[Prediction]:
+        """Rows without a score for a picture about which the server refuses a request."""
+        self._refusals += 1
+        if not self._answered and self._refusals >= _FIRST:
+            raise InputError(
+                f"{error}. It refused all of the first {_FIRST} pictures: correct the settings of "
+                "the server, or model.server"
+            ) from None
+        place = f"{batch['dataset'][0]}, {batch['name'][0]}"
+        log.warning("%s has no score: %s", place, error)
+        return [
+            TextPrediction(
+                **identity(batch, 0), score=math.nan, condition=condition, status=str(error)
+            )
+            for condition in readout.conditions
+        ]
 
 
 def opening_of(readout: Readout) -> str | None:

@@ -87,7 +87,7 @@ class Paradigm(ABC):
     """Prompts of one or two passes over an image, and rewards of their completions.
 
     The first pass sees the image. A second pass sees only a text from the first. A subclass gives
-    the first prompt (:meth:`first`), the text between the passes (:meth:`extract_caption`) and the
+    the first prompt (`first`), the text between the passes (`extract_caption`) and the
     reward slots; slots of the second pass hold a `SecondPass`.
 
     The G completions of one image are a group. If M is at least 2, the M completions of one caption
@@ -139,6 +139,7 @@ class Paradigm(ABC):
                 f"{name}: no slot rewards the second pass, which is to be trained in groups of "
                 f"{self.second}: make one a SecondPass"
             )
+        _ = self.forms  # refuses rewards that do not agree
 
     @property
     def slots_of_second(self) -> dict[str, Slot]:
@@ -197,7 +198,7 @@ class Paradigm(ABC):
         return chat
 
     def second_question(self, text: str) -> Chat:
-        """:meth:`second_prompt`, checked to hold the text and no image.
+        """`second_prompt`, checked to hold the text and no image.
 
         Raises:
             InputError: if the text is not in the question, or an image is.
@@ -218,7 +219,7 @@ class Paradigm(ABC):
             sample: function that samples n completions of each prompt.
 
         Raises:
-            InputError: see :meth:`second_question`.
+            InputError: see `second_question`.
         """
         rows = range(len(batch["index"]))
         chats: list[Chat | None] = [self.first(batch, row) for row in rows]
@@ -278,8 +279,15 @@ PARTS = ("reasoning", "rating")
 
 
 def _form(slots: Mapping[str, Slot]) -> Form | None:
-    forms = (getattr(slot.reward, "form", None) for slot in slots.values())
-    return next((form for form in forms if form is not None), None)
+    forms = {name: getattr(slot.reward, "form", None) for name, slot in slots.items()}
+    named = {name: form for name, form in forms.items() if form is not None}
+    if len(set(named.values())) > 1:
+        told = ", ".join(f"{name} reads {form}" for name, form in named.items())
+        raise InputError(
+            f"rewards of one answer read its rating in different forms ({told}): "
+            "give them one `form`"
+        )
+    return next(iter(named.values()), None)
 
 
 def group_of(sample: Sample, completions: Sequence[Completion]) -> Group:

@@ -22,8 +22,10 @@ class Score(Question):
         question: question about the image.
         group: G, completions of each image.
         reward_credit: see `Paradigm`.
+        ranking: one more reward of the rating, such as `PairwiseRanking`, beside ``score``.
 
-    Source: Q-Insight (Li et al., 2025); Reasoning as Representation, table A.4.
+    Source: Q-Insight (Li et al., 2025); Reasoning as Representation, table A.4. They have no
+    ``ranking``.
     """
 
     def __init__(
@@ -34,8 +36,11 @@ class Score(Question):
         question: str = prompts.SCORE,
         group: int = 8,
         reward_credit: RewardCredit = "shared",
+        ranking: Slot | None = None,
     ) -> None:
         slots = {"score": score, "format": format}
+        if ranking is not None:
+            slots["ranking"] = ranking
         super().__init__(slots, system, question, group, reward_credit=reward_credit)
 
 

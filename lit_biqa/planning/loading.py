@@ -7,11 +7,13 @@ from lit_biqa.planning.work import Work
 
 
 def per_process(sizes: Sizes, work: Work) -> int:
-    """Bytes of a process: all weights, whole, and the copy for the reference.
+    """Bytes of a process: all weights and the copy for the reference, or its share.
 
-    Every process reads the weights whole on the CPU before they are sharded.
+    Weights that are to be sharded stay in their files, of which each process reads the rows of its
+    share (`lit_biqa.backbones.unread`), tensor by tensor. All of them at once is a bound: each goes
+    on to the GPU.
     """
-    return sizes.held * (1 + work.reference)
+    return work.share(sizes.held) if work.sharded else sizes.held * (1 + work.reference)
 
 
 def per_host(sizes: Sizes, work: Work) -> int:

@@ -75,4 +75,4 @@ def _config(backbone: QwenVL | MplugOwl2, settings: Any) -> Any:
         raise InputError(f"{name} does not exist yet: {advice}") from error
     if not Path(name).exists():
         raise InputError(f"the sizes of {name} are not known here: {advice}")
-    return read_config(backbone.checkpoint.weights, settings.model_type)
+    return read_config(backbone.checkpoint.configuration, settings.model_type)

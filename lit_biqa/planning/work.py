@@ -13,6 +13,9 @@ from lit_biqa.methods.optimizer import made_on_trial
 from lit_biqa.methods.sft import SFT
 from lit_biqa.types import InputError
 
+#: Tokens of question and answer, where they are not known before data are read.
+TEXT_TOKENS = 512
+
 
 @dataclass(frozen=True)
 class Pass:

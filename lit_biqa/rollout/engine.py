@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -104,6 +106,25 @@ class RemoteModel(ABC):
 ChatModel: TypeAlias = VisionLanguageModel | RemoteModel
 """What readouts ask: a model of this process, or one in another."""
 
+Watch: TypeAlias = Callable[[Tensor], None]
+"""Takes the tokens ``[P, n, T]`` that P chats have so far, -1 where there is none yet."""
+
+_watch: ContextVar[Watch | None] = ContextVar("watch", default=None)
+
+
+@contextmanager
+def watched(watch: Watch) -> Iterator[None]:
+    """Have a function see completions grow, whoever samples them inside this context.
+
+    It is called after each token of the chats that run together; what it raises ends the sampling.
+    A `RemoteModel` does not call it.
+    """
+    before = _watch.set(watch)
+    try:
+        yield
+    finally:
+        _watch.reset(before)
+
 
 @torch.no_grad()
 def generate(
@@ -185,8 +206,11 @@ def _write(
     patience = 1 if device.type == "cpu" else _PATIENCE
     head = in_autocast(model.head.weight)  # cast once for all steps
     logits = F.linear(prompts.last, head).repeat_interleave(copies, 0)
+    watch = _watch.get()
     for step in range(budget):
         rows.add(step, sampling.choose(logits, rows.uniforms(step)))
+        if watch is not None:
+            watch(rows.written.view(uniforms.shape))
         if step + 1 == budget or (step % patience == 0 and rows.ended()):
             break
         if step % patience == 0 and (selection := rows.thin()):

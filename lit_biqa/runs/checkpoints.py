@@ -16,6 +16,7 @@ from lightning.pytorch.strategies import Strategy
 
 from lit_biqa.io.archives import SealingFile, check_archive, note_written
 from lit_biqa.io.files import whole
+from lit_biqa.runs import shards
 from lit_biqa.runs.folder import RunFolder
 from lit_biqa.types import InputError
 
@@ -28,8 +29,19 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
     """
     check_archive(path)
     content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    if shards.KEY in content:
+        shards.check_files(path, content)
+        return shards.read_whole(shards.folder_of(path, content), shards.WEIGHTS)
     state: dict[str, torch.Tensor] = content["state_dict"]
     return state
+
+
+def _shapes(path: Path) -> dict[str, torch.Size]:
+    """Shapes of the weights of a checkpoint file, by name."""
+    content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    if shards.KEY in content:
+        return shards.shapes(shards.folder_of(path, content), shards.WEIGHTS)
+    return {name: tensor.shape for name, tensor in content["state_dict"].items()}
 
 
 @contextmanager
@@ -59,7 +71,7 @@ def explaining_misfit(model: pl.LightningModule, path: Path | None) -> Iterator[
 
 
 def _compare(path: Path, model: pl.LightningModule) -> None:
-    stored = {name: tensor.shape for name, tensor in read_state(path).items()}
+    stored = _shapes(path)
     expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
     faults = {
         "missing": [name for name in expected if name not in stored],
@@ -81,9 +93,13 @@ def _compare(path: Path, model: pl.LightningModule) -> None:
 def refuse_sharded(strategy: Strategy) -> None:
     """Refuse a strategy that would write checkpoints as folders, which this package never reads.
 
+    `ShardedStrategy` writes its folders in a form of its own.
+
     Raises:
         InputError: names the setting that makes it write files.
     """
+    if not getattr(strategy, "unpickles", True):
+        return
     sharded = {
         "save_distributed_checkpoint: false": getattr(
             strategy, "_save_distributed_checkpoint", False
@@ -95,7 +111,8 @@ def refuse_sharded(strategy: Strategy) -> None:
             raise InputError(
                 f"{type(strategy).__name__} would write checkpoints as folders, which are "
                 f"never read because they can run programs: set {remedy} under "
-                "trainer.strategy.init_args."
+                "trainer.strategy.init_args, or take the class "
+                "lit_biqa.runs.sharded_strategy.ShardedStrategy."
             )
 
 
@@ -138,7 +155,8 @@ class WholeCheckpointIO(TorchCheckpointIO):
             InputError: if the file is damaged, or is a folder.
         """
         check_archive(Path(path))
-        return super().load_checkpoint(path, map_location, weights_only=True)
+        content = super().load_checkpoint(path, map_location, weights_only=True)
+        return shards.whole(Path(path), content)
 
 
 class SaveConfig(SaveConfigCallback):

@@ -64,7 +64,7 @@ def bucketed_kmeans(
         Centroids ``[K, M]`` and scores ``[K]``, in order of buckets (equations 1 and 2).
 
     Raises:
-        InputError: see :func:`bucket_counts`.
+        InputError: see `bucket_counts`.
     """
     place = np.clip(((mos - LOW) / (HIGH - LOW) * buckets).astype(int), 0, buckets - 1)
     shares = bucket_counts(np.bincount(place, minlength=buckets), prototypes)
@@ -108,6 +108,18 @@ def principal_axes(embeddings: np.ndarray, dims: int) -> np.ndarray:
     return np.asarray(PCA(dims, svd_solver="covariance_eigh").fit(embeddings).components_.T)
 
 
+def prototype_weights(points: Tensor, prototypes: Tensor, temperature: float) -> Tensor:
+    """Weights of the prototypes in a score, ``[B, K]``: a softmax over cosines; rows sum to 1.
+
+    Args:
+        points: compressed embeddings ``[B, M]``.
+        prototypes: ``[K, M]``.
+        temperature: divisor of the cosines.
+    """
+    cosines = F.normalize(points, dim=1) @ F.normalize(prototypes, dim=1).T
+    return (cosines / temperature).softmax(dim=1)
+
+
 def weighted_score(
     points: Tensor, prototypes: Tensor, scores: Tensor, temperature: float
 ) -> Tensor:
@@ -122,8 +134,7 @@ def weighted_score(
     Returns:
         Scores ``[B]``.
     """
-    cosines = F.normalize(points, dim=1) @ F.normalize(prototypes, dim=1).T
-    return (cosines / temperature).softmax(dim=1) @ scores
+    return prototype_weights(points, prototypes, temperature) @ scores
 
 
 class PrototypeHead(nn.Module):
@@ -156,6 +167,12 @@ class PrototypeHead(nn.Module):
     def compress(self, embeddings: Tensor) -> Tensor:
         """Project embeddings on the principal axes: ``[B, D] -> [B, M]``, in the head's float32."""
         return (embeddings.to(self.mean.dtype) - self.mean) @ self.axes
+
+    def weights(self, embeddings: Tensor) -> Tensor:
+        """Weights ``[B, K]`` of the prototypes in the scores of embeddings ``[B, D]``."""
+        with torch.autocast(embeddings.device.type, enabled=False):
+            points = self.compress(embeddings)
+            return prototype_weights(points, self.prototypes, self.settings.temperature)
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """Scores ``[B]`` of embeddings ``[B, D]``, within [1, 5].

@@ -143,7 +143,7 @@ def write_scorer(
         path: file to write; an existing file is replaced.
         tower: weights of the image tower.
         head: fitted head.
-        encoder: result of :meth:`ImageTextEncoder.settings`.
+        encoder: result of `ImageTextEncoder.settings`.
 
     Raises:
         InputError: if the file cannot be written.

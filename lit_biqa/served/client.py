@@ -17,7 +17,12 @@ log = logging.getLogger(__name__)
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0  # seconds; each pause is twice the last
 _PASSING = (408, 409, 429)  # beside 500 and above: states that may pass
+_OF_REQUEST = (400, 413, 422)  # states that may concern one request alone
 _SHOWN = 200  # characters of a server's message
+
+
+class RefusedError(InputError):
+    """A request that the server refuses, and that it would refuse again."""
 
 
 class ChatServer:
@@ -82,8 +87,9 @@ class ChatServer:
         """Answer to a request; failures that may pass are repeated, with growing pauses.
 
         Raises:
-            InputError: if the server refuses the request, fails for longer than ``patience`` or
-                more often than ``retry_budget``, or gives an answer beyond its budget of tokens.
+            RefusedError: if the server refuses this request.
+            InputError: if it refuses all, fails for longer than ``patience`` or more often than
+                ``retry_budget``, or gives an answer beyond its budget of tokens.
         """
         began, pause = time.monotonic(), _FIRST_PAUSE
         while True:
@@ -149,7 +155,8 @@ class ChatServer:
                 f"{self.url} is no OpenAI-compatible server, or has no such model "
                 f"({self._reason(error)}): give the URL up to /v1"
             )
-        return InputError(f"{self.url} refuses the request: {self._reason(error)}")
+        refused = RefusedError if error.status_code in _OF_REQUEST else InputError
+        return refused(f"{self.url} refuses the request: {self._reason(error)}")
 
     def _reason(self, error: Any) -> str:
         """Reason of a failure, in a line without the key."""

@@ -14,7 +14,7 @@ from lit_biqa.distributed import alive
 from lit_biqa.io.digests import digest_of_plain
 from lit_biqa.rollout.engine import RemoteModel, Sampling
 from lit_biqa.served.answers import Answer, KeptAnswers
-from lit_biqa.served.client import ChatServer
+from lit_biqa.served.client import ChatServer, RefusedError
 from lit_biqa.served.pictures import Picture
 from lit_biqa.served.requests import next_token, sampled
 from lit_biqa.served.settings import ServerSettings
@@ -38,6 +38,7 @@ class ServedModel(RemoteModel):
     def __init__(self, url: str, name: str, settings: ServerSettings) -> None:
         self.server, self.settings = ChatServer(url, name, settings), settings
         self.kept: KeptAnswers | None = None
+        self._refused: dict[str, RefusedError] = {}
 
     @property
     def image_transform(self) -> Picture:
@@ -99,28 +100,41 @@ class ServedModel(RemoteModel):
         return next_token(chat, self.server.name, self.settings.engine)
 
     def _answers(self, requests: Sequence[dict[str, Any]]) -> list[Answer]:
-        """Answers in the order of the requests; the first failure ends all."""
+        """Answers in the order of the requests; the first failure of the server ends all.
+
+        Raises:
+            RefusedError: if the server refuses one of them; the others are asked all the same.
+        """
         keys = [digest_of_plain(request) for request in requests]
         answers = {key: kept for key in keys if self.kept and (kept := self.kept.get(key))}
-        missing = {k: r for k, r in zip(keys, requests, strict=True) if k not in answers}
+        known = answers.keys() | self._refused.keys()
+        missing = {k: r for k, r in zip(keys, requests, strict=True) if k not in known}
         with ThreadPoolExecutor(self.settings.concurrency) as pool:
             asked = {pool.submit(self._ask, key, request): key for key, request in missing.items()}
             try:
-                answers |= {asked[done]: done.result() for done in _finished(asked)}
+                answers |= {asked[done]: got for done in _finished(asked) if (got := done.result())}
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 self.server.close()
                 raise
+        for key in keys:
+            if key in self._refused:
+                raise self._refused[key]
         return [answers[key] for key in keys]
 
-    def _ask(self, key: str, request: dict[str, Any]) -> Answer:
-        answer = self.server.ask(request)
+    def _ask(self, key: str, request: dict[str, Any]) -> Answer | None:
+        """Answer to a request; ``None`` if it is refused, which is remembered."""
+        try:
+            answer = self.server.ask(request)
+        except RefusedError as error:
+            self._refused[key] = error
+            return None
         if self.kept is not None:
             self.kept.add(key, answer)
         return answer
 
 
-def _finished(asked: dict[Future[Answer], str]) -> Any:
+def _finished(asked: dict[Future[Answer | None], str]) -> Any:
     """Futures as they finish, each of which is progress."""
     for done in as_completed(asked):
         alive()

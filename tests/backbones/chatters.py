@@ -75,13 +75,18 @@ def reference(family: Any) -> Any:
     return model._read()
 
 
-def reread(family: Any, folder: str, tuning: Tuning = Tuning()) -> VisionLanguageModel:
-    """The class of full size on a folder that a small model wrote, loaded."""
+def reader(family: Any, folder: str, tuning: Tuning = Tuning()) -> VisionLanguageModel:
+    """The class of full size on a folder that a small model wrote, not loaded yet."""
     if issubclass(family, TinyTimmChat):
-        model: VisionLanguageModel = TimmChat(folder, tuning=tuning, precision="float32")
-    else:
-        kinds = (MplugOwl2, QwenVL, AutoChat)
-        model = next(kind for kind in kinds if issubclass(family, kind))(folder, tuning)
+        return TimmChat(folder, tuning=tuning, precision="float32")
+    kinds: tuple[Any, ...] = (MplugOwl2, QwenVL, AutoChat)
+    model: VisionLanguageModel = next(k for k in kinds if issubclass(family, k))(folder, tuning)
+    return model
+
+
+def reread(family: Any, folder: str, tuning: Tuning = Tuning()) -> VisionLanguageModel:
+    """The same, loaded."""
+    model = reader(family, folder, tuning)
     model.load()
     return model
 

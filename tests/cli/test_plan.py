@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-import pytest
+import json
+import logging
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
-from lit_biqa.cli.plan import main
+import pytest
+import torch
+
+from lit_biqa.backbones.tiny_chat import TinyQwenVL
+from lit_biqa.cli.memory import warn_of_memory
+from lit_biqa.cli.plan import PlannedFit, main
+from lit_biqa.planning.architectures import ARCHITECTURES
 
 SHARDED = ["--config", "trainer/fsdp2_8gpu", "--gpus", "8"]
 
@@ -29,6 +39,58 @@ def test_lora_on_one_gpu_keeps_a_copy(capsys: pytest.CaptureFixture[str]) -> Non
     recipe = ["--config", "grpo/score", "--config", "backbone/lora", "--config", "trainer/gpu"]
     assert main([*recipe, "--data.loader.batch_size=4"]) == 0
     assert "a copy each on 1 GPU; 4 images" in capsys.readouterr().out
+
+
+def test_a_configuration_is_enough(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = "Qwen/Qwen2.5-VL-7B-Instruct"
+    settings = {"model_type": "qwen2_5_vl", **ARCHITECTURES[name]}
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    recipe = ["--config", "grpo/score", "--config", "backbone/lora", *SHARDED]
+    pretrained = "--model.init_args.backbone.init_args.pretrained="
+    assert main([*recipe, f"{pretrained}{tmp_path}"]) == 0
+    from_folder = capsys.readouterr().out
+    assert main([*recipe, f"{pretrained}{name}"]) == 0
+    assert from_folder == capsys.readouterr().out
+
+
+def test_settings_are_those_of_a_fit(tmp_path: Path) -> None:
+    """Merged with a base, in any form that the parser takes, and of any group."""
+    file = tmp_path / "mine.yaml"
+    file.write_text("base: grpo/score\ntrainer: {precision: bf16-mixed}\n")
+    asked = ["--trainer.strategy", "ddp", "--trainer.max_steps=7", "--checkpoint.patience", "3"]
+    fit = PlannedFit(["--config", str(file), "--trainer={devices: 2}", *asked, "--run=unused"])
+    trainer = fit.config_init["fit"].trainer
+    found = trainer.precision, trainer.strategy, trainer.max_steps, trainer.devices
+    assert found == ("bf16-mixed", "ddp", 7, 2)
+    assert type(fit.model).__name__ == "GRPO"
+
+
+def _warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    found = (record for record in caplog.records if record.levelno >= logging.WARNING)
+    return [record.getMessage() for record in found]
+
+
+def test_a_fit_that_needs_more_than_the_device_has_warns_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    tiny = "--model.init_args.backbone=TinyQwenVL"
+    fit = PlannedFit(["--config", "grpo/score", tiny, "--data.loader.batch_size=2"])
+    strategy = SimpleNamespace(root_device=torch.device("cpu"))
+    trainer: Any = SimpleNamespace(
+        strategy=strategy, precision="32-true", num_devices=1, num_nodes=1
+    )
+    method: Any = fit.model
+    with caplog.at_level(logging.WARNING):
+        warn_of_memory(method, fit.datamodule, trainer, None)  # of a CPU nothing is known
+        warn_of_memory(method, fit.datamodule, trainer, 80)
+        assert not _warnings(caplog)
+        warn_of_memory(method, fit.datamodule, trainer, 0.001)
+    (warning,) = _warnings(caplog)
+    assert "`lit_biqa plan`" in warning
+    assert "\n" not in warning
+    backbone = method.backbone
+    assert isinstance(backbone, TinyQwenVL)
+    assert not list(backbone.parameters())  # it is loaded after the warning
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from lit_biqa.cli import prepare
+from lit_biqa.data.readers.entry import Entry, Label
 
 HEADER = "name,prompt,mos_quality,std_quality\n"
 
@@ -33,6 +35,28 @@ def test_what_is_missing_and_altered_is_told(tmp_path: Path) -> None:
     assert finding.faults[0] == "5 labels, 2982 expected"
     assert finding.faults[1] == "1 images missing: 3.jpg"
     assert finding.source.startswith("https://")
+
+
+def test_labels_are_compared_with_derived_lists_where_there_is_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "Mine" / "images").mkdir(parents=True)
+    labels = [Label("a.jpg", 2.0), Label("b.jpg", 96.0)]
+    entry = Entry("mine", "Mine", "https://", ("Mine",), (("images",),), lambda _: labels, 2, 2, 96)
+
+    def told(entry: Entry) -> str:
+        monkeypatch.setattr(prepare, "entry_of", lambda name, root: (entry, root))
+        finding = prepare.check("mine", tmp_path, decode=False)
+        assert finding.faults == ["2 images missing: a.jpg, b.jpg"]
+        return finding.cells[1]
+
+    mark = entry.mark(labels)
+    assert told(entry) == f"{mark} not compared"
+    assert told(replace(entry, digest=mark)) == f"{mark} ok"
+    derived = f"{mark} as lists derived from the authors'"
+    assert told(replace(entry, derived_digest=mark)) == derived
+    other = f"{mark} differs from lists derived from the authors'"
+    assert told(replace(entry, derived_digest="12345678")) == other
 
 
 def test_decoding_finds_images_that_a_backbone_cannot_take(tmp_path: Path) -> None:

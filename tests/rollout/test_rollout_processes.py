@@ -29,7 +29,7 @@ CASES = [
     (1, Tuning(), "ddp accumulated"),
 ]
 # Weights gathered in bfloat16, in mixed precision.
-HALF_CASES = [(family, tuning) for family in (1, 2) for tuning in (Tuning(), LORA)]
+HALF_CASES = [(family, tuning) for family in (0, 1, 2) for tuning in (Tuning(), LORA)]
 SAMPLING = Sampling(budget=6)
 CHATS: tuple[int, ...] = (0, 2, 1, 1)  # of `chats_for`; the second rank's are text alone
 HALF = torch.autocast("cpu", torch.bfloat16)

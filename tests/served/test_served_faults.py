@@ -312,10 +312,10 @@ def test_a_broken_test_goes_on_where_it_was_and_tells_the_key_to_nobody(
 ) -> None:
     monkeypatch.setenv("TEST_KEY", KEY)
     server.key = KEY
-    server.script([said(RATED)] * 3 + [(400, {"error": {"message": f"see {KEY}"}}, {})])
+    server.script([said(RATED)] * 3 + [(404, {"error": {"message": f"see {KEY}"}}, {})])
     assert main(command(server, tmp_path)) == 2
     told = capsys.readouterr().err
-    assert "refuses the request: status 400, see ***" in told
+    assert "(status 404, see ***)" in told
     server.script([said(RATED)])
     assert main(command(server, tmp_path)) == 0
     assert "3 answers of an earlier test" in caplog.text
@@ -331,6 +331,48 @@ def test_a_broken_test_goes_on_where_it_was_and_tells_the_key_to_nobody(
     written = b"".join(p.read_bytes() for p in tmp_path.rglob("*") if p.is_file())
     assert KEY not in printed and KEY.encode() not in written
     assert b"TEST_KEY" in (tmp_path / "run/config.yaml").read_bytes()
+
+
+def refusing(*refused: int) -> Any:
+    """Reply that refuses requests with some of the pictures, known by the order they come in."""
+    seen: list[str] = []
+
+    def reply(request: dict[str, Any]) -> Reply:
+        content = request["messages"][-1]["content"]
+        if isinstance(content, str):
+            return said(RATED)
+        picture = next(part for part in content if part["type"] == "image_url")
+        url = picture["image_url"]["url"]
+        if url not in seen:
+            seen.append(url)
+        return (413, {"error": "too large"}, {}) if seen.index(url) in refused else said(RATED)
+
+    return reply
+
+
+def test_a_refused_picture_has_no_score_and_the_others_have(
+    server: FaultyServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.reply = refusing(1)
+    assert main(command(server, tmp_path)) == 0
+    # Three pictures with their texts, each asked once, and the refused one.
+    assert len(server.asked) == 3 * 2 + 1
+    with (tmp_path / "run/test/predictions.csv").open(newline="") as file:
+        rows = [(row["condition"], row["score"], row["status"]) for row in csv.DictReader(file)]
+    assert rows.count(("image", "4.000000", "ok")) == rows.count(("text", "4.000000", "ok")) == 3
+    failed = [row for row in rows if row[2] != "ok"]
+    assert [row[:2] for row in failed] == [("image", "nan"), ("text", "nan")]
+    assert all("refuses the request: status 413, too large" in row[2] for row in failed)
+
+
+def test_a_server_that_refuses_all_of_the_first_pictures_ends_the_test(
+    server: FaultyServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs.write_images(tmp_path, "test", 12, 0)
+    server.reply = refusing(*range(12))
+    assert main(command(server, tmp_path)) == 2
+    assert "refused all of the first 8 pictures" in capsys.readouterr().err
+    assert len(server.asked) == 8
 
 
 def test_the_recipe_asks_as_that_of_the_same_weights_here(

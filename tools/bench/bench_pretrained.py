@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
+import bench_allocator
 import torch
 from bench_data import made_up_words
 from bench_grpo import apart, phases, step
@@ -116,6 +117,7 @@ def measure(small: bool) -> Iterator[Row]:
         # Features of made-up images are of no use to anyone else.
         with patch.dict(os.environ, {CACHE: str(folder / "cache")}):
             yield from networks(plan, weights.image)
+            yield from bench_allocator.measure(weights.image, plan.side, plan.images, plan.turns)
             yield from by_phases(plan, weights, folder)
             yield from against_trl(plan, weights, folder)
 

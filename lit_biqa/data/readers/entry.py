@@ -71,6 +71,8 @@ class Entry:
         lists: lists of others (`lit_biqa.data.lists`): split -> part -> file name.
         digest: digest of all its labels, measured on the authors' file; empty if that file was not
             available.
+        derived_digest: where that file was not available, the digest of the labels as others'
+            lists give them. `lit_biqa prepare` tells of another one, which is not refused.
         portions: digest -> count of portions that its authors publish separately.
         unmeasured: true for labels from an authors' file that was not available: they are
             counted, but their digest is unknown.
@@ -92,6 +94,7 @@ class Entry:
     aside: str = ""
     lists: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     digest: str = ""
+    derived_digest: str = ""
     portions: Mapping[str, int] = field(default_factory=dict)
     unmeasured: Callable[[Sequence[Label]], bool] = lambda labels: False
 

@@ -30,6 +30,8 @@ ENTRY = Entry(
     count=11125,
     low=2.0,
     high=96.0,
+    # two public lists derived from the workbook agree to 4e-15
+    derived_digest="a609d9ca",
     lists={
         "qalign": {"train": "train_spaq.json", "test": "test_spaq.json"},
         "deqa": {"train": "train_spaq_9k.json", "test": "test_spaq_2k.json"},

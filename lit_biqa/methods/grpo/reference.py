@@ -32,7 +32,7 @@ class Reference:
     def keep(self, model: VisionLanguageModel) -> None:
         """Copy a model whose weights have just been read, if a copy is needed."""
         if self.copied:
-            self.copy = deepcopy(model).requires_grad_(False)
+            self.copy = deepcopy(model, model.unread.shared()).requires_grad_(False)
 
     def shard(self, mesh: DeviceMesh, gathered: torch.dtype | None) -> None:
         """Shard the copy like the model; see `Sharded.shard`."""
