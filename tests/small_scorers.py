@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
 from lit_biqa.backbones.image_towers import build_tower
 from lit_biqa.backbones.stage_tower import StageTower
@@ -23,7 +23,7 @@ from lit_biqa.scoring.scorer import write_scorer
 DIM = 16
 VIT = {"image_size": 28, "patch_size": 14, "layers": 2, "width": 32, "head_width": 8}
 RESNET = {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8, "head_width": 8, "patch_size": None}
-OF_TIMM = {"image_size": 32, "timm_model_name": "test_vit", "timm_pool": "map", "timm_proj": ""}
+OF_TIMM = {"image_size": 160, "timm_model_name": "test_vit", "timm_pool": "map", "timm_proj": ""}
 STAGES = {"architecture": "test_efficientnet", "projected": True, "precision": "float32"}
 
 
@@ -55,11 +55,9 @@ def write_small(kind: str, path: Path, images: Sequence[Image.Image]) -> Path:
     frame = encoder["frame"]
     torch.manual_seed(0)
     tower = build_tower(encoder).eval()
-    for module in tower.modules():
-        if isinstance(module, nn.BatchNorm2d):  # some begin at zero and would show nothing
-            nn.init.ones_(module.weight)
     pixels = [CentreCrop(frame)(image)[None] for image in images]
     with torch.no_grad():
+        _calibrate(tower, pixels)
         if isinstance(tower, StageTower):
             tower.observe(torch.cat([tower.statistics(image) for image in pixels]))
         embeddings = torch.cat([tower(image) for image in pixels])
@@ -69,6 +67,19 @@ def write_small(kind: str, path: Path, images: Sequence[Image.Image]) -> Path:
     head.fit(embeddings, torch.linspace(1, 5, len(images)))
     write_scorer(path, tower.state_dict(), head, encoder | {"frame": asdict(frame)})
     return path
+
+
+def _calibrate(tower: nn.Module, pixels: Sequence[Tensor]) -> None:
+    """Batch normalisation by images: without, random layers enlarge the rounding of floats."""
+    norms = [module for module in tower.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        nn.init.ones_(norm.weight)  # some begin at zero and would show nothing
+        norm.momentum = None  # the mean over all images
+        norm.train()
+    for image in pixels if norms else ():
+        tower(image)
+    for norm in norms:
+        norm.eval()
 
 
 def real_images(shared: Path, count: int) -> list[Image.Image]:

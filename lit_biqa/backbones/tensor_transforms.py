@@ -65,7 +65,7 @@ class TensorCrop(nn.Module):
     def _resized(self, levels: Tensor, size: tuple[int, int]) -> Tensor:
         mode = "bicubic" if self.frame.bicubic else "bilinear"
         resized = F.interpolate(levels, size=size, mode=mode, antialias=True)
-        resized = resized.clamp(0.0, _LEVELS)  # an integer does not become ONNX
+        resized = resized.clamp(0, _LEVELS)
         return resized.round() if self.rounds else resized
 
     def _crop(self, levels: Tensor) -> Tensor:

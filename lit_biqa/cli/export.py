@@ -2,7 +2,7 @@
 
     lit_biqa export runs/first --to onnx --out scorer.onnx
     lit_biqa export runs/first --to torch --out scorer.pt2
-    lit_biqa export runs/first --to onnx --out scorer.onnx --input images
+    lit_biqa export runs/first --to torch --out scorer.pt2 --input images
     lit_biqa export runs/first --to onnx --out small.onnx --weights int8
 
 Scores are compared with the scorer's before the file is kept. A JSON file beside it, such as
@@ -40,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=("pixels", "images"),
         default="pixels",
         help="pixels: float32, transformed as the JSON file says (default); "
-        "images: uint8 of any size, which the program itself scales and crops",
+        "images: uint8 of any size, which the program itself scales and crops (torch alone)",
     )
     parser.add_argument(
         "--weights",
@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _export(options: argparse.Namespace) -> None:
-    check_target(options.out, options.to, options.weights)
+    check_target(options.out, options.to, options.input, options.weights)
     scorer = load_scorer(options.scorer)
     description = export_scorer(scorer, options.out, options.to, options.input, options.weights)
     size = options.out.stat().st_size / 1e6

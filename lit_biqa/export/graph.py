@@ -14,6 +14,7 @@ from lit_biqa.backbones.stage_tower import StageTower
 from lit_biqa.backbones.tensor_transforms import TensorCrop
 from lit_biqa.scoring.scorer import Scorer
 from lit_biqa.scoring.tensor_scorer import TensorScorer
+from lit_biqa.types import InputError
 
 Input = Literal["pixels", "images"]
 
@@ -61,6 +62,25 @@ def build_graph(scorer: Scorer, given: Input) -> Graph:
         return Graph(module, given, torch.zeros(_EXAMPLE), _AXES)
     square = torch.zeros(2, 3, frame.size, frame.size)
     return Graph(module, given, square, {0: _AXES[0]})
+
+
+def check_padding(scorer: Scorer) -> None:
+    """Refuse a network whose padding depends on sizes that are free.
+
+    Raises:
+        InputError: torch.export takes many minutes to simplify such sizes, if it ends at all.
+    """
+    from timm import layers
+    from timm.layers.pool2d_same import MaxPool2dSame
+
+    convolutions = layers.Conv2dSame, layers.StdConv2dSame, layers.ScaledStdConv2dSame
+    same = (*convolutions, layers.AvgPool2dSame, MaxPool2dSame)
+    free = scorer.transform.frame.mode == "native"
+    if free and any(isinstance(module, same) for module in scorer.tower.modules()):
+        raise InputError(
+            "the scorer's network pads by the size of the image, which torch.export cannot "
+            "simplify: use --to onnx"
+        )
 
 
 def _in_float32(scorer: Scorer) -> Scorer:

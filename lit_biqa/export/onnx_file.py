@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,8 @@ from lit_biqa.export.description import OUTPUT
 from lit_biqa.export.graph import Graph
 from lit_biqa.types import InputError
 
-_PACKAGES = "onnx", "onnxscript", "onnxruntime"
+_PACKAGES = "onnx", "onnxruntime"
+_OPSET = 18
 _MOST_BYTES = 2_000_000_000  # protobuf's limit is 2 GiB
 
 
@@ -39,7 +42,7 @@ def write_onnx(graph: Graph, path: Path) -> None:
         path: file to write.
 
     Raises:
-        InputError: if it is larger than an ONNX file can be.
+        InputError: if it is larger than an ONNX file can be, or has an operation without ONNX.
     """
     size = sum(value.nbytes for value in graph.module.state_dict().values())
     if size > _MOST_BYTES:
@@ -47,17 +50,42 @@ def write_onnx(graph: Graph, path: Path) -> None:
             f"the scorer's {size / 1e9:.1f} GB of weights are more than the 2 GB that an ONNX file "
             "holds: use --to torch"
         )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about what torch and onnxscript call themselves
-        program = torch.onnx.export(
-            graph.export(),
-            dynamic_shapes=(graph.axes,),
-            input_names=[graph.input],
-            output_names=[OUTPUT],
-            verbose=False,
-        )
-    assert program is not None
-    program.save(path)
+    register: Any = torch.onnx.register_custom_op_symbolic  # type: ignore[attr-defined]
+    register("aten::expm1", _expm1, _OPSET)
+    try:
+        with warnings.catch_warnings(), _plain_attention():
+            warnings.simplefilter("ignore")  # that sizes may become constants, which is tested
+            # By tracing, although torch deprecates it: its other exporter does not end in minutes
+            # where a network of timm pads by the size of the image and sizes are free.
+            torch.onnx.export(
+                graph.module,
+                (graph.example,),
+                path,
+                input_names=[graph.input],
+                output_names=[OUTPUT],
+                dynamic_axes={graph.input: graph.axes, OUTPUT: {0: graph.axes[0]}},
+                opset_version=_OPSET,
+                dynamo=False,
+            )
+    except torch.onnx.errors.UnsupportedOperatorError as error:
+        raise InputError(f"the scorer does not become ONNX: {error}; use --to torch") from error
+
+
+def _expm1(context: Any, value: Any) -> Any:
+    """``exp(x) - 1``, for which ONNX has no operation of its own."""
+    one = context.op("Constant", value_t=torch.tensor(1.0))
+    return context.op("Sub", context.op("Exp", value), one)
+
+
+@contextmanager
+def _plain_attention() -> Iterator[None]:
+    """Attention in operations that ONNX has, not in the single one of torch's fast path."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
 
 
 class OnnxScorer:

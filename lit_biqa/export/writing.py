@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from lit_biqa.export.description import describe
-from lit_biqa.export.graph import Graph, Input, build_graph
+from lit_biqa.export.graph import Graph, Input, build_graph, check_padding
 from lit_biqa.export.int8 import quantise_weights
 from lit_biqa.export.onnx_file import OnnxScorer, check_packages, write_onnx
 from lit_biqa.io.files import replacing
@@ -36,13 +36,17 @@ def description_of(out: Path) -> Path:
     return out.with_name(out.name + ".json")
 
 
-def check_target(out: Path, to: Format, weights: Weights = "float32") -> None:
+def check_target(
+    out: Path, to: Format, given: Input = "pixels", weights: Weights = "float32"
+) -> None:
     """Refuse what is known to fail before a scorer is read.
 
     Raises:
-        InputError: if the file or its description exists, packages are absent, or the weights
-            cannot be in 8 bits.
+        InputError: if the file or its description exists, packages are absent, or the kind of
+            program has no such input or weights.
     """
+    if given == "images" and to != "torch":
+        raise InputError("--input images needs --to torch: ONNX of torch scales no images")
     if weights == "int8" and to != "onnx":
         raise InputError("--weights int8 needs --to onnx: programs of torch keep float32")
     for path in (out, description_of(out)):
@@ -73,9 +77,12 @@ def export_scorer(
         The description.
 
     Raises:
-        InputError: as `check_target`; if the scores differ, or a file cannot be written.
+        InputError: as `check_target`, `check_padding` and `write_onnx`; if the scores differ, or a
+            file cannot be written.
     """
-    check_target(out, to, weights)
+    check_target(out, to, given, weights)
+    if to == "torch":
+        check_padding(scorer)
     graph = build_graph(scorer, given)
     with replacing(out) as part, replacing(description_of(out)) as beside:
         run = _write(graph, part, to, weights)

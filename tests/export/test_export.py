@@ -21,6 +21,7 @@ from torch import Tensor
 
 from lit_biqa.__main__ import main
 from lit_biqa.backbones.by_shape import by_shape
+from lit_biqa.backbones.transforms import Frame
 from lit_biqa.export import int8, onnx_file, writing
 from lit_biqa.export.description import describe
 from lit_biqa.export.graph import build_graph
@@ -69,6 +70,12 @@ def described(out: Path) -> dict[str, Any]:
     return found
 
 
+def loaded(out: Path) -> Callable[[Tensor], Tensor]:
+    with out.open("rb") as file:
+        run: Callable[[Tensor], Tensor] = torch.export.load(file).module()
+    return run
+
+
 @torch.no_grad()
 def scores_of(run: Callable[[Tensor], Tensor], items: Sequence[Tensor]) -> Tensor:
     """Scores of items, in batches of one shape."""
@@ -99,9 +106,7 @@ def test_a_program_of_torch_scores_as_the_scorer(
     photos: list[Image.Image],
 ) -> None:
     scorer, out = load_scorer(scorers(kind)), exported(kind, "torch")
-    with out.open("rb") as file:
-        run = torch.export.load(file).module()
-    found = scores_of(run, [scorer.transform(photo) for photo in photos])
+    found = scores_of(loaded(out), [scorer.transform(photo) for photo in photos])
     torch.testing.assert_close(found, scorer(photos), atol=1e-4, rtol=0)
 
 
@@ -112,9 +117,9 @@ def test_a_program_may_scale_images_itself(
     exported: Callable[..., Path],
     photos: list[Image.Image],
 ) -> None:
-    scorer, out = load_scorer(scorers(kind)), exported(kind, "onnx", "--input", "images")
+    scorer, out = load_scorer(scorers(kind)), exported(kind, "torch", "--input", "images")
     batch = [torch.from_numpy(np.array(photo)).permute(2, 0, 1) for photo in photos]
-    apart = (scores_of(OnnxScorer(out), batch) - scorer(photos)).abs()
+    apart = (scores_of(loaded(out), batch) - scorer(photos)).abs()
     assert apart.max() < 0.05 and apart.median() < 5e-3
     told = described(out)
     assert told["preprocessing"] is None
@@ -173,7 +178,7 @@ def test_the_description_names_every_step(
 ) -> None:
     scorer = load_scorer(write_small(kind, tmp_path / "scorer.safetensors", photos[:16]))
     told = describe(scorer, build_graph(scorer, "pixels"), "float32", 0.0)
-    sizes = {"tiny": "to 60 ", "vit": "to 28 ", "resnet": "to 64 ", "timm_clip": "to 32 x 32"}
+    sizes = {"tiny": "to 60 ", "vit": "to 28 ", "resnet": "to 64 ", "timm_clip": "to 160 x 160"}
     steps = told["preprocessing"]["steps"]
     assert sizes.get(kind, "more than 64 pixels") in steps[0]
     assert ("bilinear" in steps[0]) == (kind == "timm_clip")
@@ -231,10 +236,41 @@ def test_what_cannot_be_exported_is_refused_in_one_line(
         return said
 
     assert "--weights int8 needs --to onnx" in refused("--to", "torch", "--weights", "int8")
+    assert "--input images needs --to torch" in refused("--input", "images")
     monkeypatch.setattr(onnx_file, "_MOST_BYTES", 1000)
     assert "than the 2 GB that an ONNX file holds: use --to torch" in refused()
-    for name in ("onnx", "onnxscript", "onnxruntime"):
+    for name in ("onnx", "onnxruntime"):
         monkeypatch.setitem(sys.modules, name, None)
     assert "pip install 'lit_biqa[onnx]'" in refused()
     out.touch()
     assert "exists and is not replaced" in refused()
+
+
+def test_an_operation_without_onnx_is_refused_in_one_line(
+    photos: list[Image.Image], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    """At a size that is not its own, the network scales its positions with antialiasing."""
+    settings = {**KINDS["timm_clip"], "frame": Frame(32, "squash")}
+    config = settings["config"]
+    config = {**config, "vision_cfg": {**config["vision_cfg"], "image_size": 32}}
+    monkeypatch.setitem(KINDS, "timm_clip", {**settings, "config": config})
+    path = write_small("timm_clip", tmp_path / "scorer.safetensors", photos[:16])
+    assert main(["export", str(path), "--to", "onnx", "--out", str(tmp_path / "x.onnx")]) == 2
+    said = capsys.readouterr().err
+    assert "does not become ONNX" in said and "use --to torch" in said and said.count("\n") == 1
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_padding_by_free_sizes_is_refused_for_torch(
+    photos: list[Image.Image], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    """The network of quickstart_pretrained; torch.export would run for minutes."""
+    monkeypatch.setitem(KINDS["timm_stages"], "architecture", "tf_efficientnet_lite0")
+    path = write_small("timm_stages", tmp_path / "scorer.safetensors", photos[:16])
+    for given in ("pixels", "images"):
+        arguments = ["--to", "torch", "--input", given, "--out", str(tmp_path / "program.pt2")]
+        assert main(["export", str(path), *arguments]) == 2
+        said = capsys.readouterr().err
+        assert "pads by the size of the image" in said and "use --to onnx" in said
+        assert said.count("\n") == 1
+    assert list(tmp_path.iterdir()) == [path]
