@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import reduce
 from typing import Protocol
 
 import numpy as np
@@ -71,12 +70,13 @@ class Frame:
     def target(self, width: int, height: int) -> tuple[int, int]:
         """Width and height that an image is scaled to.
 
-        The sides may be symbols of ``torch.export``, here and in `corner`.
+        The sides may be symbols of ``torch.export`` but in mode ``native``, here and in `corner`.
         """
         if self.mode == "squash":
             size = self._scaled_side()
             return size, size
-        size, shorter = self._scaled_side(width, height), _least(width, height)
+        size = self._scaled_side(width, height)
+        shorter: int = torch.sym_min(width, height)  # type: ignore[no-untyped-call]
         # Integers: a rounded ratio would lose a row of 3:2 images compared with torchvision.
         return size * width // shorter, size * height // shorter
 
@@ -88,7 +88,7 @@ class Frame:
     def _scaled_side(self, *sides: int) -> int:
         """Shorter side after scaling."""
         size = round(self.size * (1 + self.margin))
-        return _least(size, *sides) if self.mode == "native" else size
+        return min(size, *sides) if self.mode == "native" else size
 
     def corner(self, width: int, height: int) -> tuple[int, int]:
         """Left and top of the crop of a scaled image's centre.
@@ -108,12 +108,6 @@ class Frame:
         values = torch.from_numpy(np.array(image, dtype=np.uint8)).permute(2, 0, 1)
         mean, std = torch.tensor(self.mean), torch.tensor(self.std)
         return (values.float() / 255 - mean[:, None, None]) / std[:, None, None]
-
-
-def _least(*sides: int) -> int:
-    """Least of sides, which may be symbols."""
-    least: int = reduce(torch.sym_min, sides)
-    return least
 
 
 def _middle(image: Image.Image, longest: int) -> Image.Image:

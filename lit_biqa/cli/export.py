@@ -46,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
         "--weights",
         choices=("float32", "int8"),
         default="float32",
-        help="int8: a quarter of the file's size, and scores that differ slightly (onnx alone)",
+        help="int8: a smaller file, and scores that differ slightly (onnx alone)",
     )
     return parser
 

@@ -64,23 +64,26 @@ def build_graph(scorer: Scorer, given: Input) -> Graph:
     return Graph(module, given, square, {0: _AXES[0]})
 
 
-def check_padding(scorer: Scorer) -> None:
-    """Refuse a network whose padding depends on sizes that are free.
+def check_sizes(scorer: Scorer, given: Input) -> None:
+    """Refuse a scorer with whose free sizes torch.export takes minutes, if it ends at all.
 
     Raises:
-        InputError: torch.export takes many minutes to simplify such sizes, if it ends at all.
+        InputError: if its network pads by them, or images of which it crops nothing are given.
     """
+    if scorer.transform.frame.mode != "native":
+        return
     from timm import layers
     from timm.layers.pool2d_same import MaxPool2dSame
 
     convolutions = layers.Conv2dSame, layers.StdConv2dSame, layers.ScaledStdConv2dSame
     same = (*convolutions, layers.AvgPool2dSame, MaxPool2dSame)
-    free = scorer.transform.frame.mode == "native"
-    if free and any(isinstance(module, same) for module in scorer.tower.modules()):
+    if any(isinstance(module, same) for module in scorer.tower.modules()):
         raise InputError(
             "the scorer's network pads by the size of the image, which torch.export cannot "
-            "simplify: use --to onnx"
+            "simplify: use --to onnx --input pixels"
         )
+    if given == "images":
+        raise InputError("the scorer crops nothing, which --input images needs: use --input pixels")
 
 
 def _in_float32(scorer: Scorer) -> Scorer:

@@ -1,8 +1,4 @@
-"""Weights of an ONNX file in 8 bits, which are a quarter of the bytes; arithmetic stays in float32.
-
-Quantisation of activations too, as onnxruntime's ``quantize_dynamic`` does, has one scale for all
-channels of a weight, which ruins depthwise convolutions, and saturates on processors without VNNI.
-"""
+"""Weights of an ONNX file in 8 bits, each channel by its own scale; arithmetic stays in float32."""
 
 from __future__ import annotations
 

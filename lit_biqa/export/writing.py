@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from lit_biqa.export.description import describe
-from lit_biqa.export.graph import Graph, Input, build_graph, check_padding
+from lit_biqa.export.graph import Graph, Input, build_graph, check_sizes
 from lit_biqa.export.int8 import quantise_weights
 from lit_biqa.export.onnx_file import OnnxScorer, check_packages, write_onnx
 from lit_biqa.io.files import replacing
@@ -77,12 +77,12 @@ def export_scorer(
         The description.
 
     Raises:
-        InputError: as `check_target`, `check_padding` and `write_onnx`; if the scores differ, or a
+        InputError: as `check_target`, `check_sizes` and `write_onnx`; if the scores differ, or a
             file cannot be written.
     """
     check_target(out, to, given, weights)
     if to == "torch":
-        check_padding(scorer)
+        check_sizes(scorer, given)
     graph = build_graph(scorer, given)
     with replacing(out) as part, replacing(description_of(out)) as beside:
         run = _write(graph, part, to, weights)

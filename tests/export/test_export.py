@@ -98,19 +98,17 @@ def test_onnxruntime_scores_as_the_scorer(
     assert described(out)["largest_difference"] <= 1e-4
 
 
-@pytest.mark.parametrize("kind", ["vit", "timm_stages"])
 def test_a_program_of_torch_scores_as_the_scorer(
-    kind: str,
     scorers: Callable[[str], Path],
     exported: Callable[..., Path],
     photos: list[Image.Image],
 ) -> None:
-    scorer, out = load_scorer(scorers(kind)), exported(kind, "torch")
+    scorer, out = load_scorer(scorers("timm_stages")), exported("timm_stages", "torch")
     found = scores_of(loaded(out), [scorer.transform(photo) for photo in photos])
     torch.testing.assert_close(found, scorer(photos), atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("kind", ["tiny", "timm_stages"])
+@pytest.mark.parametrize("kind", ["tiny", "timm_clip"])
 def test_a_program_may_scale_images_itself(
     kind: str,
     scorers: Callable[[str], Path],
@@ -259,6 +257,16 @@ def test_an_operation_without_onnx_is_refused_in_one_line(
     said = capsys.readouterr().err
     assert "does not become ONNX" in said and "use --to torch" in said and said.count("\n") == 1
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_free_sizes_of_images_are_refused(
+    scorers: Callable[[str], Path], tmp_path: Path, capsys: Capture
+) -> None:
+    arguments = ["--to", "torch", "--input", "images", "--out", str(tmp_path / "program.pt2")]
+    assert main(["export", str(scorers("timm_stages")), *arguments]) == 2
+    said = capsys.readouterr().err
+    assert "the scorer crops nothing" in said and said.count("\n") == 1
+    assert not list(tmp_path.iterdir())
 
 
 def test_padding_by_free_sizes_is_refused_for_torch(
