@@ -27,7 +27,7 @@ REQUIREMENT = re.compile(r"^([\w.-]+)(?:\[[\w,]+\])?>=([\w.]+),<[\w.]+$")
 
 
 def lowest(
-    extras: tuple[str, ...] = ("test", "heic", "served", "browser", "bench"),
+    extras: tuple[str, ...] = ("test", "heic", "onnx", "served", "browser", "bench"),
 ) -> dict[str, str]:
     """The lowest version of each dependency.
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from lit_biqa.cli.jobs import Run
     from lit_biqa.evaluation.results import Results
+    from lit_biqa.scoring.metric import ScorerMetric
     from lit_biqa.scoring.scorer import Scorer
 
 __version__ = "0.1.0"
@@ -38,6 +39,30 @@ def load_scorer(path: str | Path, device: str | torch.device | None = None) -> S
     from lit_biqa.scoring import scorer
 
     return scorer.load_scorer(path, device)
+
+
+def metric(name: str, scorer: str | Path, device: str | torch.device | None = None) -> ScorerMetric:
+    """Make a differentiable metric of a scorer, for losses and evaluation loops.
+
+    Example:
+        >>> metric = lit_biqa.metric("rali", scorer="runs/first")
+        >>> metric(torch.rand(2, 3, 256, 256))
+        tensor([[2.1930], [2.2014]])
+
+    Args:
+        name: ``rali``.
+        scorer: scorer file that a fit of RALI wrote, or its run folder.
+        device: device to score on; ``None`` takes CUDA if there is a GPU, else the CPU.
+
+    Returns:
+        A module: images ``[N, 3, H, W]`` on [0, 1] to predicted MOS ``[N, 1]`` on [1, 5], 5 best.
+
+    Raises:
+        InputError: if there is no such metric, scorer or device.
+    """
+    from lit_biqa.scoring.metric import create_metric
+
+    return create_metric(name, scorer, device)
 
 
 def fit(

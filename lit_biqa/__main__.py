@@ -22,6 +22,7 @@ COMMANDS = {
     "serve": ("lit_biqa.cli.serve", "a page and an API that score pictures and write about them"),
     "import-rali": ("lit_biqa.cli.import_rali", "make a scorer of RALI's released files"),
     "export-clip": ("lit_biqa.cli.export_clip", "write a scorer's CLIP as transformers reads it"),
+    "export": ("lit_biqa.cli.export", "write a scorer as an ONNX or torch.export program"),
     "list": ("lit_biqa.cli.list", "recipes, data sets, splits, backbones, methods, readouts, ..."),
     "plan": ("lit_biqa.cli.plan", "plan the memory of a fit on each GPU, no weights read"),
     "describe": ("lit_biqa.cli.describe", "have a trained model write texts about images"),

@@ -25,7 +25,7 @@ progress text objectives
 runs evaluation
 data backbones rewards tasks
 rollout scoring
-paradigms served
+paradigms served export
 readouts
 analysis
 callbacks
@@ -158,6 +158,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "describe": LIGHTNING,
     "import_rali": LIGHTNING,
     "export_clip": LIGHTNING,
+    "export": LIGHTNING,
     "analyse": LIGHTNING,
     "case": LIGHTNING,
     "swap": LIGHTNING,

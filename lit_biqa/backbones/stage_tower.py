@@ -174,7 +174,7 @@ def channels(network: Any) -> list[int]:
 
 def _pooled(stage: Tensor) -> Tensor:
     """Mean and deviation over positions, ``[B, C, H, W] -> [B, 2C]``, of unit length."""
-    stage = stage.float()
+    stage = stage.to(torch.promote_types(stage.dtype, torch.float32))
     pooled = torch.cat([stage.mean((2, 3)), stage.std((2, 3), unbiased=False)], dim=1)
     return F.normalize(pooled, dim=1)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -62,19 +61,46 @@ class Frame:
 
         Of an image so narrow that it would grow beyond `IMAGE_PIXELS`, only the middle is used.
         """
-        size = round(self.size * (1 + self.margin))
-        if self.mode == "native":
-            size = min(size, *image.size)
         if self.mode != "squash":
-            image = _middle(image, max(1, IMAGE_PIXELS // size**2))
-        width, height = image.size
-        # Integers: a rounded ratio would lose a row of 3:2 images compared with torchvision.
-        shorter = min(width, height)
-        target = (size * width // shorter, size * height // shorter)
-        if self.mode == "squash":
-            target = (size, size)
+            image = _middle(image, self.longest(*image.size))
+        target = self.target(*image.size)
         kind = Image.Resampling.BICUBIC if self.bicubic else Image.Resampling.BILINEAR
         return image if image.size == target else image.resize(target, kind)
+
+    def target(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height that an image is scaled to.
+
+        The sides may be symbols of ``torch.export`` but in mode ``native``, here and in `corner`.
+        """
+        if self.mode == "squash":
+            size = self._scaled_side()
+            return size, size
+        size = self._scaled_side(width, height)
+        shorter: int = torch.sym_min(width, height)  # type: ignore[no-untyped-call]
+        # Integers: a rounded ratio would lose a row of 3:2 images compared with torchvision.
+        return size * width // shorter, size * height // shorter
+
+    def longest(self, width: int, height: int) -> int:
+        """Most pixels of either side that are used before scaling; see `scale`."""
+        ratio = IMAGE_PIXELS // self._scaled_side(width, height) ** 2
+        return max(1, ratio) * min(width, height)
+
+    def _scaled_side(self, *sides: int) -> int:
+        """Shorter side after scaling."""
+        size = round(self.size * (1 + self.margin))
+        return min(size, *sides) if self.mode == "native" else size
+
+    def corner(self, width: int, height: int) -> tuple[int, int]:
+        """Left and top of the crop of a scaled image's centre.
+
+        Rounds half a pixel to an even number, like torchvision's CenterCrop, so that published
+        weights get the pixels they expect; in mode ``floor`` down.
+        """
+        left, top = ((side - self.size) // 2 for side in (width, height))
+        if self.mode == "floor":
+            return left, top
+        odd = (width - self.size) % 2, (height - self.size) % 2
+        return left + odd[0] * (left % 2), top + odd[1] * (top % 2)
 
     def tensor(self, image: Image.Image) -> Tensor:
         """Normalised pixels ``[3, H, W]`` in float32."""
@@ -84,9 +110,8 @@ class Frame:
         return (values.float() / 255 - mean[:, None, None]) / std[:, None, None]
 
 
-def _middle(image: Image.Image, ratio: int) -> Image.Image:
-    """Image with its longer side cut to ``ratio`` times the shorter one."""
-    longest = ratio * min(image.size)
+def _middle(image: Image.Image, longest: int) -> Image.Image:
+    """Image with its longer side cut to ``longest`` pixels."""
     if max(image.size) <= longest:
         return image
     width, height = (min(side, longest) for side in image.size)
@@ -106,11 +131,7 @@ class CentreCrop:
         scaled = self.frame.scale(image)
         if self.frame.mode == "native":
             return self.frame.tensor(scaled)
-        # Rounds like torchvision's CenterCrop, so that published weights get the pixels they
-        # expect.
-        spare = [(side - size) / 2 for side in scaled.size]
-        down = self.frame.mode == "floor"
-        left, top = (math.floor(half) if down else round(half) for half in spare)
+        left, top = self.frame.corner(*scaled.size)
         return self.frame.tensor(scaled.crop((left, top, left + size, top + size)))
 
 

@@ -165,8 +165,8 @@ class PrototypeHead(nn.Module):
         self.register_buffer("fitted", torch.tensor(False))
 
     def compress(self, embeddings: Tensor) -> Tensor:
-        """Project embeddings on the principal axes: ``[B, D] -> [B, M]``, in float32."""
-        return (embeddings.float() - self.mean) @ self.axes
+        """Project embeddings on the principal axes: ``[B, D] -> [B, M]``, in the head's float32."""
+        return (embeddings.to(self.mean.dtype) - self.mean) @ self.axes
 
     def weights(self, embeddings: Tensor) -> Tensor:
         """Weights ``[B, K]`` of the prototypes in the scores of embeddings ``[B, D]``."""

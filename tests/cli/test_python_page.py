@@ -17,7 +17,7 @@ def test_the_code_of_the_page_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     monkeypatch.chdir(tmp_path)
     # What the page takes for granted: the recipes, and two pictures.
     for name in ("one.jpg", "two.png"):
@@ -33,7 +33,8 @@ def test_the_code_of_the_page_runs(
     pair, forms = ([float(x) for x in re.findall(r"\d\.\d+", text)] for text in printed[1:3])
     assert len(pair) == 2 and all(1 <= value <= 5 for value in pair)
     assert len(forms) == 5 and forms == pytest.approx([forms[0]] * 5, abs=2e-4)
+    assert printed[3].startswith("torch.Size([2, 3, 96, 128]) tensor(")
     (row,) = results.rows
-    assert f"synthetic {row['n']} {row['srcc']} " in printed[3]
+    assert f"synthetic {row['n']} {row['srcc']} " in printed[4]
     assert row["srcc"] == run.results.rows[0]["srcc"]
-    assert "koniq10k" in printed[4]
+    assert "koniq10k" in printed[5]

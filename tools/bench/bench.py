@@ -8,6 +8,7 @@
     python tools/bench/bench.py sharding
     python tools/bench/bench.py startup
     python tools/bench/bench.py plan
+    python tools/bench/bench.py export
     python tools/bench/bench.py serve --scorer runs/first
 
 The exit status is 1 if a figure is beyond its limit. Other load on the machine shows in all
@@ -78,6 +79,13 @@ def plan(given: argparse.Namespace) -> Iterator[Row]:
     return measure(given.small)
 
 
+def export(given: argparse.Namespace) -> Iterator[Row]:
+    """Rows of exported scorers."""
+    from bench_export import measure
+
+    return measure(given.small)
+
+
 def serve(given: argparse.Namespace) -> Iterator[Row]:
     """Rows of a server under load."""
     from bench_serve import measure
@@ -104,10 +112,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     start.set_defaults(measure=startup)
     planned = commands.add_parser("plan", help="planned memory against live tensors of fits")
     planned.set_defaults(measure=plan)
+    elsewhere = commands.add_parser("export", help="scorers in torch and in onnxruntime")
+    elsewhere.set_defaults(measure=export)
     loaded = commands.add_parser("serve", help="a server asked by 32 clients at once")
     loaded.set_defaults(measure=serve)
     loaded.add_argument("--scorer", type=Path, help="scorer file or run; else of random weights")
-    for each in (command, tuning, policy, packaged, shared, start, planned, loaded):
+    for each in (command, tuning, policy, packaged, shared, start, planned, elsewhere, loaded):
         each.add_argument("--small", action="store_true", help="very little, to see that it runs")
         each.add_argument("--csv", type=Path, help="file to write the table to")
     given = parser.parse_args(arguments)

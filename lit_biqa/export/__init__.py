@@ -1,0 +1,1 @@
+"""Scorers as programs of other runtimes."""
