@@ -102,6 +102,10 @@ class PlannedFit(CLI):
     def _run_subcommand(self, subcommand: str) -> None:
         """Nothing is run."""
 
+    def _report(self) -> bool:
+        """Nothing was tested."""
+        return False
+
     def _close(self, seconds: float, drawn: bool) -> None:
         """Nothing was written."""
 
