@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
 if TYPE_CHECKING:  # Commands that only read files start without torch.
     from torch import Tensor
@@ -228,6 +228,13 @@ class Batch(TypedDict):
     prompt: list[tuple[Message, ...]]
     conclusion: list[str]
     status: list[str]
+
+
+def rows_of(batch: Batch, rows: slice) -> Batch:
+    """Some rows of a batch."""
+    columns: dict[str, Any] = {**batch, "samples": tuple(batch["samples"])}
+    part: Any = {name: column[rows] for name, column in columns.items()}
+    return cast(Batch, {**part, "samples": Samples(part["samples"])})
 
 
 @dataclass(frozen=True)

@@ -185,11 +185,6 @@ def first_rows(batches: Iterator[Batch], count: int) -> Batch:
     return cast(Batch, columns)
 
 
-def part_of(batch: Batch, count: int) -> Batch:
-    """The first rows of a batch."""
-    return first_rows(iter([batch]), count)
-
-
 def write_efficiency(folder: Path, costs: Sequence[Cost], where: str) -> None:
     """Write ``efficiency.csv``: a line for each of the two and batch size, and their ratios.
 

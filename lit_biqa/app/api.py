@@ -44,7 +44,7 @@ class Api:
         self.service, self.uploads = service, uploads
 
     async def health(self, request: Request) -> Response:
-        """What answers, and how many pictures wait."""
+        """Answer of ``/health``: who serves, and how many pictures wait."""
         scoring = self.service.scoring
         return JSONResponse(
             {"serves": self.service.title, "waiting": scoring.waiting if scoring else 0}

@@ -6,15 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from lit_biqa.data.embeddings import Embeddings
-from lit_biqa.scoring.prototypes import PrototypeHead
+from lit_biqa.scoring.prototypes import PrototypeHead, nearest_points
 from lit_biqa.types import InputError
 
 Texts = Mapping[tuple[str, int], Sequence[str]]
-_AT_ONCE = 1024  # prototypes compared at once with all training images
 
 
 @dataclass(frozen=True)
@@ -59,18 +56,9 @@ def nearest_examples(head: PrototypeHead, embeddings: Embeddings, texts: Texts) 
             f"that takes {len(head.mean)}"
         )
     points = head.compress(embeddings.vectors[rows].to(head.mean))
-    places = _nearest(head.prototypes, points)
-    found = [embeddings.rows[rows[place]] for place in places]
+    _, places = nearest_points(head.prototypes, points, 1)
+    found = [embeddings.rows[rows[place]] for place in places[:, 0].tolist()]
     return [
         Example(row.dataset, row.name, row.mos, tuple(texts.get((row.dataset, row.index), ())))
         for row in found
     ]
-
-
-def _nearest(prototypes: Tensor, points: Tensor) -> list[int]:
-    """Place of the point with the largest cosine to each prototype."""
-    points, prototypes = F.normalize(points, dim=1), F.normalize(prototypes, dim=1)
-    places: list[int] = []
-    for start in range(0, len(prototypes), _AT_ONCE):
-        places += (prototypes[start : start + _AT_ONCE] @ points.T).argmax(1).tolist()
-    return places

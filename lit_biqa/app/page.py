@@ -16,12 +16,12 @@ from PIL import Image
 from lit_biqa.analysis.case import Case
 from lit_biqa.app import sheet
 from lit_biqa.app.batches import QueueFull
-from lit_biqa.app.data_urls import data_url
 from lit_biqa.app.distortions import KINDS, levels_of, scaled
 from lit_biqa.app.pictures import Picture, open_picture
 from lit_biqa.app.service import Service
 from lit_biqa.app.uploads import Uploads
 from lit_biqa.data.distortions import LEVELS
+from lit_biqa.io.data_urls import webp_url
 
 _NEAREST = 5  # prototypes shown for each picture
 _AT_ONCE = 16  # requests of the page that are answered at once; others wait in gradio's queue
@@ -197,7 +197,7 @@ def _copies(picture: Picture, max_pixels: int) -> list[tuple[Image.Image, str]]:
     """The picture at a smaller size, then under each distortion, each with a data URL."""
     small = scaled(open_picture(picture, max_pixels))
     images = [small, *(image for kind in KINDS for image in levels_of(small, kind))]
-    return [(image, data_url(image, max(image.size), quality=90)) for image in images]
+    return [(image, webp_url(image, quality=90)) for image in images]
 
 
 def theme() -> gr.themes.Base:

@@ -13,15 +13,16 @@ from PIL import Image
 from torch import Tensor
 
 from lit_biqa import limits
-from lit_biqa.app.data_urls import data_url
 from lit_biqa.app.examples import Example
 from lit_biqa.backbones.by_shape import by_shape
 from lit_biqa.data.images import UnreadableImage, open_image
+from lit_biqa.io.data_urls import webp_url
 from lit_biqa.scoring.scorer import Scorer
 from lit_biqa.text.levels import level_of
 
 _OPENERS = 2  # pictures decoded at once, each of which may take 150 MB
 _THUMBNAIL = 160  # pixels of the longer side
+_QUALITY = 75  # of a thumbnail, as WebP counts it
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ class PictureScorer:
         except UnreadableImage as error:
             return str(error).removeprefix(f"{picture.name}: ")
         pixels = self.scorer.transform(image)
-        return pixels, data_url(image, _THUMBNAIL) if picture.thumbnail else ""
+        return pixels, _thumbnail(image) if picture.thumbnail else ""
 
     @torch.inference_mode()
     def _scores(
@@ -143,6 +144,13 @@ class PictureScorer:
     def _near(self, place: int, weight: float) -> Near:
         example = self.examples[place] if self.examples else None
         return Near(place, weight, float(self.scorer.head.scores[place]), example)
+
+
+def _thumbnail(image: Image.Image) -> str:
+    """Data URL of a small copy."""
+    small = image.copy()
+    small.thumbnail((_THUMBNAIL, _THUMBNAIL))
+    return webp_url(small, _QUALITY)
 
 
 def open_picture(picture: Picture, max_pixels: int) -> Image.Image:

@@ -1,4 +1,4 @@
-"""What a server answers with: a scorer, a model that writes, or both, each behind its queue."""
+"""Service of a server: a scorer, a model that writes, or both, each behind its queue."""
 
 from __future__ import annotations
 

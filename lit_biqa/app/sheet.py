@@ -20,7 +20,7 @@ _SCORED, _WRITTEN = ["score", "level"], ["rating", "rated level"]
 
 @dataclass(frozen=True)
 class Answer:
-    """All that is known about a picture.
+    """Answer about a picture: its score and what a model wrote.
 
     Attributes:
         name: name of the picture.
@@ -45,7 +45,7 @@ def columns(scores: bool, writes: bool) -> list[str]:
 
 
 def heading(title: str, given: ServerLimits) -> str:
-    """What the page is for, and what it takes."""
+    """Heading of the page: what it is for, and what it takes."""
     return (
         f'<h1>Image quality</h1><p class="lead">Drop pictures to have their mean opinion score '
         f"predicted, from {LOW:.0f} (bad) to {HIGH:.0f} (excellent). One picture alone is also "
@@ -183,7 +183,7 @@ def _point(place: int, score: float, count: int) -> tuple[float, float]:
 
 
 def written_block(name: str, passes: Sequence[str], case: Case | None = None) -> str:
-    """What a model has written about a picture so far, and its rating once it has given one."""
+    """Block of what a model has written about a picture so far, with its rating once it has one."""
     texts = [(f"Pass {number}", text) for number, text in enumerate(passes, 1)]
     head = "writing ..."
     if case is not None:

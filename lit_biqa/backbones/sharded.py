@@ -29,7 +29,7 @@ class Sharded(nn.Module):
     Attributes:
         model: model of transformers, once loaded.
         together: process group that shares the weights; ``None`` without sharding.
-        unread: weights that stay in their files until :meth:`shard`.
+        unread: weights that stay in their files until `shard`.
     """
 
     model: Any

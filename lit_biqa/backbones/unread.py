@@ -30,12 +30,12 @@ class Stored:
     name: str
 
     def rows(self, first: int, count: int) -> Tensor:
-        """Some rows, as they are stored."""
+        """Rows of the weight from ``first`` on, as they are stored."""
         rows: Tensor = self.file.get_slice(self.name)[first : first + count]
         return rows
 
     def whole(self) -> Tensor:
-        """All of it, as it is stored."""
+        """Whole weight, as it is stored."""
         tensor: Tensor = self.file.get_tensor(self.name)
         return tensor
 

@@ -172,7 +172,7 @@ class VisionLanguageModel(ImageEmbedding, ChatEncoder):
         return head
 
     def state(self) -> dict[str, Tensor]:
-        """All weights on the CPU, for `save`; with sharding, those that were read."""
+        """Weights of the model on the CPU, for `save`; with sharding, those that were read."""
         if self.together is None:
             return state_of(self)
         return {f"model.{name}": weight for name, weight in state_of(self._read()).items()}

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lit_biqa.evaluation.events import event_logs, scalars
 from lit_biqa.evaluation.store import read_predictions
 from lit_biqa.evaluation.tables import pairs
 from lit_biqa.io.files import replacing
@@ -76,14 +77,7 @@ def difference(before: Array, after: Array, resamples: int, seed: int) -> tuple[
 
 def curve(run: Path, tag: str) -> tuple[list[int], list[float]]:
     """Steps and values of a tag in a run's TensorBoard events, with all parts of a resumed run."""
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    points: dict[int, float] = {}
-    for events in sorted(run.glob("events.out.tfevents.*")):
-        log = EventAccumulator(str(events), size_guidance={"scalars": 0})
-        log.Reload()
-        if tag in log.Tags()["scalars"]:
-            points |= {event.step: event.value for event in log.Scalars(tag)}
+    points = scalars(list(event_logs(run)), tag)
     return sorted(points), [points[step] for step in sorted(points)]
 
 

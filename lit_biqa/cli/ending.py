@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fnmatch import filter as matching
 from pathlib import Path
 
+from lit_biqa.html_report import REPORT
 from lit_biqa.progress import clock
 
 _TESTED = {
@@ -16,7 +17,7 @@ _TESTED = {
     "test/predictions.csv": "score of each tested image",
     "test/rouge.csv": "words in common with the texts of the data",
     "test/*.png": "scatter of each data set",
-    "report.html": "all of it to look at, with the images; opens in a browser",
+    REPORT: "all of it to look at, with the images; opens in a browser",
 }
 #: Files that each subcommand may write, in the order of printing.
 WRITTEN = {
@@ -32,7 +33,7 @@ WRITTEN = {
     "test": _TESTED,
     "predict": {
         "predictions.csv": "score of each image",
-        "report.html": "the same to look at, with the images; opens in a browser",
+        REPORT: "the same to look at, with the images; opens in a browser",
     },
 }
 

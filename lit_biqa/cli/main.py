@@ -21,7 +21,7 @@ from lit_biqa.cli.config_files import merge_arguments, with_own_settings
 from lit_biqa.cli.ending import Ending, closing, files_in
 from lit_biqa.cli.loggers import below, with_folders
 from lit_biqa.cli.memory import warn_of_memory
-from lit_biqa.cli.report import REPORT, draw
+from lit_biqa.cli.report import draw
 from lit_biqa.cli.setting_values import check_ranges, check_values
 from lit_biqa.cli.starting_weights import family, starting_weights
 from lit_biqa.cli.trainer import arguments_of, check
@@ -29,6 +29,7 @@ from lit_biqa.compat import lightning as inside
 from lit_biqa.compat.jsonargparse import allow_subclasses
 from lit_biqa.data.datamodule import BIQADataModule
 from lit_biqa.distributed import leave_group
+from lit_biqa.html_report import REPORT
 from lit_biqa.methods.base import Method
 from lit_biqa.methods.evaluation import Evaluator
 from lit_biqa.methods.optimizer import refuse_changed

@@ -87,7 +87,7 @@ def check(name: str, root: Path, decode: bool) -> Finding:
 
 
 def _verdict(entry: Entry, labels: list[Label], mark: str, faults: list[str]) -> str:
-    """Whether the labels are those that the authors published, as far as it is known."""
+    """Verdict on labels: whether they are those that the authors published, if it is known."""
     if faults:
         return "differs"
     if entry.derived_digest:
@@ -125,7 +125,7 @@ def _broken(paths: list[Path], name: str) -> list[str]:
 
 
 def table(findings: Sequence[Finding]) -> Table:
-    """All findings in one table."""
+    """Table of all findings."""
     drawn = Table(*COLUMNS, Column("verdict, and where to obtain it", overflow="fold"))
     for finding in findings:
         verdict = [*(finding.faults or ["complete"]), finding.source]

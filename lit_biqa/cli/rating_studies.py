@@ -15,7 +15,6 @@ from lit_biqa.analysis.efficiency import (
     Runner,
     first_rows,
     measure,
-    part_of,
     ratios,
     write_efficiency,
 )
@@ -39,7 +38,7 @@ from lit_biqa.progress import track
 from lit_biqa.readouts.ratings import Rated
 from lit_biqa.scoring.inputs import open_picture
 from lit_biqa.scoring.scorer import load_scorer
-from lit_biqa.types import Batch, InputError
+from lit_biqa.types import Batch, InputError, rows_of
 
 Study = Callable[[argparse.Namespace, Studied, Path], dict[str, str]]
 
@@ -152,7 +151,7 @@ def study_efficiency(options: argparse.Namespace, studied: Studied, out: Path) -
 
     def reason(count: int) -> int:
         readout.at_once = count
-        _, answered = next(readout.answered(model, part_of(given, count)))
+        _, answered = next(readout.answered(model, rows_of(given, slice(count))))
         return sum(len(some[0].ids) for some in answered.completions)
 
     runners = [Runner(SCORER, scorer, score), Runner(MODEL, model, reason)]

@@ -17,9 +17,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lit_biqa.evaluation.compared import Comparison
+from lit_biqa.html_report import REPORT
 from lit_biqa.types import InputError
-
-REPORT = "report.html"
 
 
 def draw(run: Path) -> bool:

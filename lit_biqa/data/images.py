@@ -141,7 +141,7 @@ def has_image_suffix(path: Path) -> bool:
 
 
 def list_files(folder: Path) -> list[Path]:
-    """All files in a folder and its sub-folders, sorted, without hidden ones.
+    """Files in a folder and its sub-folders, sorted, without hidden ones.
 
     Raises:
         InputError: if there is no such folder.

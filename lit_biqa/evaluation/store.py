@@ -41,6 +41,8 @@ Cells = Mapping[str, str]
 """Line of a table by column, as in the file."""
 
 WEIGHTS, PATH = "weights", "path"
+PROTOTYPES = "prototypes.csv"
+"""File of a run with the training images nearest to the prototypes of RALI."""
 IMAGE_COLUMNS = ("dataset", "split", "index", PATH)
 """Columns of `images.csv`, the files of tested images."""
 _NO_LINKS = getattr(os, "O_NOFOLLOW", 0)

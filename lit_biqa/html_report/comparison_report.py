@@ -11,7 +11,7 @@ from lit_biqa.evaluation.compared import Comparison, Line, full_grid, has_cluste
 from lit_biqa.evaluation.comparison import Run, differing, names_of
 from lit_biqa.evaluation.grids import Grid
 from lit_biqa.html_report import charts
-from lit_biqa.html_report.page import Example, Page, Section, Table, render
+from lit_biqa.html_report.page import Example, Page, Section, Table, choices_of, render
 from lit_biqa.html_report.ratings import image_table, numbers_of, rated, said
 from lit_biqa.html_report.rows import Key, Row, first_condition, read_tested
 from lit_biqa.html_report.thumbnails import SIDES, thumbnails
@@ -208,4 +208,4 @@ def _choices(pairs: Sequence[Pair]) -> dict[str, list[str]]:
         "run": {pair.run for pair in pairs},
         "group": {pair.first.group for pair in pairs if pair.first.group},
     }
-    return {column: sorted(found) for column, found in values.items() if len(found) > 1}
+    return choices_of(values)

@@ -57,7 +57,7 @@ def _leak(text: str, score: float) -> str:
     if not (named := leakage.ratings(text)):
         return "names a rating"
     return (
-        "names its score" if any(abs(n - score) < 0.05 for n in named) else "names another rating"
+        "names its score" if any(abs(n - score) < _SAME for n in named) else "names another rating"
     )
 
 

@@ -98,6 +98,11 @@ class Page:
     chosen: Mapping[str, str] = field(default_factory=dict)
 
 
+def choices_of(values: Mapping[str, set[str]]) -> dict[str, list[str]]:
+    """Choices of a page: sorted values of each column that has more than one."""
+    return {column: sorted(found) for column, found in values.items() if len(found) > 1}
+
+
 def render(page: Page) -> str:
     """HTML of a page.
 

@@ -56,20 +56,15 @@ def image_table(
     return table
 
 
+def _line(row: Row, numbers: Mapping[Key, int]) -> dict[str, Any]:
+    """Image, test and MOS of a row."""
+    test = dict(zip(("dataset", "condition", "weights"), row.test, strict=True))
+    return {"key": numbers[row.key], **test, "mos": row.mos}
+
+
 def score_table(rows: Sequence[Row], numbers: Mapping[Key, int]) -> Table:
     """Score, MOS and error of each rated row."""
-    return [
-        {
-            "key": numbers[row.key],
-            "dataset": row.dataset,
-            "condition": row.condition,
-            "weights": row.weights,
-            "mos": row.mos,
-            "score": row.score,
-            "error": row.error,
-        }
-        for row in rated(rows)
-    ]
+    return [{**_line(row, numbers), "score": row.score, "error": row.error} for row in rated(rows)]
 
 
 def fit_table(rows: Sequence[Row]) -> Table:
@@ -201,15 +196,7 @@ def gap_table(rows: Sequence[Row], numbers: Mapping[Key, int]) -> Table:
     """Scores of the same image read from it and from a text."""
     known = by_image(rows)
     return [
-        {
-            "key": numbers[row.key],
-            "dataset": row.dataset,
-            "condition": row.condition,
-            "weights": row.weights,
-            "mos": row.mos,
-            "seen": seen.score,
-            "read": row.score,
-        }
+        {**_line(row, numbers), "seen": seen.score, "read": row.score}
         for row in rated(rows)
         if (seen := image_row(row, known)) and math.isfinite(seen.score)
     ]

@@ -10,15 +10,14 @@ from lit_biqa.evaluation import tables
 from lit_biqa.evaluation.grids import Grid
 from lit_biqa.evaluation.report import Result, read_results
 from lit_biqa.evaluation.store import read_costs
-from lit_biqa.html_report import charts, failures, ratings, studies
-from lit_biqa.html_report.page import Page, Section, data, render
+from lit_biqa.html_report import REPORT, charts, failures, ratings, studies
+from lit_biqa.html_report.page import Page, Section, choices_of, data, render
 from lit_biqa.html_report.rows import Key, Row, first_condition, read_scored, read_tested
 from lit_biqa.html_report.thumbnails import Thumbnail, thumbnails
 from lit_biqa.html_report.training import training_sections
 from lit_biqa.io.files import as_utf8, replacing
 from lit_biqa.types import InputError
 
-REPORT = "report.html"
 LARGEST = 28_000_000
 """Characters of a page, those of its thumbnails included."""
 _FRAME = 1_500_000  # of them, for scripts and sections without pictures
@@ -76,7 +75,7 @@ def _page(run: Path, tested: Sequence[Row], scored: Sequence[Row]) -> Page:
         *training,
         studies.prototype_section(run),
         attention,
-        _settings(run),
+        _settings(run, tested),
     ]
     return Page(
         title=run.resolve().name,
@@ -102,7 +101,7 @@ def _choices(rows: Sequence[Row]) -> dict[str, list[str]]:
         "weights": {row.weights for row in rows},
         "group": {row.group for row in rows if row.group},
     }
-    return {column: sorted(found) for column, found in values.items() if len(found) > 1}
+    return choices_of(values)
 
 
 def _last_weights(rows: Sequence[Row]) -> str:
@@ -127,7 +126,7 @@ def _headline(run: Path) -> Section:
     return Section("Results", lines, [grid] if results else [])
 
 
-def _settings(run: Path) -> Section:
+def _settings(run: Path, tested: Sequence[Row]) -> Section:
     """Settings, digests, versions and costs."""
     grids = [
         _costs(file) for file in (run / "costs.csv", run / "test" / "costs.csv") if file.is_file()
@@ -137,7 +136,7 @@ def _settings(run: Path) -> Section:
     if config.is_file():
         folded.append(("config.yaml", config.read_text(encoding="utf-8", errors="replace")))
     versions = ", ".join(f"{name} {version(name)}" for name in _VERSIONS)
-    digests = sorted({f"{row.dataset}, weights {row.weights}" for row in read_tested(run)})
+    digests = sorted({f"{row.dataset}, weights {row.weights}" for row in tested})
     lines = [f"Drawn with {versions}.", *(f"Tested: {each}" for each in digests)]
     return Section("Settings and costs", lines, grids, folded=folded)
 

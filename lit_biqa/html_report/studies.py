@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from lit_biqa.evaluation.store import read_table
+from lit_biqa.evaluation.store import PROTOTYPES, read_table
 from lit_biqa.html_report import charts
 from lit_biqa.html_report.page import Example, Section, Table
 from lit_biqa.html_report.ratings import said
 from lit_biqa.html_report.thumbnails import SIDES, thumbnails
 
-PROTOTYPES = "prototypes.csv"
 _PROTOTYPE_COLUMNS = ("prototype", "score", "dataset", "name", "mos", "cosine", "path", "text")
 _WORD_COLUMNS = ("word", "count", "times_uniform")
 _SHOWN = 8  # prototypes

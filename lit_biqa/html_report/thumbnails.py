@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Hashable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ from typing import TypeVar
 from PIL import Image
 
 from lit_biqa.data.images import UnreadableImage, open_small
+from lit_biqa.io.data_urls import webp_url
 
 K = TypeVar("K", bound=Hashable)
 
@@ -70,13 +69,7 @@ def _thumbnail(path: Path, share: int, sides: list[int]) -> Thumbnail:
         return Thumbnail()
     for side in sides:
         image.thumbnail((side, side), Image.Resampling.BOX)
-        uri = _uri(image)
+        uri = webp_url(image, _QUALITY)
         if len(uri) <= share:
             return Thumbnail(uri, width, height)
     return Thumbnail("", width, height)
-
-
-def _uri(image: Image.Image) -> str:
-    file = io.BytesIO()
-    image.save(file, "WEBP", quality=_QUALITY)
-    return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"

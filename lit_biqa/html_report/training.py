@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lit_biqa.evaluation.events import event_logs, scalars
 from lit_biqa.evaluation.grids import Grid
 from lit_biqa.html_report import charts
 from lit_biqa.html_report.page import Section, Table
 
-EVENTS = "events.out.tfevents.*"
 _REWARDS = ("train/reward", "val/reward")
 _PROGRESS = ("train/loss", "val/srcc", "val/plcc")
 _ROLLOUTS = "rollouts/text_summary"
@@ -25,7 +25,7 @@ def training_sections(run: Path) -> tuple[list[Section], dict[str, Table]]:
 
     Empty without events, as after a test alone.
     """
-    logs = list(_logs(run))
+    logs = list(event_logs(run))
     rewards = _curves(logs, _REWARDS)
     progress = _curves(logs, _PROGRESS)
     drawn = []
@@ -42,30 +42,13 @@ def training_sections(run: Path) -> tuple[list[Section], dict[str, Table]]:
     return sections, {"progress": progress, "rewards": rewards}
 
 
-def _logs(run: Path) -> Iterator[Any]:
-    """Events of each file, in the order in which the files were begun."""
-    files = sorted(run.glob(EVENTS))
-    if not files:
-        return
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    for file in files:
-        log = EventAccumulator(str(file), {"scalars": 0, "tensors": 0, "images": 1})
-        log.Reload()
-        yield log
-
-
 def _curves(logs: Sequence[Any], begins: tuple[str, ...]) -> Table:
-    """Values of all tags that begin so, by tag and step; a later file replaces an earlier one."""
-    values: dict[str, dict[int, float]] = {}
-    for log in logs:
-        for tag in log.Tags()["scalars"]:
-            if tag.startswith(begins):
-                found = values.setdefault(tag, {})
-                found |= {event.step: event.value for event in log.Scalars(tag)}
+    """Values of all tags that begin so, by tag and step."""
+    tags = {tag for log in logs for tag in log.Tags()["scalars"] if tag.startswith(begins)}
+    values = {tag: scalars(logs, tag) for tag in sorted(tags)}
     return [
         {"tag": tag, "step": step, "value": found[step]}
-        for tag, found in sorted(values.items())
+        for tag, found in values.items()
         if len(found) > 1
         for step in _spread(sorted(found), _POINTS)
     ]

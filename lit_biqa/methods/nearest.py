@@ -7,14 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 
 from lit_biqa.data.embeddings import Embeddings
 from lit_biqa.evaluation.report import write_csv
-from lit_biqa.scoring.prototypes import PrototypeHead
+from lit_biqa.scoring.prototypes import PrototypeHead, nearest_points
 from lit_biqa.types import Sample
 
-PROTOTYPES = "prototypes.csv"
 COLUMNS = (
     "prototype",
     "score",
@@ -47,16 +45,15 @@ def write_nearest(
         InputError: if the file cannot be written.
     """
     known = {(sample.dataset, sample.index): sample for sample in samples}
-    points = F.normalize(head.compress(training.vectors.to(head.mean)), dim=1)
+    points = head.compress(training.vectors.to(head.mean))
+    cosines, places = nearest_points(head.prototypes, points, NEAREST)
     lines: list[Sequence[object]] = []
-    for number, (prototype, score) in enumerate(zip(head.prototypes, head.scores, strict=True)):
-        cosines = points @ F.normalize(prototype, dim=0)
-        best = cosines.topk(min(NEAREST, len(cosines)))
-        for place, cosine in zip(best.indices.tolist(), best.values.tolist(), strict=True):
+    for number, score in enumerate(head.scores.tolist()):
+        for cosine, place in zip(cosines[number].tolist(), places[number].tolist(), strict=True):
             row = training.rows[place]
             sample = known[row.dataset, row.index]
             file = os.path.realpath(sample.path) if sample.path else ""
             who = (row.dataset, row.split, row.index, row.name, row.mos)
             text = sample.texts[0] if sample.texts else ""
-            lines.append((number, float(score), *who, cosine, file, text))
+            lines.append((number, score, *who, cosine, file, text))
     write_csv(path, COLUMNS, lines)

@@ -16,11 +16,12 @@ from lit_biqa.backbones.base import ImageTextEncoder
 from lit_biqa.data.datamodule import BIQADataModule
 from lit_biqa.data.frozen_features import FrozenNetwork
 from lit_biqa.distributed import all_gather
+from lit_biqa.evaluation.store import PROTOTYPES
 from lit_biqa.methods.base import Decay, Method
 from lit_biqa.methods.evaluation import image_predictions
 from lit_biqa.methods.finite import OnNonfinite
 from lit_biqa.methods.gallery import Gallery
-from lit_biqa.methods.nearest import PROTOTYPES, write_nearest
+from lit_biqa.methods.nearest import write_nearest
 from lit_biqa.objectives.alignment import contrastive_loss
 from lit_biqa.scoring.head_settings import HeadSettings
 from lit_biqa.scoring.prototypes import PrototypeHead

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, cast
 
 from lit_biqa.methods.evaluation import identity
 from lit_biqa.readouts.base import Readout
 from lit_biqa.rollout.engine import ChatModel
-from lit_biqa.types import Batch, InputError, Prediction, Samples, TextPrediction
+from lit_biqa.types import Batch, InputError, Prediction, TextPrediction
 
 
 def refuse_repeated(readouts: Sequence[Readout]) -> None:
@@ -36,13 +35,6 @@ def refuse_empty(readouts: Sequence[Readout]) -> None:
                 "no rating (rewards without an attribute `form`), and it reads no text "
                 "(texts=[]); name texts, or set protocol=paper"
             )
-
-
-def rows_of(batch: Batch, rows: slice) -> Batch:
-    """Some rows of a batch."""
-    columns: dict[str, Any] = {**batch, "samples": tuple(batch["samples"])}
-    part: Any = {name: column[rows] for name, column in columns.items()}
-    return cast(Batch, {**part, "samples": Samples(part["samples"])})
 
 
 def read_rows(model: ChatModel, readouts: Sequence[Readout], batch: Batch) -> list[Prediction]:

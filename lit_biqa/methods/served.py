@@ -10,7 +10,7 @@ from pathlib import Path
 from lit_biqa.data.datamodule import BIQADataModule
 from lit_biqa.io.digests import digest_of_plain
 from lit_biqa.methods.evaluation import Evaluator, identity
-from lit_biqa.methods.reading import read_rows, refuse_empty, refuse_repeated, rows_of
+from lit_biqa.methods.reading import read_rows, refuse_empty, refuse_repeated
 from lit_biqa.paradigms import Paradigm
 from lit_biqa.readouts.base import Readout
 from lit_biqa.readouts.levels import WordReadout
@@ -21,7 +21,7 @@ from lit_biqa.served.model import ServedModel
 from lit_biqa.served.settings import ServerSettings
 from lit_biqa.tasks import pixels_of
 from lit_biqa.text import prompts
-from lit_biqa.types import Batch, Chat, InputError, Prediction, TextPrediction, ask
+from lit_biqa.types import Batch, Chat, InputError, Prediction, TextPrediction, ask, rows_of
 
 log = logging.getLogger(__name__)
 

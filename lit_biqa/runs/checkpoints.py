@@ -27,8 +27,7 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
     Raises:
         InputError: if the file is damaged, or is a folder.
     """
-    check_archive(path)
-    content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    content = shards.read_content(path)
     if shards.KEY in content:
         shards.check_files(path, content)
         return shards.read_whole(shards.folder_of(path, content), shards.WEIGHTS)
@@ -38,7 +37,7 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
 
 def _shapes(path: Path) -> dict[str, torch.Size]:
     """Shapes of the weights of a checkpoint file, by name."""
-    content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    content = shards.read_content(path)
     if shards.KEY in content:
         return shards.shapes(shards.folder_of(path, content), shards.WEIGHTS)
     return {name: tensor.shape for name, tensor in content["state_dict"].items()}

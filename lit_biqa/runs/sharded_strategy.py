@@ -10,7 +10,6 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import torch
 import torch.distributed as dist
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor
@@ -30,7 +29,6 @@ from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.tensor import DTensor
 
-from lit_biqa.io.archives import check_archive
 from lit_biqa.io.digests import digests_of_files
 from lit_biqa.io.files import draft
 from lit_biqa.runs import shards
@@ -100,8 +98,7 @@ class ShardedStrategy(ModelParallelStrategy):
             InputError: if it is damaged or belongs to other weights.
         """
         path = Path(self.broadcast(checkpoint_path))
-        check_archive(path)
-        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        content = shards.read_content(path)
         if shards.KEY not in content:
             # The base class takes the weights out, and the method compares their names.
             names = content["state_dict"]

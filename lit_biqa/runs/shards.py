@@ -14,14 +14,26 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import Size, Tensor, empty
+from torch import Size, Tensor, empty, load
 
+from lit_biqa.io.archives import check_archive
 from lit_biqa.io.digests import digests_of_files
 from lit_biqa.types import InputError
 
 KEY = "shards"  # of the entry in the checkpoint file
 WEIGHTS = "state_dict/"
 _FIELDS = ("folder", "digests")
+
+
+def read_content(path: Path) -> dict[str, Any]:
+    """Content of a checkpoint file without that of its shards; weights stay in the file.
+
+    Raises:
+        InputError: if the file is damaged, or is a folder.
+    """
+    check_archive(path)
+    content: dict[str, Any] = load(path, map_location="cpu", weights_only=True, mmap=True)
+    return content
 
 
 def split(checkpoint: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -123,7 +135,7 @@ def shapes(folder: Path, prefix: str = "") -> dict[str, Size]:
 def read_whole(folder: Path, prefix: str = "") -> dict[str, Tensor]:
     """Whole tensors of a folder on the CPU, by their flat names without the prefix."""
     from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
-    from torch.distributed.checkpoint.state_dict_loader import load
+    from torch.distributed.checkpoint.state_dict_loader import load as load_shards
 
     reader = HuggingFaceStorageReader(str(folder))
     found: dict[str, Any] = reader.read_metadata().state_dict_metadata
@@ -134,7 +146,7 @@ def read_whole(folder: Path, prefix: str = "") -> dict[str, Tensor]:
     }
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="torch.distributed is disabled")
-        load(state, storage_reader=reader, no_dist=True)
+        load_shards(state, storage_reader=reader, no_dist=True)
     return {name.removeprefix(prefix): tensor for name, tensor in state.items()}
 
 

@@ -31,7 +31,7 @@ class MeanScore(Metric):
         settings: arguments of `torchmetrics.Metric`, such as ``sync_on_compute``.
 
     Raises:
-        InputError: as :func:`lit_biqa.metric`.
+        InputError: as `lit_biqa.metric`.
     """
 
     is_differentiable = True

@@ -17,6 +17,8 @@ from lit_biqa.scoring.head_settings import HeadSettings
 from lit_biqa.scoring.scale import HIGH, LOW, within_scale
 from lit_biqa.types import InputError
 
+_AT_ONCE = 1024  # prototypes compared at once with all training images
+
 
 def bucket_counts(sizes: np.ndarray, total: int) -> np.ndarray:
     """Number of centroids k_n of each bucket: at least one in a filled bucket, the rest by load.
@@ -118,6 +120,23 @@ def prototype_weights(points: Tensor, prototypes: Tensor, temperature: float) ->
     """
     cosines = F.normalize(points, dim=1) @ F.normalize(prototypes, dim=1).T
     return (cosines / temperature).softmax(dim=1)
+
+
+def nearest_points(prototypes: Tensor, points: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Points with the largest cosines to each prototype, the nearest first.
+
+    Args:
+        prototypes: ``[K, M]``.
+        points: compressed embeddings ``[L, M]``.
+        count: points of each prototype; all where there are fewer.
+
+    Returns:
+        Cosines and places among the points, ``[K, count]`` each.
+    """
+    points, prototypes = F.normalize(points, dim=1), F.normalize(prototypes, dim=1)
+    count = min(count, len(points))
+    parts = [(some @ points.T).topk(count) for some in torch.split(prototypes, _AT_ONCE)]
+    return torch.cat([part.values for part in parts]), torch.cat([p.indices for p in parts])
 
 
 def weighted_score(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from lit_biqa.backbones.qwen_vl import wide_enough
+from lit_biqa.io import data_urls
 from lit_biqa.limits import SENT_BYTES
 from lit_biqa.types import InputError
 
@@ -59,5 +59,4 @@ class Picture:
 
 def data_url(pixels: Tensor) -> str:
     """Data URL of a PNG file's bytes ``[bytes]``."""
-    content = pixels.cpu().numpy().tobytes()
-    return f"data:image/png;base64,{base64.b64encode(content).decode()}"
+    return data_urls.data_url(pixels.cpu().numpy().tobytes(), "image/png")

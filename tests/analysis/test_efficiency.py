@@ -18,12 +18,11 @@ from lit_biqa.analysis.efficiency import (
     Runner,
     first_rows,
     measure,
-    part_of,
     ratios,
     write_efficiency,
 )
 from lit_biqa.analysis.efficiency_figure import efficiency_figure
-from lit_biqa.types import InputError
+from lit_biqa.types import InputError, rows_of
 
 CPU = torch.device("cpu")
 
@@ -93,6 +92,6 @@ def test_rows_of_several_batches_become_one() -> None:
     whole = first_rows(iter([batch, batch]), 5)
     assert whole["mos"].tolist() == [1.0, 3.0, 5.0, 1.0, 3.0]
     assert [sample.index for sample in whole["samples"]] == [0, 1, 2, 0, 1]
-    assert part_of(whole, 2)["name"] == ["a.png", "b.png"]
+    assert rows_of(whole, slice(2))["name"] == ["a.png", "b.png"]
     with pytest.raises(InputError, match="there are 3 images for a batch of 4"):
         first_rows(iter([batch]), 4)

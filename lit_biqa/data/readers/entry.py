@@ -128,7 +128,7 @@ class Entry:
         )
 
     def labels(self, folder: Path, partial: bool = False) -> list[Label]:
-        """All labels, in a fixed order.
+        """Labels of the whole data set, in a fixed order.
 
         Args:
             folder: folder of the data set.
