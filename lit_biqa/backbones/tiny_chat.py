@@ -65,6 +65,8 @@ class TinyMplugOwl2(MplugOwl2):
         InputError: for numbers out of range.
     """
 
+    from_checkpoint = False
+
     def __init__(
         self,
         texts: Sequence[str] = (),
@@ -123,6 +125,8 @@ class TinyQwenVL(QwenVL):
     Raises:
         InputError: for numbers out of range.
     """
+
+    from_checkpoint = False
 
     def __init__(
         self,

@@ -40,9 +40,11 @@ class VisionLanguageModel(ImageEmbedding, ChatEncoder):
     Attributes:
         model: of transformers, with its head; there after `load`.
         root: where files that settings name may lie, beside the working directory; of the data.
+        from_checkpoint: true if weights are read from files, false if they are drawn at random.
     """
 
     root: Path = Path()
+    from_checkpoint: bool = True
 
     @abstractmethod
     def prepare(self) -> None:

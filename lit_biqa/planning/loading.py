@@ -9,11 +9,11 @@ from lit_biqa.planning.work import Work
 def per_process(sizes: Sizes, work: Work) -> int:
     """Bytes of a process: all weights and the copy for the reference, or its share.
 
-    Weights that are to be sharded stay in their files, of which each process reads the rows of its
-    share (`lit_biqa.backbones.unread`), tensor by tensor. All of them at once is a bound: each goes
-    on to the GPU.
+    Weights of a checkpoint that are to be sharded stay in their files, of which each process reads
+    the rows of its share (`lit_biqa.backbones.unread`), tensor by tensor. All of them at once is a
+    bound: each goes on to the GPU. Random weights are drawn whole.
     """
-    return work.share(sizes.held) if work.sharded else sizes.held * (1 + work.reference)
+    return work.share(sizes.held) if work.stored else sizes.held * (1 + work.reference)
 
 
 def per_host(sizes: Sizes, work: Work) -> int:

@@ -55,6 +55,7 @@ class Work:
         moments: optimizer states as large as the trained weights; AdamW has 2.
         gather: bytes of a gathered value; ``None`` as the weights are held.
         foreach: true if the optimizer steps all weights at once, as torch does on CUDA.
+        stored: true if weights stay in their files until they are sharded.
     """
 
     method: Literal["sft", "grpo"]
@@ -73,6 +74,7 @@ class Work:
     moments: int = 2
     gather: int | None = None
     foreach: bool = True
+    stored: bool = False
 
     def share(self, size: int) -> int:
         """Bytes of a GPU, of weights that may be sharded."""
@@ -121,6 +123,7 @@ def work_of(
         "moments": moments(method),
         "gather": 2 if sharded and precision == "bf16-mixed" else None,
         "foreach": foreach,
+        "stored": sharded and method.backbone.from_checkpoint and tuning.how != "qlora",
     }
     if isinstance(method, SFT):
         length = text + image * method.sees_image

@@ -75,9 +75,9 @@ def test_reference_is_a_copy_that_is_whole_in_its_pass() -> None:
     assert rollout["gathered weights"] == 1040
     # 10 positions of the chat and 2 x 4 of its completions; keys and values of 2, in 2 blocks
     assert rollout["keys and values"] == (10 + 8) * 2 * 2 * 2 * 4
-    # rows of files that two processes share; without sharding two copies for each of them
-    assert per_host(SIZES, policy) == 1040
-    assert per_host(SIZES, replace(policy, sharded=False)) == 2 * 2 * 1040
+    # rows of files that two processes share; else two copies for each of them
+    assert per_host(SIZES, replace(policy, stored=True)) == 1040
+    assert per_host(SIZES, policy) == 2 * 2 * 1040
 
 
 def test_advice_names_the_setting_that_makes_it_fit() -> None:

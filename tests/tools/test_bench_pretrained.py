@@ -37,7 +37,7 @@ def test_a_small_run_measures_everything(
     assert torch.__version__ in capsys.readouterr().out
     with file.open(newline="", encoding="utf-8") as lines:
         rows = {line["what"]: line for line in csv.DictReader(lines)}
-    assert len(rows) == 19
+    assert len(rows) == 20
     absent = {what for what, line in rows.items() if line["verdict"] == "not measured"}
     assert absent == {what for what in rows if "bfloat16" in what}
     assert len(absent) == 4
