@@ -9,6 +9,7 @@
     python tools/bench/bench.py startup
     python tools/bench/bench.py plan
     python tools/bench/bench.py export
+    python tools/bench/bench.py report
     python tools/bench/bench.py serve --scorer runs/first
 
 The exit status is 1 if a figure is beyond its limit. Other load on the machine shows in all
@@ -86,6 +87,13 @@ def export(given: argparse.Namespace) -> Iterator[Row]:
     return measure(given.small)
 
 
+def report(given: argparse.Namespace) -> Iterator[Row]:
+    """Rows of a report in a browser."""
+    from bench_report import measure
+
+    return measure(given.small)
+
+
 def serve(given: argparse.Namespace) -> Iterator[Row]:
     """Rows of a server under load."""
     from bench_serve import measure
@@ -114,10 +122,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     planned.set_defaults(measure=plan)
     elsewhere = commands.add_parser("export", help="scorers in torch and in onnxruntime")
     elsewhere.set_defaults(measure=export)
+    seen = commands.add_parser("report", help="a report of 10,000 images, opened in a browser")
+    seen.set_defaults(measure=report)
     loaded = commands.add_parser("serve", help="a server asked by 32 clients at once")
     loaded.set_defaults(measure=serve)
     loaded.add_argument("--scorer", type=Path, help="scorer file or run; else of random weights")
-    for each in (command, tuning, policy, packaged, shared, start, planned, elsewhere, loaded):
+    for each in commands.choices.values():
         each.add_argument("--small", action="store_true", help="very little, to see that it runs")
         each.add_argument("--csv", type=Path, help="file to write the table to")
     given = parser.parse_args(arguments)
