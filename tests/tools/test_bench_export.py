@@ -11,10 +11,25 @@ from types import ModuleType
 import pytest
 from bench_path import imported
 
+from lit_biqa.scoring.scorer import write_scorer
+
 
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     yield from imported("bench_export", monkeypatch)
+
+
+def test_the_scorer_of_a_run_scores_its_images_in_each_runtime(
+    bench: ModuleType, tmp_path: Path
+) -> None:
+    run = importlib.import_module("bench_report").tested(tmp_path, 12)
+    scorer = bench.random_scorer("test_efficientnet", 64)
+    write_scorer(run / "scorer.safetensors", scorer.tower.state_dict(), scorer.head, scorer.encoder)
+    rows = {row.what: row.figure for row in bench.measure(False, run)}
+    assert rows["torch: SRCC of 12 images"] == rows["onnxruntime: SRCC of 12 images"]
+    assert rows["torch: largest difference from torch"] == 0
+    assert 0 < rows["onnxruntime: largest difference from torch"] < 1e-4
+    assert rows["onnxruntime, int8: largest difference from torch"] > 1e-4
 
 
 @pytest.mark.usefixtures("bench")

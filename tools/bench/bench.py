@@ -9,6 +9,7 @@
     python tools/bench/bench.py startup
     python tools/bench/bench.py plan
     python tools/bench/bench.py export
+    python tools/bench/bench.py export --scorer runs/first
     python tools/bench/bench.py report
     python tools/bench/bench.py serve --scorer runs/first
 
@@ -84,7 +85,7 @@ def export(given: argparse.Namespace) -> Iterator[Row]:
     """Rows of exported scorers."""
     from bench_export import measure
 
-    return measure(given.small)
+    return measure(given.small, given.scorer)
 
 
 def report(given: argparse.Namespace) -> Iterator[Row]:
@@ -122,6 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     planned.set_defaults(measure=plan)
     elsewhere = commands.add_parser("export", help="scorers in torch and in onnxruntime")
     elsewhere.set_defaults(measure=export)
+    elsewhere.add_argument("--scorer", type=Path, help="tested run: accuracy in place of speed")
     seen = commands.add_parser("report", help="a report of 10,000 images, opened in a browser")
     seen.set_defaults(measure=report)
     loaded = commands.add_parser("serve", help="a server asked by 32 clients at once")
