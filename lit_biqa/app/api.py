@@ -50,6 +50,10 @@ class Api:
             {"serves": self.service.title, "waiting": scoring.waiting if scoring else 0}
         )
 
+    async def absent(self, request: Request) -> Response:
+        """Answer of a route that there is not."""
+        raise HTTPException(404, "no such page: docs/serve.md describes the routes")
+
     async def score(self, request: Request) -> Response:
         """Scores of the pictures of a form, in their order."""
         if self.service.scoring is None:
@@ -100,7 +104,11 @@ class Api:
         async with request.form(max_files=most) as form:
             sent = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
             if not sent:
-                raise HTTPException(400, "no picture: send a form, as curl -F picture=@photo.jpg")
+                raise HTTPException(
+                    400,
+                    "no picture, or a form that is cut off: send a form, as curl -F "
+                    "picture=@photo.jpg",
+                )
             found = [Upload(one.filename or "picture", one.size or 0, one.file) for one in sent]
             return await anyio.to_thread.run_sync(self._written, found)
 
@@ -136,7 +144,8 @@ def written_of(name: str, case: Case) -> dict[str, Any]:
 def _number(request: Request, name: str, most: int) -> int:
     """A whole number of the query, 0 where it is absent."""
     given = request.query_params.get(name, "0")
-    if not (given.isascii() and given.isdecimal() and int(given) <= most):
+    # Of digits without end int would make an error of its own.
+    if not (given.isascii() and given.isdecimal() and len(given) < 9 and int(given) <= most):
         raise HTTPException(400, f"{name} must be a number from 0 to {most}")
     return int(given)
 
@@ -154,6 +163,8 @@ def make_api(service: Service, uploads: Uploads) -> FastAPI:
     api = Api(service, uploads)
     app = FastAPI(lifespan=running, docs_url=None, redoc_url=None, openapi_url=None)
     app.add_api_route("/health", api.health, methods=["GET"])
+    # In front of gradio's, which lists its own routes.
+    app.add_api_route("/openapi.json", api.absent, methods=["GET"])
     app.add_api_route(f"{UPLOAD}_progress", api.progress, methods=["GET"])
     for path, handler in {
         "/score": api.score,
@@ -173,6 +184,8 @@ def _timed(handler: Handler, seconds: float) -> Handler:
                 return await handler(request)
         except TimeoutError:
             raise HTTPException(504, f"no answer within {seconds} s: send less") from None
+        except asyncio.CancelledError:  # of those that a server which ends waits for no longer
+            raise HTTPException(503, "the server ends", {"Retry-After": "5"}) from None
 
     return timed
 

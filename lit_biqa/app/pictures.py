@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from lit_biqa.io.data_urls import webp_url
 from lit_biqa.scoring.scorer import Scorer
 from lit_biqa.text.levels import level_of
 
-_OPENERS = 2  # pictures decoded at once, each of which may take 150 MB
+_OPENERS = 2  # pictures decoded at once, each of which may take 400 MB
 _THUMBNAIL = 160  # pixels of the longer side
 _QUALITY = 75  # of a thumbnail, as WebP counts it
 
@@ -35,6 +36,7 @@ class Picture:
         nearest: number of prototypes to name.
         thumbnail: true if a small copy is wanted.
         reason: reason why it is not opened; empty if it is.
+        stop: set once nobody waits for the score any more; it is then not opened.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Picture:
     nearest: int = 0
     thumbnail: bool = False
     reason: str = ""
+    stop: threading.Event = field(default_factory=threading.Event, compare=False)
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,8 @@ class PictureScorer:
 
     def _open(self, picture: Picture) -> tuple[Tensor, str] | str:
         """Pixels and thumbnail of a picture, or the reason why there are none."""
+        if picture.stop.is_set():
+            return "no longer waited for"
         try:
             image = open_picture(picture, self.max_pixels)
         except UnreadableImage as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import socket
 import tempfile
@@ -54,11 +55,18 @@ def application(service: Service, host: str = "127.0.0.1") -> Iterator[App]:
             theme=theme(),
             css=CSS,
         )
-        local = host in ("127.0.0.1", "localhost")
-        hosts = ["127.0.0.1", "localhost"] if local else ["*"]
+        hosts = [host, "127.0.0.1", "localhost", "[::1]"] if on_loopback(host) else ["*"]
         yield Guards(
             TrustedHostMiddleware(app, allowed_hosts=hosts), given.per_minute, given.request_bytes
         )
+
+
+def on_loopback(host: str) -> bool:
+    """True for an address that only this machine can reach."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def listening(host: str, port: int) -> socket.socket:
@@ -82,8 +90,11 @@ def run(app: App, listener: socket.socket) -> None:
     """Answer until a signal ends the process."""
     import uvicorn
 
+    from lit_biqa.app.connections import Connection
+
     config = uvicorn.Config(
         app,
+        http=Connection,
         log_level="warning",
         access_log=False,
         server_header=False,

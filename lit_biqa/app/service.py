@@ -54,7 +54,11 @@ class Service:
         """
         assert self.scoring is not None
         futures = self.scoring.submit(pictures)
-        return list(await asyncio.gather(*map(asyncio.wrap_future, futures)))
+        try:
+            return list(await asyncio.gather(*map(asyncio.wrap_future, futures)))
+        finally:
+            for picture in pictures:
+                picture.stop.set()
 
     async def write(self, picture: Picture) -> AsyncIterator[list[str] | Case]:
         """Texts of all passes so far, as often as they change; the last item is the whole answer.

@@ -22,6 +22,7 @@ SUFFIXES = frozenset(f".{ending}" for ending in _ENDINGS.split())
 _FORMATS = ("AVIF", "BMP", "GIF", "HEIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
 _setting_limit = Lock()  # guards Pillow's own limit, which warns from 89 megapixels on
 _WHITE = (255, 255, 255, 255)
+_STRIP = 1 << 22  # pixels converted at once where that takes layers
 
 
 class UnreadableImage(InputError):  # noqa: N818  reads better where it is raised
@@ -122,7 +123,8 @@ def _opened(path: str | Path, max_pixels: int) -> Iterator[Image.Image]:
         if image.width * image.height > max_pixels:
             raise ValueError(
                 f"{image.width:,} x {image.height:,} pixels are more than the {max_pixels:,} "
-                f"allowed; scale it down (in a run data.images.max_pixels raises the limit)"
+                "allowed (data.images.max_pixels of a run, --picture-pixels of a server): scale "
+                "it down, or raise the limit"
             )
         yield image
 
@@ -177,12 +179,24 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     image.load()
     if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:  # transposing copies
         image = ImageOps.exif_transpose(image)
+    if image.mode[0] not in "IF" and not image.has_transparency_data:
+        return image if image.mode == "RGB" else image.convert("RGB")
+    # In strips: the layers of a whole image would take several times its memory.
+    whole, rows = Image.new("RGB", image.size), max(1, _STRIP // image.width)
+    for top in range(0, image.height, rows):
+        box = (0, top, image.width, min(image.height, top + rows))
+        whole.paste(_strip_to_rgb(image.crop(box)), box)
+    return whole
+
+
+def _strip_to_rgb(image: Image.Image) -> Image.Image:
+    """Samples of more than 8 bits scaled to 8, and transparency laid over white."""
     if image.mode[0] in "IF":
         image = _scale_to_8_bits(image)
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", layer.size, _WHITE), layer)
-    return image if image.mode == "RGB" else image.convert("RGB")
+    return image.convert("RGB")
 
 
 def _scale_to_8_bits(image: Image.Image) -> Image.Image:

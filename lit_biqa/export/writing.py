@@ -84,7 +84,8 @@ def export_scorer(
     if to == "torch":
         check_sizes(scorer, given)
     graph = build_graph(scorer, given)
-    with replacing(out) as part, replacing(description_of(out)) as beside:
+    # The program is put in its place first: there is no description without one.
+    with replacing(description_of(out)) as beside, replacing(out) as part:
         run = _write(graph, part, to, weights)
         difference = largest_difference(scorer, graph, run)
         if weights == "float32" and not difference <= _TOLERANCE[given]:
@@ -120,8 +121,8 @@ def largest_difference(scorer: Scorer, graph: Graph, run: Callable[[Tensor], Ten
         pixels = [scorer.transform(_picture(each)) for each in batch]
         expected = graph.module.head(graph.module.tower(torch.stack(pixels)))
         found = run(batch if graph.input == "images" else torch.stack(pixels))
-        differences.append(float((found - expected).abs().max()))
-    return max(differences)
+        differences.append((found - expected).abs().max())
+    return float(torch.stack(differences).max())  # nan if any is
 
 
 def _images() -> Iterator[Tensor]:

@@ -19,6 +19,8 @@ from lit_biqa.text.parsing import before_think, tagged, without_answer
 
 WORST = 6
 """Images shown of each kind of error, for each data set and condition."""
+MOST_POINTS = 60_000
+"""Ratings drawn; of more, evenly spread ones."""
 PICTURES = 4_000_000
 """Characters of all pictures beside examples."""
 _LONGEST = 1500  # characters of a text beside an example
@@ -63,8 +65,10 @@ def _line(row: Row, numbers: Mapping[Key, int]) -> dict[str, Any]:
 
 
 def score_table(rows: Sequence[Row], numbers: Mapping[Key, int]) -> Table:
-    """Score, MOS and error of each rated row."""
-    return [{**_line(row, numbers), "score": row.score, "error": row.error} for row in rated(rows)]
+    """Score, MOS and error of each rated row, or of `MOST_POINTS` of them."""
+    found = rated(rows)
+    drawn = found[:: -(-len(found) // MOST_POINTS) or 1]
+    return [{**_line(row, numbers), "score": row.score, "error": row.error} for row in drawn]
 
 
 def fit_table(rows: Sequence[Row]) -> Table:
@@ -90,6 +94,8 @@ def scatter_section(rows: Sequence[Row], small: Mapping[Key, Thumbnail]) -> Sect
     images = {row.key for row in rows}
     shown = sum(bool(small.get(key, Thumbnail()).uri) for key in images)
     lines = []
+    if (count := len(rated(rows))) > MOST_POINTS:
+        lines.append(f"Charts draw at most {MOST_POINTS:,} of the {count:,} ratings.")
     if shown < len(images):
         lines.append(
             f"{len(images) - shown} of {len(images)} images have no thumbnail: their files are not "

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lit_biqa.evaluation.conditions import IMAGE
 from lit_biqa.evaluation.store import read_images, read_predictions
+from lit_biqa.types import InputError
 
 Key = tuple[str, str, str]
 """Data set, split and index of an image."""
@@ -85,7 +86,13 @@ def read_scored(run: Path) -> list[Row]:
 
 
 def _rows(file: Path, places: Mapping[Key, str]) -> list[Row]:
-    return [_row(cells, places) for cells in (read_predictions(file) if file.is_file() else [])]
+    rows = []
+    for count, cells in enumerate(read_predictions(file) if file.is_file() else [], 2):
+        try:
+            rows.append(_row(cells, places))
+        except ValueError:
+            raise InputError(f"{file}, line {count}: score or MOS is no number") from None
+    return rows
 
 
 def _row(cells: Mapping[str, str], places: Mapping[Key, str]) -> Row:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from lit_biqa.evaluation.grids import Grid
 from lit_biqa.evaluation.report import Result, read_results
 from lit_biqa.evaluation.store import read_costs
 from lit_biqa.html_report import REPORT, charts, failures, ratings, studies
-from lit_biqa.html_report.page import Page, Section, choices_of, data, render
+from lit_biqa.html_report.page import Page, Section, Table, choices_of, data, render
 from lit_biqa.html_report.rows import Key, Row, first_condition, read_scored, read_tested
 from lit_biqa.html_report.thumbnails import Thumbnail, thumbnails
 from lit_biqa.html_report.training import training_sections
@@ -19,8 +19,9 @@ from lit_biqa.io.files import as_utf8, replacing
 from lit_biqa.types import InputError
 
 LARGEST = 28_000_000
-"""Characters of a page, those of its thumbnails included."""
+"""Bytes of a page, those of its thumbnails included."""
 _FRAME = 1_500_000  # of them, for scripts and sections without pictures
+Made = tuple[list[Section], dict[str, Table]]
 _VERSIONS = ("lit_biqa", "torch", "lightning", "transformers", "altair")
 
 
@@ -53,19 +54,27 @@ def write_report(run: Path) -> Path:
 def _page(run: Path, tested: Sequence[Row], scored: Sequence[Row]) -> Page:
     rows = [*tested, *scored]
     numbers = ratings.numbers_of(rows)
-    held = {
+    held: dict[str, Table] = {
         "rows": ratings.score_table(tested, numbers),
         "fits": ratings.fit_table(tested),
         "gaps": ratings.gap_table(tested, numbers),
         "scored": [{"key": numbers[row.key], "score": row.score} for row in scored],
     }
-    training, curves = training_sections(run)
-    attention, words = studies.attention_section(run)
-    held |= curves | {"words": words}
-    budget = LARGEST - _FRAME - ratings.PICTURES - sum(len(data(table)) for table in held.values())
+    results, _ = _told("Results", lambda: ([_headline(run)], {}))
+    training, curves = _told("Training", lambda: training_sections(run))
+    prototypes, _ = _told("Prototypes", lambda: ([studies.prototype_section(run)], {}))
+    attention, words = _told("Attention to words", lambda: studies.attention_section(run))
+    settings, _ = _told("Settings and costs", lambda: ([_settings(run, tested)], {}))
+    held |= curves | words
+    budget = (
+        LARGEST
+        - _FRAME
+        - ratings.PICTURES
+        - sum(len(data(table).encode()) for table in held.values())
+    )
     small = _small(rows, budget)
     sections = [
-        _headline(run),
+        *results,
         ratings.scatter_section(tested, small),
         ratings.worst_section(tested),
         ratings.error_section(tested, small),
@@ -73,9 +82,9 @@ def _page(run: Path, tested: Sequence[Row], scored: Sequence[Row]) -> Page:
         failures.failure_section(tested),
         Section("Scored images", charts=[charts.ranking()] if scored else []),
         *training,
-        studies.prototype_section(run),
-        attention,
-        _settings(run, tested),
+        *prototypes,
+        *attention,
+        *settings,
     ]
     return Page(
         title=run.resolve().name,
@@ -87,10 +96,18 @@ def _page(run: Path, tested: Sequence[Row], scored: Sequence[Row]) -> Page:
     )
 
 
+def _told(title: str, make: Callable[[], Made]) -> Made:
+    """Sections and their tables, or in their place which file is broken: all else is shown."""
+    try:
+        return make()
+    except InputError as error:
+        return [Section(title, [f"Not shown: {error}"])], {}
+
+
 def _small(rows: Sequence[Row], budget: int) -> Mapping[Key, Thumbnail]:
     """Thumbnails of the images, within the page's size less their names."""
     paths = {row.key: row.path for row in rows if row.path is not None}
-    names = sum(len(row.name) + len(row.group) + 100 for row in rows)
+    names = sum(len(f"{row.name}{row.group}".encode()) + 100 for row in rows)
     return thumbnails(paths, max(0, budget - names))
 
 

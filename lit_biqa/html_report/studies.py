@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lit_biqa.evaluation.store import PROTOTYPES, read_table
@@ -10,6 +10,7 @@ from lit_biqa.html_report import charts
 from lit_biqa.html_report.page import Example, Section, Table
 from lit_biqa.html_report.ratings import said
 from lit_biqa.html_report.thumbnails import SIDES, thumbnails
+from lit_biqa.types import InputError
 
 _PROTOTYPE_COLUMNS = ("prototype", "score", "dataset", "name", "mos", "cosine", "path", "text")
 _WORD_COLUMNS = ("word", "count", "times_uniform")
@@ -21,7 +22,7 @@ _PICTURES = 500_000  # characters of their pictures
 def prototype_section(run: Path) -> Section:
     """Some prototypes from the lowest to the highest score, with their nearest training images."""
     file = run / PROTOTYPES
-    lines = read_table(file, _PROTOTYPE_COLUMNS) if file.is_file() else []
+    lines = _lines(file, _PROTOTYPE_COLUMNS, ("score", "mos", "cosine"))
     by_prototype: dict[str, list[Mapping[str, str]]] = {}
     for line in lines:
         by_prototype.setdefault(line["prototype"], []).append(line)
@@ -47,20 +48,36 @@ def _near(line: Mapping[str, str], uri: str) -> Example:
     return Example(uri, line["name"], {}, [("name", told)], said(line["text"]))
 
 
-def attention_section(run: Path) -> tuple[Section, Table]:
-    """Attention to words of the texts, where `lit_biqa analyse score-attention` was run."""
+def attention_section(run: Path) -> tuple[list[Section], dict[str, Table]]:
+    """Attention to words of the texts, where `lit_biqa analyse score-attention` was run.
+
+    Raises:
+        InputError: if the file is damaged.
+    """
     files = sorted(run.glob("analysis/*/score_attention_words.csv"))
-    lines = read_table(files[0], _WORD_COLUMNS)[:_WORDS] if files else []
-    words = [
-        {
-            "word": line["word"],
-            "count": int(line["count"]),
-            "times_uniform": float(line["times_uniform"]),
-        }
-        for line in lines
+    numbers = ("count", "times_uniform")
+    lines = _lines(files[0], _WORD_COLUMNS, numbers)[:_WORDS] if files else []
+    words: Table = [
+        {"word": line["word"], **{name: float(line[name]) for name in numbers}} for line in lines
     ]
-    title = "Attention to words"
     if not words:
-        return Section(title), words
+        return [], {}
     note = f"The {len(words)} words with the largest share, from {files[0].relative_to(run)}."
-    return Section(title, [note], charts=[charts.word_attention(len(words))]), words
+    drawn = [charts.word_attention(len(words))]
+    return [Section("Attention to words", [note], charts=drawn)], {"words": words}
+
+
+def _lines(file: Path, columns: Sequence[str], numbers: Sequence[str]) -> list[dict[str, str]]:
+    """Lines of a table, none without the file; some of its columns hold numbers.
+
+    Raises:
+        InputError: names the file and what is wrong in it.
+    """
+    lines = read_table(file, columns) if file.is_file() else []
+    for count, line in enumerate(lines, 2):
+        for name in numbers:
+            try:
+                float(line[name])
+            except ValueError:
+                raise InputError(f"{file}, line {count}: {name} is no number") from None
+    return lines

@@ -21,6 +21,7 @@ from lit_biqa.types import InputError, nearest
 
 METRICS = ("rali",)
 _WEIGHTS = (torch.float32, torch.float64)
+_ROUNDING = 1e-5  # by which a value may lie beyond [0, 1]
 
 
 class ScorerMetric(nn.Module):
@@ -64,20 +65,34 @@ class ScorerMetric(nn.Module):
         Raises:
             InputError: for a wrong type, shape, range or device; prints none of the data.
         """
-        weights = self.scorer.head.scores
-        _check(images, weights)
+        self.check(images)
         with torch.autocast(images.device.type, enabled=False):
-            scores: Tensor = self.scorer(images.to(weights.dtype))
+            scores: Tensor = self.scorer(images.to(self.scorer.head.scores.dtype))
         return scores[:, None]
+
+    def check(self, images: object) -> None:
+        """Refuse what `forward` refuses.
+
+        Values are not looked at while torch compiles or exports the metric.
+
+        Raises:
+            InputError: as `forward`.
+        """
+        _check(images, self.scorer.head.scores)
+        if not torch.compiler.is_compiling():
+            assert isinstance(images, Tensor)
+            _check_range(images)
 
 
 def _check(images: object, weights: Tensor) -> None:
-    """Refuse what is no batch of images on [0, 1]."""
+    """Refuse what is no batch of images."""
     if weights.dtype not in _WEIGHTS:
         raise InputError(f"the metric has weights of {_name(weights)}: call metric.float() first.")
     if not isinstance(images, Tensor):
         kind = type(images).__name__
         raise InputError(f"{kind} is no batch of images: give a tensor [N, 3, H, W] on [0, 1].")
+    if images.layout is not torch.strided:
+        raise InputError("images are a sparse tensor: call images.to_dense() first.")
     if not images.is_floating_point():
         raise InputError(f"images have values of {_name(images)}: give floats on [0, 1].")
     if images.ndim != 4 or images.shape[1] != 3 or not images.numel():
@@ -92,10 +107,14 @@ def _check(images: object, weights: Tensor) -> None:
         raise InputError(
             f"images are on {images.device} and the metric on {weights.device}: move either."
         )
+
+
+def _check_range(images: Tensor) -> None:
+    """Refuse values beyond [0, 1] by more than rounding."""
     low, high = (float(end) for end in images.detach().aminmax())
-    if not (low >= 0 and high <= 1):  # also nan
+    if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):  # also nan
         raise InputError(
-            f"images have values from {low:.4g} to {high:.4g}: give [0, 1], not normalised; "
+            f"images have values from {low:.6g} to {high:.6g}: give [0, 1], not normalised; "
             f"images.clamp(0, 1) cuts what lies beyond."
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import socket
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -123,9 +124,10 @@ def test_a_broken_picture_has_its_line_beside_a_good_one(
 
 
 def test_wrong_requests_have_one_line(client: TestClient) -> None:
-    assert client.post("/score").json()["error"].startswith("no picture: send a form")
+    assert client.post("/score").json()["error"].startswith("no picture, or a form that is cut")
+    assert client.get("/openapi.json").status_code == 404
     good = form(("a.png", picture_bytes(0)))
-    for query in ("nearest=-1", "nearest=x", "nearest=21", "nearest=²"):
+    for query in ("nearest=-1", "nearest=x", "nearest=21", "nearest=²", f"nearest={'9' * 5000}"):
         answer = client.post(f"/score?{query}", files=good)
         assert (answer.status_code, answer.json()["error"]) == (
             400,
@@ -271,6 +273,32 @@ def test_the_folder_ends_with_the_server(scorer: Scorer, tmp_path: Path) -> None
         client.post(api.UPLOAD, files=[("files", ("a.png", picture_bytes(0)))])
         assert len(files_in(tmp_path)) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_connections_that_ask_nothing_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lit_biqa.app.connections.FIRST_REQUEST", 0.2)
+    listener = server.listening("127.0.0.1", 0)
+    address = listener.getsockname()
+
+    async def healthy(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            await send({"type": "http.response.start", "status": 204, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
+
+    threading.Thread(target=server.run, args=(healthy, listener), daemon=True).start()
+    with socket.create_connection(address, timeout=20) as silent:
+        assert silent.recv(1) == b""
+    with socket.create_connection(address, timeout=20) as asking:
+        asking.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert asking.recv(12) == b"HTTP/1.1 204"
+
+
+@pytest.mark.parametrize(
+    ("host", "local"),
+    [("127.0.0.2", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("a", False)],
+)
+def test_addresses_on_loopback(host: str, local: bool) -> None:
+    assert server.on_loopback(host) == local
 
 
 def test_wrong_limits_and_addresses() -> None:

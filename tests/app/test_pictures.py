@@ -54,6 +54,13 @@ def test_each_picture_of_a_batch_has_what_it_asked_for(tmp_path: Path) -> None:
     assert (third.status, third.level) == ("no", "")
 
 
+def test_a_picture_that_nobody_waits_for_is_not_opened(tmp_path: Path) -> None:
+    picture = Picture("a.png", tmp_path / "absent.png")
+    picture.stop.set()
+    (scored,) = PictureScorer(tiny_scorer(tmp_path))([picture])
+    assert scored.status == "no longer waited for"
+
+
 def test_distortions_grow_and_stay_the_same() -> None:
     photo = Image.open(io.BytesIO(picture_bytes(0))).resize((700, 600), Image.Resampling.BICUBIC)
     small = scaled(photo)

@@ -62,6 +62,25 @@ def test_palette_with_a_transparent_colour(tmp_path: Path) -> None:
     assert pixel(opened, x=1) == (255, 255, 255)
 
 
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "I;16", "PA"])
+def test_strips_are_joined_to_the_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    """Large images are converted in strips, which take less memory than layers of the whole."""
+    noise = np.random.default_rng(0)
+    if mode == "I;16":
+        image = Image.fromarray(noise.integers(0, 65536, (23, 17), dtype=np.uint16))
+    else:
+        values = noise.integers(0, 256, (23, 17, 4), dtype=np.uint8)
+        image = Image.fromarray(values, "RGBA")
+        image = image if mode == "RGBA" else image.convert("LA")
+        image = image if mode != "PA" else image.convert("RGBA").quantize(16)
+    image.save(tmp_path / "a.png")
+    whole = open_image(tmp_path / "a.png")
+    monkeypatch.setattr("lit_biqa.data.images._STRIP", 40)  # two rows
+    assert np.array_equal(np.asarray(open_image(tmp_path / "a.png")), np.asarray(whole))
+
+
 def test_cmyk(tmp_path: Path) -> None:
     opened = open_image(saved(tmp_path, Image.new("CMYK", (8, 8), (255, 0, 0, 0)), ".jpg"))
     red, green, blue = pixel(opened)

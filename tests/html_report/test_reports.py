@@ -16,7 +16,7 @@ from PIL import Image
 
 from lit_biqa.callbacks.rollout_table import markdown
 from lit_biqa.cli import compare, report
-from lit_biqa.html_report import page
+from lit_biqa.html_report import page, ratings
 from lit_biqa.html_report.failures import failure_section
 from lit_biqa.html_report.ratings import said, worst_section
 from lit_biqa.html_report.rows import read_scored, read_tested
@@ -247,9 +247,39 @@ def test_reports_are_drawn_again(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out == f"{run / 'report.html'}\n"
     assert report.main([str(tmp_path), str(run)]) == 2
     assert "holds no predictions to report on: run `lit_biqa test" in capsys.readouterr().err
-    with pytest.raises(InputError, match="columns"):
-        (run / "test" / "results.csv").write_text("a,b\n")
+
+
+def test_a_broken_file_costs_its_section_alone(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", rows())
+    (run / "test" / "results.csv").write_text("a,b\n")
+    (run / "prototypes.csv").write_text(
+        "prototype,score,dataset,name,mos,cosine,path,text\n0,,koniq10k,a.png,3,0.5,,\n"
+    )
+    words = run / "analysis" / "image" / "score_attention_words.csv"
+    words.parent.mkdir(parents=True)
+    words.write_text("word,count,times_uniform\nsharp,many,1.5\n")
+    text = write_report(run).read_text()
+    assert "results.csv" in text
+    assert "prototypes.csv, line 2: score is no number" in text
+    assert "score_attention_words.csv, line 2: count is no number" in text
+    assert len(tables(run / "report.html")["rows"]) == 12
+    predictions = run / "test" / "predictions.csv"
+    lines = predictions.read_text().splitlines()
+    place = lines[0].split(",").index("mos")
+    cells = lines[1].split(",")
+    cells[place] = "high"
+    predictions.write_text("\n".join([lines[0], ",".join(cells), *lines[2:]]) + "\n")
+    with pytest.raises(InputError, match=r"predictions\.csv, line 2: score or MOS is no number"):
         write_report(run)
+
+
+def test_of_very_many_ratings_some_are_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ratings, "MOST_POINTS", 5)
+    file = write_report(write_run(tmp_path / "run", rows()))
+    assert len(tables(file)["rows"]) == 4
+    assert "Charts draw at most 5 of the 12 ratings" in file.read_text()
 
 
 def test_files_of_tested_images_are_those_of_the_samples(tmp_path: Path) -> None:

@@ -140,6 +140,22 @@ def test_the_mean_is_over_all_images(metric: ScorerMetric) -> None:
     torch.testing.assert_close(mean.compute(), expected[0])
 
 
+def test_refused_images_leave_the_mean_as_it_is(metric: ScorerMetric) -> None:
+    mean, images = MeanScore(metric), smooth(40, 56, 2)
+    mean(images)
+    before = float(mean.compute())
+    with pytest.raises(InputError, match="give"):
+        mean(images * 255)
+    assert (int(mean.count), float(mean.compute())) == (2, before)
+    with pytest.raises(InputError, match="has its own"):
+        MeanScore(metric, "cpu")
+
+
+def test_rounding_beyond_the_range_is_no_fault(metric: ScorerMetric) -> None:
+    images = torch.ones(1, 3, 40, 40)
+    assert torch.isfinite(metric(images * (1 + 1e-6))).all()
+
+
 def test_the_mean_of_a_batch_has_gradients(paths: dict[str, Path]) -> None:
     mean, images = MeanScore(paths["tiny"], "cpu"), smooth(40, 56, 2).requires_grad_()
     mean(images).backward()
