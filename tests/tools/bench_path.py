@@ -17,5 +17,6 @@ def imported(name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]
     """Module of ``tools/bench``; all of its modules are forgotten at the end."""
     monkeypatch.syspath_prepend(str(TOOLS))
     yield importlib.import_module(name)
-    for each in [each for each in sys.modules if each.startswith("bench") and each != __name__]:
+    ours = {file.stem for file in TOOLS.glob("*.py")}
+    for each in ours & sys.modules.keys():
         del sys.modules[each]

@@ -40,7 +40,6 @@ Precision = Literal["32-true", "bf16-mixed"]
 
 # Of transformers' Trainer and TRL's: what is trained as ours is, and that nothing is written.
 LIKE_OURS: dict[str, Any] = {
-    "use_cpu": True,
     "max_grad_norm": CLIP,
     "lr_scheduler_type": "constant",
     "save_strategy": "no",
@@ -123,6 +122,7 @@ class Theirs:
         """One with a new optimizer."""
         settings = transformers.TrainingArguments(
             **LIKE_OURS,
+            use_cpu=True,
             output_dir=str(self.folder),
             per_device_train_batch_size=self.ours.batch,
             dataloader_drop_last=True,

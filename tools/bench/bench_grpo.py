@@ -21,8 +21,8 @@ import torch
 from bench_data import keywords, made_up_words
 from bench_meters import Allocated, Clock, by_turns, one_thread, over, timed
 from bench_rali import make_images
-from bench_rows import Row, mark
-from bench_steps import QUESTION, Endless, EndlessChat, Ours, RealSize, Steps
+from bench_rows import Row
+from bench_steps import QUESTION, Endless, EndlessChat, Ours, Steps
 from bench_trl import Theirs
 from PIL import Image
 from torch import Tensor
@@ -95,7 +95,6 @@ def measure(small: bool) -> Iterator[Row]:
             model = partial(plan.model, words, tuning)
             yield from steps(f"step, {name}", plan, model, images[: plan.prompts], folder)
         yield from answers(plan, plan.model(words), images)
-        yield from on_cuda(plan, words, images[: plan.prompts], folder)
 
 
 def steps(
@@ -202,32 +201,6 @@ def generated(model: Endless, chats: Sequence[Chat], n: int, budget: int) -> lis
 
 
 PHASES = {"rollout": "rollout", "reference": "reference", "loss and gradients": "loss"}
-
-
-def on_cuda(plan: Plan, words: Path, images: Sequence[Path], folder: Path) -> Iterator[Row]:
-    """A step of the real size with LoRA in bfloat16, where there is a device for it."""
-    name = "Qwen2.5-VL 3B, LoRA, bf16, CUDA"
-    if not torch.cuda.is_available():
-        for phase in ("step", *PHASES):
-            yield Row(f"{name}: {phase}", None, "s")
-        yield Row(f"{name}: completions", None, "tokens/s")
-        yield Row(f"{name}: peak memory", None, "GiB")
-        return
-    tuning = Tuning("lora", parts=("language",), precision="bfloat16", rank=128, alpha=256.0)
-    model = RealSize([str(words)], plan.vocabulary, tuning=tuning, max_pixels=plan.max_pixels)
-    work = Steps(images, plan.group, plan.budget)
-    yield from lora(name, Ours(model, work, folder, "cuda", "bf16-mixed"))
-
-
-def lora(name: str, ours: Ours) -> Iterator[Row]:
-    """Seconds by phase, tokens per second and peak memory of a second step on a CUDA device."""
-    torch.cuda.reset_peak_memory_stats()
-    trainer = ours.fit(2, clock := Clock(partial(mark, torch.device(ours.device))))
-    yield Row(f"{name}: step", clock.seconds, "s")
-    yield from phases(name, trainer)
-    tokens = ours.count * ours.steps.group * ours.steps.budget
-    yield Row(f"{name}: completions", tokens / clock.seconds, "tokens/s")
-    yield Row(f"{name}: peak memory", torch.cuda.max_memory_allocated() / 2**30, "GiB")
 
 
 def phases(name: str, trainer: lightning.Trainer) -> Iterator[Row]:

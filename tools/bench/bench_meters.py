@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from bench_rows import mark
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -42,6 +43,39 @@ class Clock:
 
     def __exit__(self, *_: object) -> None:
         self.seconds = self.now() - self.start
+
+
+class DeviceMeter:
+    """Seconds that a context took, and the most memory of the device within it.
+
+    That is what torch's allocator of a CUDA device gave out, weights included. On a CPU it is the
+    most resident memory of this process so far, so that small runs have a figure too.
+
+    Args:
+        device: that does the work.
+
+    Attributes:
+        seconds: until the device had done all of it.
+        peak: bytes.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    def __enter__(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+        self.start = mark(self.device)
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds = mark(self.device) - self.start
+        on_cuda = self.device.type == "cuda"
+        self.peak = torch.cuda.max_memory_allocated(self.device) if on_cuda else most_resident()
+
+
+def most_resident() -> int:
+    """Most bytes of resident memory that this process has had (Linux)."""
+    return _status("VmHWM")
 
 
 def timed(work: Callable[[], object]) -> float:

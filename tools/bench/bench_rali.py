@@ -5,7 +5,6 @@ Weights are random, since no speed depends on them.
 
 from __future__ import annotations
 
-import os
 import statistics
 import tempfile
 from collections.abc import Iterator
@@ -101,30 +100,7 @@ def measure(small: bool, images: Path | None) -> Iterator[Row]:
             return
         plan = Plan("ViT-B-32, CPU", CPU, OpenClip("ViT-B-32", None))
         yield from chain(scoring(plan), reading(plan, files))
-        yield from chain(fitting(HeadSettings(), 7046, 768), on_cuda(files))
-
-
-def on_cuda(files: list[Path]) -> Iterator[Row]:
-    """The paper's encoder in bfloat16, where there is a device for it."""
-    name = "ViT-L-14-336, CUDA, bf16"
-    if not torch.cuda.is_available():
-        measured = ("scoring over encoder", "files to scores", "encoder busy", "peak memory")
-        yield from (Row(f"{name}: {what}", None) for what in measured)
-        return
-    spare = max(2, (os.cpu_count() or 2) - 2)
-    plan = Plan(
-        name,
-        torch.device("cuda"),
-        OpenClip("ViT-L-14-336-quickgelu", None),
-        dtype=torch.bfloat16,
-        repeats=30,
-        workers=(0, 2, spare),
-        files=4096,
-        busy=0.9,
-    )
-    yield from scoring(plan)
-    yield from reading(plan, files)
-    yield from throughput(plan, (1, 16, 64))
+        yield from fitting(HeadSettings(), 7046, 768)
 
 
 def scoring(plan: Plan) -> Iterator[Row]:
@@ -193,22 +169,6 @@ def fitting(head: HeadSettings, count: int, dim: int) -> Iterator[Row]:
     start = mark(CPU)
     PrototypeHead(dim, head).fit(vectors, mos)
     yield Row(f"head refitted with fine-tuning, {count} x {dim}", mark(CPU) - start, "s", 60)
-
-
-def throughput(plan: Plan, batches: tuple[int, ...]) -> Iterator[Row]:
-    """Images per second and peak memory of a CUDA device, pixels lying there already."""
-    scorer = plan.scorer()
-    for batch in batches:
-        pixels = plan.pixels(batch)
-        scorer.score_pixels(pixels)
-        torch.cuda.reset_peak_memory_stats()
-        start = mark(plan.device)
-        for _ in range(plan.repeats):
-            scorer.score_pixels(pixels)
-        rate = batch * plan.repeats / (mark(plan.device) - start)
-        yield Row(f"{plan.name}: pixels to scores, batch {batch}", rate, "images/s")
-        peak = torch.cuda.max_memory_allocated() / 2**30
-        yield Row(f"{plan.name}: peak memory, batch {batch}", peak, "GiB")
 
 
 def embeddings(count: int, dim: int) -> tuple[Tensor, Tensor]:

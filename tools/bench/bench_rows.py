@@ -24,6 +24,7 @@ class Row:
         unit: of the figure and its limit; empty for ratios.
         limit: the figure may be this at most; ``None`` where it is reported only.
         least: the limit is the least that the figure may be.
+        why: it could not be measured, where that is known.
     """
 
     what: str
@@ -31,12 +32,13 @@ class Row:
     unit: str = ""
     limit: float | None = None
     least: bool = False
+    why: str = ""
 
     @property
     def verdict(self) -> str:
         """``ok``, ``over`` or ``under`` the limit, ``not measured``, or nothing to judge by."""
         if self.figure is None:
-            return "not measured"
+            return f"not measured: {self.why}" if self.why else "not measured"
         if self.limit is None:
             return ""
         if self.least:

@@ -17,26 +17,21 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
 from unittest.mock import patch
 
 import torch
 from bench_data import conversations, encoded, keywords, made_up_words
 from bench_fits import Ours, Theirs
 from bench_meters import Allocated, Clock, by_turns, one_thread, over, timed
-from bench_rows import Row, mark
+from bench_rows import Row
 
-from lit_biqa.backbones.mplug_owl2 import MplugOwl2Config, MplugOwl2ForConditionalGeneration
 from lit_biqa.backbones.tiny_chat import TinyMplugOwl2, TinyQwenVL
-from lit_biqa.backbones.tuning import Tuning
 from lit_biqa.backbones.vision_language import VisionLanguageModel
 from lit_biqa.data.dataset import collate
 from lit_biqa.readouts.levels import TwoPass, concluding
 from lit_biqa.rollout.engine import Sampling
 from lit_biqa.tasks import pixels_of
 from lit_biqa.types import Batch, InputError, ask
-
-CUDA = torch.device("cuda")
 
 
 @dataclass(frozen=True)
@@ -100,7 +95,6 @@ def measure(small: bool) -> Iterator[Row]:
             theirs = Theirs(ours, deepcopy(backbone), folder)
             yield from two_pass(plan, ours, theirs)  # first, while no description ends early
             yield from training(plan, ours, theirs)
-        yield from on_cuda(plan, words)
 
 
 def training(plan: Plan, ours: Ours, theirs: Theirs) -> Iterator[Row]:
@@ -192,38 +186,3 @@ def generated(model: VisionLanguageModel, batch: Batch, readout: TwoPass) -> lis
         second = keywords(model, model.encode([concluding(texts[-1], readout.words)]))
         model.model(**second, logits_to_keep=1)
     return texts
-
-
-class RealSize(TinyMplugOwl2):
-    """mPLUG-Owl2 in its real size, with random weights that are made where they are used."""
-
-    def prepare(self) -> None:
-        """See `TinyMplugOwl2`, which is where the tokenizer comes from."""
-        super().prepare()
-        self._settle(MplugOwl2Config().positions_per_image)
-
-    def _read(self) -> Any:
-        make, dtype = MplugOwl2ForConditionalGeneration._from_config, self.tuning.dtype
-        with CUDA:
-            return make(MplugOwl2Config(), dtype=dtype).eval()
-
-
-def on_cuda(plan: Plan, words: Path) -> Iterator[Row]:
-    """Training of the real size with LoRA in bfloat16, where there is a device for it."""
-    name = "mPLUG-Owl2 7B, LoRA, bf16, CUDA"
-    if not torch.cuda.is_available():
-        yield Row(f"{name}: training", None, "tokens/s")
-        yield Row(f"{name}: peak memory", None, "GiB")
-        return
-    tuning, side = Tuning("lora", precision="bfloat16"), MplugOwl2Config().vision.image_size
-    backbone = RealSize([str(words)], plan.vocabulary, 16, 1, side, tuning=tuning)
-    backbone.load()
-    yield from lora(name, Ours(backbone, conversations(words, plan.rows), plan.batch, "bf16-mixed"))
-
-
-def lora(name: str, ours: Ours) -> Iterator[Row]:
-    """Tokens per second and peak memory of a second epoch on a CUDA device, weights included."""
-    torch.cuda.reset_peak_memory_stats()
-    ours.fit(2, clock := Clock(partial(mark, ours.backbone.device)))
-    yield Row(f"{name}: training", counted(ours) / clock.seconds, "tokens/s")
-    yield Row(f"{name}: peak memory", torch.cuda.max_memory_allocated() / 2**30, "GiB")

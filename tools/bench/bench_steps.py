@@ -32,7 +32,6 @@ from lit_biqa.text import prompts
 from lit_biqa.types import Batch, Chat, Completion, Group, ask
 
 QUESTION = prompts.VISUAL_QUALITY_R1
-CUDA = torch.device("cuda")
 
 
 @dataclass(frozen=True)
@@ -43,6 +42,8 @@ class Steps:
         images: a file each, as many as a step has prompts.
         group: completions of a prompt.
         budget: tokens that each completion takes.
+        rows_at_once: completions in one forward and backward pass; ``None`` for 8 of ours, which
+            is our default, and all of TRL's, which is its.
         beta: weight of the divergence.
         optimizer: AdamW to be timed; SGD where weights are compared, as it turns no rounding of
             a gradient near zero into a whole step.
@@ -54,6 +55,7 @@ class Steps:
     images: Sequence[Path]
     group: int = 8
     budget: int = 128
+    rows_at_once: int | None = None
     beta: float = 0.001
     optimizer: Literal["adamw_torch", "sgd"] = "adamw_torch"
     lr: float = 1e-6
@@ -80,7 +82,10 @@ class Endless(TinyQwenVL):
     """
 
     def _read(self) -> Any:
-        model: Any = super()._read()
+        return self.endless(super()._read())
+
+    def endless(self, model: Any) -> Any:
+        """The model, after its head has been changed."""
         model.lm_head.weight.data[list(self.tokenizer.added_tokens_decoder)] = 0
         return model
 
@@ -92,44 +97,6 @@ class EndlessChat(TimmChat):
         """See `TimmChat`."""
         super().prepare()
         self.end = ()
-
-
-class RealSize(Endless):
-    """Qwen2.5-VL-3B's sizes, with random weights that are made where they are used.
-
-    Source: the configuration of Qwen/Qwen2.5-VL-3B-Instruct (Bai et al., arXiv 2502.13923).
-    """
-
-    def _read(self) -> Any:
-        with CUDA:
-            return super()._read()
-
-    def _text(self) -> dict[str, Any]:
-        return super()._text() | {
-            "vocab_size": 151_936,
-            "hidden_size": 2048,
-            "intermediate_size": 11_008,
-            "num_hidden_layers": 36,
-            "num_attention_heads": 16,
-            "num_key_value_heads": 2,
-            "tie_word_embeddings": True,
-            "rope_parameters": {
-                "rope_type": "default",
-                "rope_theta": 1_000_000.0,
-                "mrope_section": [16, 24, 24],
-            },
-        }
-
-    def _vision(self) -> dict[str, Any]:
-        return {
-            "depth": 32,
-            "hidden_size": 1280,
-            "intermediate_size": 3420,
-            "num_heads": 16,
-            "out_hidden_size": 2048,
-            "fullatt_block_indexes": [7, 15, 23, 31],
-            "window_size": 112,
-        }
 
 
 @dataclass(frozen=True)
@@ -209,7 +176,7 @@ class Ours:
         self.count, self.table = len(steps.images), folder / "rated.csv"
         write_rated(self.table, steps.images)
         sampling = Sampling(budget=steps.budget)
-        policy = PolicySettings(beta=steps.beta)
+        policy = PolicySettings(beta=steps.beta, rows_at_once=steps.rows_at_once or 8)
         self.method = GRPO(
             backbone, Asked(steps), steps.make, (), sampling, policy=policy, decay="none"
         )

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from bench_fits import LIKE_OURS, Span, Within, quietly
+from bench_fits import LIKE_OURS, Precision, Span, Within, quietly
 from bench_steps import QUESTION, Endless, EndlessChat, Even, Steps, trained
 
 from lit_biqa.backbones.precision import chosen
@@ -16,22 +16,34 @@ class Theirs:
     """TRL's GRPOTrainer with a model that it reads from a folder, as it reads the reference.
 
     Args:
-        backbone: another of the same first weights, which stay as they are.
+        backbone: another of the same first weights. It is written to the folder and gives its
+            model up, so that a device does not hold it twice.
         steps: what is done.
         folder: where the model is written, and TRL may write.
+        device: as torch names it.
+        precision: as Lightning names it.
 
     Attributes:
         first: the weights that are trained, as they were.
         trained: the same after the last fit.
     """
 
-    def __init__(self, backbone: Endless | EndlessChat, steps: Steps, folder: Path) -> None:
+    def __init__(
+        self,
+        backbone: Endless | EndlessChat,
+        steps: Steps,
+        folder: Path,
+        device: str = "cpu",
+        precision: Precision = "32-true",
+    ) -> None:
         backbone.load()
         self.backbone, self.steps, self.folder = backbone, steps, folder
+        self.device, self.precision = device, precision
         self.first = self.trained = trained(backbone)
         self.weights = folder / "weights"
         backbone.save(self.weights, backbone.state())
-        self.processor = processor_of(backbone)
+        self.processor, self.updated = processor_of(backbone), updated(backbone)
+        del backbone.model
 
     def fit(self, epochs: int, span: Span) -> Any:
         """Train; the last step lies within the span. Gives the trainer."""
@@ -40,7 +52,8 @@ class Theirs:
         # On a CPU it sets aside logits of 32,768 tokens for any vocabulary. What it does not fill
         # takes no memory, yet would be counted.
         name, words = "_CHUNKED_LOGPROB_CHUNK_SIZE", len(self.backbone.tokenizer)
-        tile = min(getattr(utils, name), words)
+        tile = getattr(utils, name)
+        tile = min(tile, words) if self.device == "cpu" else tile
         with quietly(), patch.object(utils, name, tile):
             trainer = self.trainer(epochs, span)
             trainer.train()
@@ -69,17 +82,21 @@ class Theirs:
         """Those of our objective and of like work; what is not named is TRL's default."""
         from trl import GRPOConfig
 
+        completions = len(self.steps.images) * self.steps.group
+        portion = self.steps.rows_at_once or completions
         return GRPOConfig(
             **LIKE_OURS,
+            use_cpu=self.device == "cpu",
             output_dir=str(self.folder),
-            bf16=False,
+            bf16=self.precision == "bf16-mixed",
             gradient_checkpointing=False,
             model_init_kwargs={
                 "dtype": chosen(self.backbone.tuning.precision),
                 "attn_implementation": "sdpa",
             },
             generation_kwargs={"min_new_tokens": self.steps.budget},
-            per_device_train_batch_size=len(self.steps.images) * self.steps.group,
+            per_device_train_batch_size=portion,
+            gradient_accumulation_steps=completions // portion,
             num_generations=self.steps.group,
             max_completion_length=self.steps.budget,
             num_train_epochs=epochs,
@@ -111,18 +128,11 @@ class Theirs:
     def lora(self) -> Any:
         """As `Tuning` sets it; ``None`` for full tuning."""
         from peft import LoraConfig
-        from peft.tuners.tuners_utils import BaseTunerLayer
 
-        tuning, modules = self.backbone.tuning, self.backbone.model.named_modules()
+        tuning = self.backbone.tuning
         if tuning.how == "full":
             return None
-        # The language model of a `TimmChat` is the whole model that TRL reads.
-        names = [
-            name.removeprefix("language.")
-            for name, module in modules
-            if isinstance(module, BaseTunerLayer)
-        ]
-        return LoraConfig(r=tuning.rank, lora_alpha=tuning.alpha, target_modules=names)
+        return LoraConfig(r=tuning.rank, lora_alpha=tuning.alpha, target_modules=self.updated)
 
     def reward(self, completion_ids: list[list[int]], **_: Any) -> list[float]:
         """See `Even`."""
@@ -136,6 +146,16 @@ class Theirs:
         images = range(len(self.steps.images))
         told = [ids for image in images for ids in self.steps.told(image)]
         return {"prompt_ids": read["input_ids"], "completion_ids": told, "logprobs": None}
+
+
+def updated(backbone: Endless | EndlessChat) -> list[str]:
+    """Names of the layers with LoRA's updates, in the model that TRL reads."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    modules = backbone.model.named_modules()
+    names = (name for name, module in modules if isinstance(module, BaseTunerLayer))
+    # The language model of a `TimmChat` is the whole model that TRL reads.
+    return [name.removeprefix("language.") for name in names]
 
 
 def processor_of(backbone: Endless | EndlessChat) -> Any:
