@@ -99,11 +99,13 @@ def _serve(options: argparse.Namespace) -> int:
     from lit_biqa.app import server
     from lit_biqa.app.service import Service
 
-    # uvicorn ends the process by the signal that it has received; what follows must still run.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with server.listening(options.host, options.port) as listener:
         scorer = None if file is None else _scorer(file, options.device, given)
         writer = None if run is None else _writer(run, options, given)
+        # uvicorn ends the process by the signal that it has received; what follows must still run.
+        # While weights are read a signal ends the process at once: there is nothing to delete, and
+        # an exit raised within a library's reading would look like a broken file.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         title = " and ".join(str(part) for part in (file, run) if part is not None)
         with server.application(Service(scorer, writer, given, title), options.host) as app:
             host, port = listener.getsockname()[:2]

@@ -54,14 +54,17 @@ class Chart:
     note: str = ""
 
 
-def scatter() -> Chart:
-    """MOS over predicted score, with the line of equality and the fitted logistic."""
+def scatter(sets: int = 1) -> Chart:
+    """MOS over predicted score of so many data sets, with the line of equality and the logistic."""
+    several = alt.Color("dataset:N", legend=alt.Legend(orient="top", title=None, columns=1))
+    colour = several if sets > 1 else alt.Undefined
     points = (
         _filtered(_images(alt.Chart(_table("rows"))), *_OF_ROWS)
         .mark_circle(size=45, opacity=0.55)
         .encode(
             _rating(alt.X, "score", "predicted score"),
             _rating(alt.Y, "mos", "MOS"),
+            color=colour,
             tooltip=POINTED,
         )
     )
@@ -71,12 +74,14 @@ def scatter() -> Chart:
         .encode(
             x="score:Q",
             y="mos:Q",
+            color=colour,
             detail=["dataset:N", "condition:N", "weights:N"],
             order="score:Q",
         )
     )
     layers = alt.layer(_diagonal("score", "mos"), fitted, points)
-    note = "Dashed: score equal to MOS. Orange: the logistic fitted for “PLCC fitted”."
+    line = "Lines" if sets > 1 else "Orange"
+    note = f"Dashed: score equal to MOS. {line}: the logistic fitted for “PLCC fitted”."
     tables = ("rows", "images", "fits")
     return _chart("scatter", "MOS and predicted score", layers, tables, note, height=440)
 
@@ -127,7 +132,7 @@ def error_by_group(count: int) -> Chart:
     median = groups.mark_point(filled=True, size=70, opacity=1).encode(
         alt.X("median:Q", title="score − MOS"), y, tooltip=pointed
     )
-    note = f"Median and middle half; the {MOST_GROUPS} groups with the largest mean error at most."
+    note = f"Dot: median; bar: middle half. By mean error, at most {MOST_GROUPS} groups."
     layers = alt.layer(_zero("x"), half, median)
     height = _ROW * min(count, MOST_GROUPS)
     tables = ("rows", "images")
@@ -198,7 +203,7 @@ def curves(name: str, title: str, note: str = "") -> Chart:
         alt.Chart(_table(name))
         .mark_line(point=alt.OverlayMarkDef(size=12), strokeWidth=1.5)
         .encode(
-            alt.X("step:Q", title="optimizer step"),
+            alt.X("step:Q", title="optimizer step", axis=alt.Axis(format="d", tickMinStep=1)),
             alt.Y("value:Q", title=None, scale=alt.Scale(zero=False)),
             alt.Color("tag:N", legend=alt.Legend(orient="top", title=None, columns=2)),
             tooltip=["tag:N", "step:Q", alt.Tooltip("value:Q", format=".4f")],
@@ -237,7 +242,7 @@ def disagreement() -> Chart:
         )
     )
     layers = alt.layer(_zero("x"), _zero("y"), points)
-    note = "Far from both axes on one side: both are wrong alike. On an axis: one run alone errs."
+    note = "Far from both axes: both runs are wrong. Near one axis: one run alone is."
     return _chart("disagreement", "Errors of both", layers, ("pairs", "images"), note, height=440)
 
 
@@ -294,7 +299,8 @@ def _filtered(chart: alt.Chart, *columns: str) -> alt.Chart:
 
 
 def _rating(channel: Any, field: str, title: str) -> Any:
-    return channel(f"{field}:Q", title=title, scale=alt.Scale(zero=False))
+    axis = alt.Axis(tickMinStep=0.5)
+    return channel(f"{field}:Q", title=title, scale=alt.Scale(zero=False), axis=axis)
 
 
 def _diagonal(x: str, y: str) -> alt.Chart:

@@ -96,12 +96,18 @@ def scatter_section(rows: Sequence[Row], small: Mapping[Key, Thumbnail]) -> Sect
     lines = []
     if (count := len(rated(rows))) > MOST_POINTS:
         lines.append(f"Charts draw at most {MOST_POINTS:,} of the {count:,} ratings.")
-    if shown < len(images):
+    if not any(row.path for row in rows):
+        lines.append(
+            "No image has a thumbnail: test/images.csv, which names the files, is absent. "
+            "`lit_biqa test` writes it."
+        )
+    elif shown < len(images):
         lines.append(
             f"{len(images) - shown} of {len(images)} images have no thumbnail: their files are not "
             "on this disk, cannot be read, or there are too many images for the size of this page."
         )
-    return Section("Each image", lines, charts=[charts.scatter(), charts.error_by_mos()])
+    sets = len({row.dataset for row in rated(rows)})
+    return Section("Each image", lines, charts=[charts.scatter(sets), charts.error_by_mos()])
 
 
 def error_section(rows: Sequence[Row], small: Mapping[Key, Thumbnail]) -> Section:
@@ -148,7 +154,7 @@ def worst_section(rows: Sequence[Row]) -> Section:
 
 def example_of(row: Row, uri: str, kind: str) -> Example:
     """An image with its score, MOS and texts."""
-    line = f"score {row.score:.2f}, MOS {row.mos:.2f}, error {row.error:+.2f}"
+    line = f"score {row.score:.2f}, MOS {row.mos:.2f}, error {row.error:+.2f}".replace("-", "−")
     return Example(uri, row.name, _names(row), [(kind, line)], said(row.text))
 
 

@@ -40,6 +40,8 @@ def write_report(run: Path) -> Path:
     Raises:
         InputError: if the folder holds no scores, or a file cannot be read or written.
     """
+    if not run.is_dir():
+        raise InputError(f"there is no run folder {run}")
     tested, scored = read_tested(run), read_scored(run)
     if not tested and not scored:
         raise InputError(
@@ -162,5 +164,16 @@ def _costs(file: Path) -> Grid:
     lines = read_costs(file)
     names = [name for name in lines[0] if name in ("what", "datasets", "weights")] if lines else []
     numbers = [name for name in lines[0] if name not in names] if lines else []
-    rows = [tuple(line[name] for name in (*names, *numbers)) for line in lines]
-    return Grid(names, numbers, rows)
+    rows = [
+        (*(line[name] for name in names), *(_rounded(line[name]) for name in numbers))
+        for line in lines
+    ]
+    return Grid(names, [name.replace("_", " ") for name in numbers], rows)
+
+
+def _rounded(cell: str) -> str:
+    """A number with four digits that count; any other cell as it is."""
+    try:
+        return f"{float(cell):.4g}" if "." in cell else cell
+    except ValueError:
+        return cell

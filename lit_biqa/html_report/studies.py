@@ -39,7 +39,11 @@ def prototype_section(run: Path) -> Section:
         )
         for near in chosen
     ]
-    note = f"{len(chosen)} of {len(ordered)} prototypes, each with its nearest training images."
+    note = (
+        f"{len(chosen)} of {len(ordered)} prototypes, evenly spread from the lowest to the highest "
+        "score, each with its nearest training images. The fit of the head may move scores of "
+        "prototypes beyond 1 to 5; an image gets a mean of many."
+    )
     return Section("Prototypes", [note] if chosen else [], examples=examples)
 
 

@@ -32,7 +32,7 @@ def training_sections(run: Path) -> tuple[list[Section], dict[str, Table]]:
     if progress:
         drawn.append(charts.curves("progress", "Loss and validation"))
     if rewards:
-        note = "Mean rewards of a step, each part without its weight."
+        note = "Mean rewards of a step: each part without its weight, and the weighted sum of all."
         drawn.append(charts.curves("rewards", "Rewards", note))
     grid = _completions(logs)
     sections = [
@@ -49,7 +49,6 @@ def _curves(logs: Sequence[Any], begins: tuple[str, ...]) -> Table:
     return [
         {"tag": tag, "step": step, "value": found[step]}
         for tag, found in values.items()
-        if len(found) > 1
         for step in _spread(sorted(found), _POINTS)
     ]
 

@@ -71,7 +71,9 @@ def test_images_that_are_absent_are_told(tmp_path: Path) -> None:
     assert "no image on disk" in text
     assert not any("image" in line for line in tables(run / "report.html")["images"])
     (run / "test" / "images.csv").unlink()
-    assert "12 of 12 images have no thumbnail" in write_report(run).read_text()
+    assert "No image has a thumbnail: test/images.csv" in write_report(run).read_text()
+    with pytest.raises(InputError, match="there is no run folder"):
+        write_report(tmp_path / "absent")
 
 
 def test_ten_thousand_images_stay_below_thirty_megabytes(tmp_path: Path) -> None:
