@@ -157,13 +157,16 @@ class Run:
 
 def start(args: Sequence[object], log: Path, ranks: int = 1) -> Run:
     """Start a command as a launcher does that makes all ``ranks`` processes itself."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     environments: list[dict[str, str]] = [{}]
     if ranks > 1:
-        shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(ranks)}
+        shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+        shared |= {"WORLD_SIZE": str(ranks)}
         environments = [shared | {"LOCAL_RANK": str(r), "NODE_RANK": "0"} for r in range(ranks)]
+    return start_each(args, log, environments)
+
+
+def start_each(args: Sequence[object], log: Path, environments: Sequence[Mapping[str, str]]) -> Run:
+    """Start a command once in each of these environments."""
     words = [str(word) for word in args]
     processes = [
         _context.Process(target=_command, args=(words, log, environment))
@@ -174,7 +177,15 @@ def start(args: Sequence[object], log: Path, ranks: int = 1) -> Run:
     return Run(processes, log)
 
 
-def _command(args: list[str], log: Path, environment: dict[str, str]) -> None:
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port
+
+
+def _command(args: list[str], log: Path, environment: Mapping[str, str]) -> None:
     from lit_biqa.__main__ import main
 
     os.setsid()

@@ -12,7 +12,15 @@ import pytest
 import torch
 
 from lit_biqa.runs import folder
-from lit_biqa.runs.folder import RunFolder, check_checkpoint, check_ends, choose, find_weights
+from lit_biqa.runs.folder import (
+    RunFolder,
+    check_checkpoint,
+    check_ends,
+    choose,
+    find_weights,
+    is_first_process,
+    is_global_zero,
+)
 from lit_biqa.runs.lock import RunLock
 from lit_biqa.types import InputError
 
@@ -201,3 +209,26 @@ def test_a_run_is_not_resumed_beyond_its_end(tmp_path: Path) -> None:
         check_ends(tmp_path, content, SimpleNamespace(max_epochs=2, max_steps=-1))
     with pytest.raises(InputError, match=r"has reached 12 steps, and trainer.max_steps is 5: "):
         check_ends(tmp_path, content, SimpleNamespace(max_epochs=3, max_steps=5))
+
+
+@pytest.mark.parametrize(
+    ("variables", "of_all", "of_its_machine"),
+    [
+        ({}, True, True),
+        ({"SLURM_PROCID": "1", "SLURM_LOCALID": "0"}, False, True),
+        ({"SLURM_PROCID": "1", "SLURM_LOCALID": "1"}, False, False),
+        ({"NODE_RANK": "0", "LOCAL_RANK": "1"}, False, False),
+        # srun starts a torchrun on each machine, and torchrun has numbered them the other way.
+        ({"TORCHELASTIC_RUN_ID": "x", "RANK": "0", "SLURM_PROCID": "1"}, True, True),
+        ({"TORCHELASTIC_RUN_ID": "x", "RANK": "8", "SLURM_PROCID": "0"}, False, True),
+    ],
+)
+def test_the_first_process_of_all_and_of_its_machine(
+    variables: dict[str, str], of_all: bool, of_its_machine: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID", "SLURM_LOCALID")
+    for name in ("TORCHELASTIC_RUN_ID", *names):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert (is_global_zero(), is_first_process()) == (of_all, of_its_machine)

@@ -4,20 +4,21 @@
 
 Both runs were tested on the same images. The reward of a test image is Q-Insight's: 1 for a rating
 nearer to the MOS than the tolerance, else 0, and 0 without a rating. The interval of the
-difference resamples images, each with both of its rewards. The curve is what the second run logged
-during training.
+difference resamples images, each with both of its rewards. A second one resamples clusters of
+images (generators, prompts or references), where predictions name three of them or more. The curve
+is what the second run logged during training.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lit_biqa.evaluation.bootstrap import Array, Codes, cluster_codes
 from lit_biqa.evaluation.events import event_logs, scalars
 from lit_biqa.evaluation.store import read_predictions
 from lit_biqa.evaluation.tables import pairs
@@ -25,7 +26,7 @@ from lit_biqa.io.files import replacing
 from lit_biqa.types import InputError
 
 Key = tuple[str, str, str, str]
-Array = NDArray[np.float64]
+Row = Mapping[str, str]
 TRAIN, HELD_OUT = "train/reward/score", "val/reward/score"
 GRADIENT = "train/grad_norm"
 _SMOOTH = 15  # number of steps in the drawn mean
@@ -43,6 +44,36 @@ def rewards(run: Path, condition: str, tolerance: float, weights: str = "") -> d
     Raises:
         InputError: if the run has no test under the condition, or tests of several such weights.
     """
+    return {
+        key: float(
+            row["status"] == "ok" and abs(float(row["score"]) - float(row["mos"])) < tolerance
+        )
+        for key, row in _tested(run, condition, weights).items()
+    }
+
+
+def clusters(run: Path, condition: str, weights: str = "") -> dict[Key, str]:
+    """Cluster of each test image of a run, named with its data set; empty without one.
+
+    Args:
+        run: run folder.
+        condition: condition of the scores.
+        weights: beginning of the digest of the tested weights.
+
+    Raises:
+        InputError: as `rewards`.
+    """
+    return {key: _cluster(row) for key, row in _tested(run, condition, weights).items()}
+
+
+def _cluster(row: Row) -> str:
+    # Files of former versions have the group alone, or none.
+    name = row.get("cluster", row.get("group", ""))
+    # Data sets number their references alike.
+    return f"{row['dataset']}: {name}" if name else ""
+
+
+def _tested(run: Path, condition: str, weights: str) -> dict[Key, Row]:
     file = run / "test" / "predictions.csv"
     if not file.is_file():
         raise InputError(f"no predictions at {file}: run `lit_biqa test` on the run first")
@@ -54,23 +85,31 @@ def rewards(run: Path, condition: str, tolerance: float, weights: str = "") -> d
         raise InputError(
             f"{file}: tested with several weights: choose with --weights {', '.join(held)}"
         )
-    return {
-        (row["dataset"], row["split"], row["index"], row["name"]): float(
-            row["status"] == "ok" and abs(float(row["score"]) - float(row["mos"])) < tolerance
-        )
-        for row in rows
-    }
+    return {(row["dataset"], row["split"], row["index"], row["name"]): row for row in rows}
 
 
 def _with(weights: str) -> str:
     return f" and weights that begin with {weights}" if weights else ""
 
 
-def difference(before: Array, after: Array, resamples: int, seed: int) -> tuple[float, float]:
-    """95% percentile bootstrap interval of the mean difference of paired rewards ``[N]``."""
+def difference(
+    before: Array, after: Array, resamples: int, seed: int, codes: Codes | None = None
+) -> tuple[float, float]:
+    """95% percentile bootstrap interval of the mean difference of paired rewards.
+
+    Args:
+        before: rewards ``[N]``.
+        after: rewards ``[N]`` of the same images.
+        resamples: how many.
+        seed: of the draws.
+        codes: cluster of each image ``[N]``, from `cluster_codes`, to draw whole clusters; ``None``
+            draws images.
+    """
     generator = np.random.default_rng(seed)
-    change = after - before
-    means = [generator.choice(change, len(change)).mean() for _ in range(resamples)]
+    codes = np.arange(len(before)) if codes is None else codes
+    sums, sizes = np.bincount(codes, after - before), np.bincount(codes)
+    draws = (generator.integers(len(sums), size=len(sums)) for _ in range(resamples))
+    means = [sums[drawn].sum() / sizes[drawn].sum() for drawn in draws]
     low, high = np.percentile(means, (2.5, 97.5))
     return float(low), float(high)
 
@@ -158,19 +197,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
             np.array([run_rewards[key] for key in sorted(run_rewards)])
             for run_rewards in rewards_of
         )
-        low, high = difference(first, second, options.resamples, options.seed)
+        groups = clusters(options.before, options.condition, options.weights[0])
         if options.figure:
             draw(options.after, options.figure)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    change = second.mean() - first.mean()
-    verdict = " not significant" if low <= 0 <= high else ""
     lines = {
         "images": str(len(first)),
         f"before, {options.before.name}": f"{first.mean():.4f}",
         f"after, {options.after.name}": f"{second.mean():.4f}",
-        "difference [95%]": f"{change:+.4f} [{low:+.4f}, {high:+.4f}]{verdict}",
+        "difference [95%]": _in_words(first, second, options),
     }
+    codes = cluster_codes([groups[key] for key in sorted(groups)])
+    if codes is not None:
+        name = f"over {codes.max() + 1} clusters [95%]"
+        lines[name] = _in_words(first, second, options, codes)
     print(pairs("Mean score reward", lines))
     return 0
+
+
+def _in_words(
+    before: Array, after: Array, options: argparse.Namespace, codes: Codes | None = None
+) -> str:
+    low, high = difference(before, after, options.resamples, options.seed, codes)
+    verdict = " not significant" if low <= 0 <= high else ""
+    return f"{after.mean() - before.mean():+.4f} [{low:+.4f}, {high:+.4f}]{verdict}"

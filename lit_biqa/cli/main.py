@@ -45,8 +45,6 @@ from lit_biqa.runs.folder import (
     RunFolder,
     check_checkpoint,
     choose,
-    find_weights,
-    is_first_process,
     is_global_zero,
 )
 from lit_biqa.runs.lock import RunLock
@@ -164,9 +162,10 @@ class CLI(LightningCLI):
         folder = choose(named, files, settings.trainer.num_nodes)
         if fitting and is_global_zero():
             self.lock = RunLock(folder.path)
-            if self.weights is None or self.weights.parent != folder.checkpoints:
-                # The fit begins anew, or from the weights of another run.
-                folder.refuse_if_used(self._parser("fit").dump(settings, skip_unset=False))
+        if fitting and (self.weights is None or self.weights.parent != folder.checkpoints):
+            # The fit begins anew, or from the weights of another run. Each process refuses by
+            # itself: on another machine it would wait long for a first one that is gone.
+            folder.refuse_if_used(self._parser("fit").dump(settings, skip_unset=False))
         self.run_folder = folder
 
     def parse_settings(self, parser: LightningArgumentParser) -> list[Path]:
@@ -252,12 +251,12 @@ class CLI(LightningCLI):
         """Export what was trained, and test it if there are test sets."""
         if self.trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
-        run = self.run_folder
-        if not run.best.exists() and not run.last.exists():
+        run, tell = self.run_folder, self.trainer.strategy.broadcast
+        # Other machines may see new files of a shared folder late: the first process looks.
+        if not tell(run.best.exists() or run.last.exists()):
             # A fit of no epochs, which only refits a head, has saved nothing so far.
             self.trainer.save_checkpoint(run.last, weights_only=True)
-        self.weights = find_weights(run, None)
-        assert self.weights is not None
+        self.weights = run.best if tell(run.best.exists()) else run.last
         if self.trainer.is_global_zero:
             assert isinstance(self.model, Method)
             self.model.ship(run.path, read_state(self.weights))
@@ -312,7 +311,7 @@ class CLI(LightningCLI):
         for process in inside.processes_of(trainer) if trainer else ():
             process.send_signal(getattr(signal, "SIGKILL", signal.SIGTERM))
         run: RunFolder | None = getattr(self, "run_folder", None)
-        if run is not None and is_first_process():
+        if run is not None and is_global_zero():
             fitting = trainer is not None and trainer.state.fn == "fit" and not trainer.global_step
             run.discard_if_bare(fitting, locked=self.lock is not None)
 

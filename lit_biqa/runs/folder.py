@@ -200,6 +200,9 @@ def choose(named: RunFolder | None, configs: Sequence[Path], nodes: int) -> RunF
 
 def is_global_zero() -> bool:
     """True in the first process of all machines, as far as the launchers' variables tell."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        # Machines need not have the same order for torchrun and for srun that starts it.
+        return os.environ.get("RANK", "0") == "0"
     ranks = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")
     names = (*ranks, "OMPI_COMM_WORLD_RANK", "PMI_RANK")
     return all(os.environ.get(name) in (None, "", "0") for name in names)
@@ -207,7 +210,8 @@ def is_global_zero() -> bool:
 
 def is_first_process() -> bool:
     """True in the process of the first device of its machine."""
-    return os.environ.get("LOCAL_RANK", "0") == "0"
+    # srun sets no LOCAL_RANK.
+    return os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")) == "0"
 
 
 def started_by_launcher(environment: Mapping[str, str]) -> bool:

@@ -18,6 +18,7 @@ from types import FrameType
 import torch
 
 from lit_biqa.distributed import highest
+from lit_biqa.runs.folder import is_first_process
 
 #: SIGTERM, SIGINT, and SIGUSR1, which clusters send before a job's time is up.
 SIGNALS = tuple(
@@ -177,7 +178,7 @@ def _hear(number: int, _: FrameType | None) -> None:
         _ear.heard, _ear.since = number, now
     if not _ear.waiting if first else now - _ear.since > ECHO:
         raise Stopped(_ear.heard)
-    if first and os.environ.get("LOCAL_RANK", "0") == "0":
+    if first and is_first_process():
         name = signal.Signals(number).name
         # Printing is unsafe within a signal handler.
         os.write(2, f"{name}: ends after the running step; a second signal ends at once\n".encode())

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from lit_biqa.cli.compare_rewards import difference, main, rewards
+from lit_biqa.cli.compare_rewards import clusters, difference, main, rewards
+from lit_biqa.evaluation.bootstrap import cluster_codes
 from lit_biqa.types import InputError
 
 COLUMNS = "dataset,split,condition,name,mos,score,status,index"
@@ -49,6 +50,47 @@ def test_the_interval_is_that_of_paired_images() -> None:
     # of a share of one half: 1.96 * sqrt(0.25 / 100)
     assert low == pytest.approx(0.402, abs=0.02)
     assert high == pytest.approx(0.598, abs=0.02)
+
+
+def test_clusters_are_drawn_whole_by_hand() -> None:
+    """Of three clusters there are 27 draws; each extreme one, 1 of 27, is more than 2.5%."""
+    codes = cluster_codes(["a", "a", "a", "a", "b", "c"])
+    before, after = np.array([0.0, 0, 0, 0, 1, 1]), np.array([1.0, 1, 1, 1, 1, 0])
+    assert difference(before, after, 5000, 0, codes) == (-1.0, 1.0)
+    assert difference(before, before, 5000, 0, codes) == (0.0, 0.0)
+
+
+def test_clusters_against_a_plain_loop() -> None:
+    generator = np.random.default_rng(1)
+    names = [f"g{row % 7}" for row in range(45)] + ["", ""]  # of these each is one of its own
+    before, after = generator.integers(0, 2, (2, 47)).astype(float)
+    codes = cluster_codes(names)
+    assert codes is not None
+    draws = np.random.default_rng(4).integers(9, size=(300, 9))
+    rows = [[row for c in draw for row in np.flatnonzero(codes == c)] for draw in draws]
+    loop = [(after - before)[chosen].mean() for chosen in rows]
+    found = difference(before, after, 300, 4, codes)
+    assert found == pytest.approx(np.percentile(loop, (2.5, 97.5)))
+
+
+@pytest.mark.parametrize("column", ["cluster", "group"])
+def test_an_interval_over_clusters_is_printed(
+    column: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    far, near = (3.0, 4.0, "ok"), (3.0, 3.0, "ok")
+    before = run_of(tmp_path / "before", far, far, far, far, far, near)
+    after = run_of(tmp_path / "after", near, near, near, near, far, far)
+    assert main([str(before), str(after)]) == 0
+    assert "clusters" not in capsys.readouterr().out
+    file = before / "test" / "predictions.csv"
+    head, *lines = file.read_text().splitlines()
+    named = [f"{line},{name}" for line, name in zip(lines, "aaaabca", strict=True)]
+    file.write_text("\n".join([f"{head},{column}", *named]))
+    assert set(clusters(before, "image").values()) == {"own: a", "own: b", "own: c"}
+    assert main([str(before), str(after)]) == 0
+    [line] = [line for line in capsys.readouterr().out.splitlines() if "clusters" in line]
+    assert "over 3 clusters [95%]" in line
+    assert "+0.5000 [-1.0000, +1.0000] not significant" in line
 
 
 def test_two_runs_and_a_curve(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
