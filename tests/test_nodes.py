@@ -137,9 +137,9 @@ def assert_equal_runs(run: Path, whole: Path) -> None:
             assert runs.same(one.get(key), other.get(key)), (name, key)
     for file in ("test/results.csv", "test/predictions.csv"):
         assert (run / file).read_bytes() == (whole / file).read_bytes(), file
-    one, other = (scorer_of(path) for path in (run, whole))
-    assert one[0] == other[0]
-    assert runs.same(one[1], other[1])
+    ours, theirs = (scorer_of(path) for path in (run, whole))
+    assert ours[0] == theirs[0]
+    assert runs.same(ours[1], theirs[1])
     assert set(names(run)) == set(names(whole))
 
 
