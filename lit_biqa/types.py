@@ -231,7 +231,7 @@ class Batch(TypedDict):
 
 
 def rows_of(batch: Batch, rows: slice) -> Batch:
-    """Some rows of a batch."""
+    """Batch of some rows of another."""
     columns: dict[str, Any] = {**batch, "samples": tuple(batch["samples"])}
     part: Any = {name: column[rows] for name, column in columns.items()}
     return cast(Batch, {**part, "samples": Samples(part["samples"])})

@@ -151,7 +151,7 @@ class Run:
 
     @property
     def printed(self) -> str:
-        """All that was printed so far."""
+        """Output so far."""
         return self.log.read_text() if self.log.exists() else ""
 
 
@@ -329,7 +329,7 @@ def logged(run: Path, tag: str) -> dict[int, float]:
 
 
 def state(path: Path) -> dict[str, Any]:
-    """All of a checkpoint."""
+    """Content of a checkpoint."""
     content: dict[str, Any] = torch.load(path, weights_only=True)
     return content
 

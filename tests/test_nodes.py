@@ -88,7 +88,7 @@ def by_srun(folder: Path, name: str, job: int, *more: str, **variables: str) -> 
 
 
 def slurm(job: int, rank: int) -> dict[str, str]:
-    """What srun sets for a rank of two machines, whose names are of this one."""
+    """Variables that srun sets for a rank of two machines, whose names are of this one."""
     return {
         "SLURM_JOB_ID": str(job),
         "SLURM_JOB_NAME": "job.sh",
@@ -144,7 +144,7 @@ def assert_equal_runs(run: Path, whole: Path) -> None:
 
 
 def written_once(run: Path, whole: Path) -> bool:
-    """Whether there are no more events or lines of costs than of one machine."""
+    """True if there are no more events or lines of costs than of one machine."""
     costs = [len((path / "costs.csv").read_text().splitlines()) for path in (run, whole)]
     return names(run) == names(whole) and costs == [2, 2]
 

@@ -50,10 +50,6 @@ class Api:
             {"serves": self.service.title, "waiting": scoring.waiting if scoring else 0}
         )
 
-    async def absent(self, request: Request) -> Response:
-        """Answer of a route that there is not."""
-        raise HTTPException(404, "no such page: docs/serve.md describes the routes")
-
     async def score(self, request: Request) -> Response:
         """Scores of the pictures of a form, in their order."""
         if self.service.scoring is None:
@@ -163,8 +159,6 @@ def make_api(service: Service, uploads: Uploads) -> FastAPI:
     api = Api(service, uploads)
     app = FastAPI(lifespan=running, docs_url=None, redoc_url=None, openapi_url=None)
     app.add_api_route("/health", api.health, methods=["GET"])
-    # In front of gradio's, which lists its own routes.
-    app.add_api_route("/openapi.json", api.absent, methods=["GET"])
     app.add_api_route(f"{UPLOAD}_progress", api.progress, methods=["GET"])
     for path, handler in {
         "/score": api.score,

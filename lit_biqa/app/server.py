@@ -47,6 +47,7 @@ def application(service: Service, host: str = "127.0.0.1") -> Iterator[App]:
             Page(service, uploads).blocks,
             path="/",
             footer_links=[],
+            app_kwargs={"openapi_url": None},
             max_file_size=given.picture_bytes,
             ssr_mode=False,
             enable_monitoring=False,

@@ -20,7 +20,7 @@ import numpy as np
 
 from lit_biqa.evaluation.bootstrap import Array, Codes, cluster_codes
 from lit_biqa.evaluation.events import event_logs, scalars
-from lit_biqa.evaluation.store import read_predictions
+from lit_biqa.evaluation.store import cluster_of, read_predictions
 from lit_biqa.evaluation.tables import pairs
 from lit_biqa.io.files import replacing
 from lit_biqa.types import InputError
@@ -67,8 +67,7 @@ def clusters(run: Path, condition: str, weights: str = "") -> dict[Key, str]:
 
 
 def _cluster(row: Row) -> str:
-    # Files of former versions have the group alone, or none.
-    name = row.get("cluster", row.get("group", ""))
+    name = cluster_of(row)
     # Data sets number their references alike.
     return f"{row['dataset']}: {name}" if name else ""
 

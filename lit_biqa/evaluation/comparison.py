@@ -16,7 +16,7 @@ from lit_biqa.evaluation.conditions import Condition
 from lit_biqa.evaluation.hyperparameters import Setting, read_hyperparameters
 from lit_biqa.evaluation.report import Result, read_results
 from lit_biqa.evaluation.significance import exchange_test, holm
-from lit_biqa.evaluation.store import read_predictions
+from lit_biqa.evaluation.store import cluster_of, read_predictions
 from lit_biqa.types import InputError, nearest
 
 Test = tuple[str, str, str]
@@ -67,7 +67,7 @@ class Run:
                 test = (row["dataset"], row["split"], row["condition"])
                 score = float(row["score"] or "nan") if row["status"] == "ok" else math.nan
                 # Files of former versions have the group alone, or none.
-                cluster = row.get("cluster", row.get("group", ""))
+                cluster = cluster_of(row)
                 image = row["index"], row["name"]
                 scores.setdefault(test, {})[image] = Rated(score, float(row["mos"]), cluster)
         return scores

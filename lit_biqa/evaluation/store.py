@@ -187,13 +187,33 @@ def read_images(path: Path) -> list[dict[str, str]]:
     return _read(path, IMAGE_COLUMNS)
 
 
-def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+def read_table(
+    path: Path, columns: Sequence[str], numbers: Sequence[str] = ()
+) -> list[dict[str, str]]:
     """Lines of any table as cells.
 
+    Args:
+        path: the file.
+        columns: columns that it must have.
+        numbers: those of them that must hold numbers.
+
     Raises:
-        InputError: if it lacks one of the columns or is damaged.
+        InputError: if it lacks one of the columns, is damaged, or has a cell that is no number;
+            names the file, and the line of such a cell.
     """
-    return _read(path, columns)
+    lines = _read(path, columns)
+    for count, line in enumerate(lines, 2):
+        for name in numbers:
+            try:
+                float(line[name])
+            except ValueError:
+                raise InputError(f"{path}, line {count}: {name} is no number") from None
+    return lines
+
+
+def cluster_of(line: Cells) -> str:
+    """Cluster of a line of predictions; files of former versions have the group alone, or none."""
+    return line.get("cluster", line.get("group", ""))
 
 
 def merge_images(path: Path, fresh: Sequence[Cells]) -> None:

@@ -41,7 +41,7 @@ def numbers_of(rows: Sequence[Row]) -> dict[Key, int]:
 def image_table(
     rows: Sequence[Row], numbers: Mapping[Key, int], small: Mapping[Key, Thumbnail]
 ) -> Table:
-    """What is known of each image: its name, group, size and thumbnail."""
+    """Table of the images: name, group, size and thumbnail of each."""
     first: dict[Key, Row] = {}
     for row in rows:
         first.setdefault(row.key, row)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from lit_biqa.evaluation.store import PROTOTYPES, read_table
@@ -10,7 +10,6 @@ from lit_biqa.html_report import charts
 from lit_biqa.html_report.page import Example, Section, Table
 from lit_biqa.html_report.ratings import said
 from lit_biqa.html_report.thumbnails import SIDES, thumbnails
-from lit_biqa.types import InputError
 
 _PROTOTYPE_COLUMNS = ("prototype", "score", "dataset", "name", "mos", "cosine", "path", "text")
 _WORD_COLUMNS = ("word", "count", "times_uniform")
@@ -20,9 +19,10 @@ _PICTURES = 500_000  # characters of their pictures
 
 
 def prototype_section(run: Path) -> Section:
-    """Some prototypes from the lowest to the highest score, with their nearest training images."""
+    """Section on prototypes from the lowest to the highest score, with their nearest images."""
     file = run / PROTOTYPES
-    lines = _lines(file, _PROTOTYPE_COLUMNS, ("score", "mos", "cosine"))
+    numbers = ("score", "mos", "cosine")
+    lines = read_table(file, _PROTOTYPE_COLUMNS, numbers) if file.is_file() else []
     by_prototype: dict[str, list[Mapping[str, str]]] = {}
     for line in lines:
         by_prototype.setdefault(line["prototype"], []).append(line)
@@ -60,7 +60,7 @@ def attention_section(run: Path) -> tuple[list[Section], dict[str, Table]]:
     """
     files = sorted(run.glob("analysis/*/score_attention_words.csv"))
     numbers = ("count", "times_uniform")
-    lines = _lines(files[0], _WORD_COLUMNS, numbers)[:_WORDS] if files else []
+    lines = read_table(files[0], _WORD_COLUMNS, numbers)[:_WORDS] if files else []
     words: Table = [
         {"word": line["word"], **{name: float(line[name]) for name in numbers}} for line in lines
     ]
@@ -69,19 +69,3 @@ def attention_section(run: Path) -> tuple[list[Section], dict[str, Table]]:
     note = f"The {len(words)} words with the largest share, from {files[0].relative_to(run)}."
     drawn = [charts.word_attention(len(words))]
     return [Section("Attention to words", [note], charts=drawn)], {"words": words}
-
-
-def _lines(file: Path, columns: Sequence[str], numbers: Sequence[str]) -> list[dict[str, str]]:
-    """Lines of a table, none without the file; some of its columns hold numbers.
-
-    Raises:
-        InputError: names the file and what is wrong in it.
-    """
-    lines = read_table(file, columns) if file.is_file() else []
-    for count, line in enumerate(lines, 2):
-        for name in numbers:
-            try:
-                float(line[name])
-            except ValueError:
-                raise InputError(f"{file}, line {count}: {name} is no number") from None
-    return lines

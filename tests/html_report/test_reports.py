@@ -261,7 +261,7 @@ def test_a_broken_file_costs_its_section_alone(tmp_path: Path) -> None:
     words.parent.mkdir(parents=True)
     words.write_text("word,count,times_uniform\nsharp,many,1.5\n")
     text = write_report(run).read_text()
-    assert "results.csv" in text
+    assert re.search(r"Not shown: \S*results\.csv\b[^<]*columns", text)
     assert "prototypes.csv, line 2: score is no number" in text
     assert "score_attention_words.csv, line 2: count is no number" in text
     assert len(tables(run / "report.html")["rows"]) == 12

@@ -44,7 +44,7 @@ def start() -> dict[str, Tensor]:
 
 
 def learned(folder: Path, name: str, start: Change, *more: object, ranks: int = 1) -> Change:
-    """What a fit has added to the weights."""
+    """Change of the weights by a fit."""
     shared = ["--config", folder / "fsdp.yaml"] if ranks > 1 else []
     run = fit(folder, name, *shared, *more, ranks=ranks)
     assert len(runs.logged(run, "train/pass1/kl")) == 2

@@ -23,7 +23,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
 
 
 def measured(gpu: ModuleType, part: str, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What a small part has written, and its rows by name."""
+    """File that a small part has written, and its rows by name."""
     assert gpu.main([part, "--small", "--out", str(folder)]) == 0
     told = json.loads((folder / f"{part}.json").read_text(encoding="utf-8"))
     assert told["part"] == part

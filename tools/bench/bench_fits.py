@@ -50,7 +50,7 @@ LIKE_OURS: dict[str, Any] = {
 
 
 def adamw(parameters: Any) -> torch.optim.Optimizer:
-    """As configs/sft/describe.yaml has it."""
+    """Optimizer of configs/sft/describe.yaml."""
     return torch.optim.AdamW(parameters, lr=2e-5, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.0)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +12,29 @@ from bench_steps import Endless
 from lit_biqa.backbones.mplug_owl2 import MplugOwl2Config, MplugOwl2ForConditionalGeneration
 from lit_biqa.backbones.tiny_chat import TinyMplugOwl2
 from lit_biqa.backbones.tuning import Tuning
+from lit_biqa.planning.architectures import ARCHITECTURES
 
 VOCABULARY = 2048  # of the tokenizers of Qwen2.5-VL here
 
-_TOWER: dict[str, Any] = {
-    "depth": 32,
-    "hidden_size": 1280,
-    "intermediate_size": 3420,
-    "num_heads": 16,
-    "fullatt_block_indexes": [7, 15, 23, 31],
-    "window_size": 112,
-}
-_TINY_TOWER: dict[str, Any] = {
-    "depth": 2,
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_heads": 4,
-    "fullatt_block_indexes": [1],
-    "window_size": 56,
+_TINY: dict[str, Any] = {
+    "text_config": {
+        "vocab_size": 2304,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+    },
+    "vision_config": {
+        "depth": 2,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_heads": 4,
+        "fullatt_block_indexes": [1],
+        "window_size": 56,
+        "out_hidden_size": 32,
+    },
+    "tie_word_embeddings": True,
 }
 
 
@@ -38,39 +43,20 @@ class QwenSizes:
     """Sizes of a Qwen2.5-VL.
 
     Attributes:
-        hidden: width of the decoder.
-        intermediate: width inside its feed-forward layers.
-        layers: of it.
-        heads: of it.
-        key_value_heads: of it.
-        vocabulary: of its embedding and head; the tokenizer may know fewer tokens.
-        tied: whether these two are the same weights.
-        rope_theta: base of its rotary frequencies.
+        architecture: as in `ARCHITECTURES`; the tokenizer may know fewer tokens than it has.
+        rope_theta: base of the decoder's rotary frequencies.
         sections: of them for time, height and width.
-        tower: the vision tower's own settings.
     """
 
-    hidden: int
-    intermediate: int
-    layers: int
-    heads: int
-    key_value_heads: int
-    vocabulary: int
-    tied: bool
+    architecture: dict[str, Any]
     rope_theta: float = 1_000_000.0
     sections: tuple[int, int, int] = (16, 24, 24)
-    tower: dict[str, Any] = field(default_factory=lambda: _TOWER)
 
     def text(self) -> dict[str, Any]:
-        """The same as transformers names them."""
-        return {
-            "vocab_size": self.vocabulary,
-            "hidden_size": self.hidden,
-            "intermediate_size": self.intermediate,
-            "num_hidden_layers": self.layers,
-            "num_attention_heads": self.heads,
-            "num_key_value_heads": self.key_value_heads,
-            "tie_word_embeddings": self.tied,
+        """Settings of the decoder, as transformers names them."""
+        sizes: dict[str, Any] = self.architecture["text_config"]
+        return sizes | {
+            "tie_word_embeddings": self.architecture["tie_word_embeddings"],
             "rope_parameters": {
                 "rope_type": "default",
                 "rope_theta": self.rope_theta,
@@ -78,12 +64,15 @@ class QwenSizes:
             },
         }
 
+    def vision(self) -> dict[str, Any]:
+        """Settings of the vision tower."""
+        sizes: dict[str, Any] = self.architecture["vision_config"]
+        return sizes
 
-# Source: the configurations of Qwen/Qwen2.5-VL-3B-Instruct and -7B-Instruct (Bai et al., arXiv
-# 2502.13923).
-QWEN_3B = QwenSizes(2048, 11_008, 36, 16, 2, 151_936, tied=True)
-QWEN_7B = QwenSizes(3584, 18_944, 28, 28, 4, 152_064, tied=False)
-QWEN_TINY = QwenSizes(32, 64, 2, 4, 2, 2304, tied=True, sections=(2, 1, 1), tower=_TINY_TOWER)
+
+QWEN_3B = QwenSizes(ARCHITECTURES["Qwen/Qwen2.5-VL-3B-Instruct"])
+QWEN_7B = QwenSizes(ARCHITECTURES["Qwen/Qwen2.5-VL-7B-Instruct"])
+QWEN_TINY = QwenSizes(_TINY, sections=(2, 1, 1))
 
 
 class SizedQwen(Endless):
@@ -120,7 +109,7 @@ class SizedQwen(Endless):
         return super()._text() | self.sizes.text()
 
     def _vision(self) -> dict[str, Any]:
-        return self.sizes.tower | {"out_hidden_size": self.sizes.hidden}
+        return self.sizes.vision()
 
 
 class SizedOwl(TinyMplugOwl2):
