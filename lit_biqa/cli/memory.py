@@ -24,8 +24,9 @@ def warn_of_memory(
 ) -> None:
     """Warn in one line if the plan of a fit needs more memory than a device has.
 
-    Nothing is said where the memory is not known, or the method or the size of the model is not
-    one that can be planned.
+    The smallest GPU of this machine counts. A second line says if its GPUs differ. Nothing is said
+    where the memory is not known, or the method or the size of the model is not one that can be
+    planned.
 
     Args:
         method: not loaded.
@@ -33,7 +34,8 @@ def warn_of_memory(
         trainer: Trainer of the fit.
         stated: GiB of each device; ``None`` for what CUDA says.
     """
-    memory = _known(trainer.strategy.root_device) if stated is None else stated * 2**30
+    known = _known(trainer)
+    memory = known if stated is None else stated * 2**30
     if memory is None or not isinstance(method, ChatMethod):
         return
     try:
@@ -59,8 +61,18 @@ def warn_of_memory(
         )
 
 
-def _known(device: torch.device) -> float | None:
-    """Bytes of a device, where they are known."""
-    if device.type != "cuda":
+def _known(trainer: Trainer) -> float | None:
+    """Bytes of the smallest device of this machine, where they are known."""
+    if trainer.strategy.root_device.type != "cuda":
         return None
-    return float(torch.cuda.get_device_properties(device).total_memory)
+    found = {index: torch.cuda.get_device_properties(index) for index in trainer.device_ids}
+    if len({(each.name, each.total_memory) for each in found.values()}) > 1:
+        log.warning(
+            "the GPUs of this fit differ: %s. They hold equal shares, and all wait for the "
+            "slowest; choose equal ones, as in --trainer.devices '[0, 1]'",
+            ", ".join(
+                f"{index} {each.name} {each.total_memory / 2**30:.1f} GiB"
+                for index, each in found.items()
+            ),
+        )
+    return min(float(each.total_memory) for each in found.values())

@@ -4,10 +4,10 @@ r"""Plan the memory of a fit on each GPU and on the host; no weights are read.
     lit_biqa plan --config grpo/score --config backbone/lora --config trainer/gpu \
         --data.loader.batch_size=4 --gpu-memory 80
 
-Settings are those of `lit_biqa fit`, for recipes of SFT and GRPO with Qwen2.5-VL or mPLUG-Owl2.
-Images have the most positions that the settings allow. The length of texts is not known before
-data are read: --text-tokens says it. CUDA's context, NCCL's buffers and fragmentation are not
-counted. The exit status is 1 if the plan does not fit.
+Settings are those of `lit_biqa fit`, for recipes of SFT and GRPO whose backbone is QwenVL,
+MplugOwl2 or AutoChat. Images have the most positions that the settings allow. The length of texts
+is not known before data are read: --text-tokens says it. CUDA's context, NCCL's buffers and
+fragmentation are not counted. The exit status is 1 if the plan does not fit.
 """
 
 from __future__ import annotations

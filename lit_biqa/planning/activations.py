@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from lit_biqa.objectives.chunks import LOGITS_AT_ONCE
-from lit_biqa.planning.sizes import Sizes, Stack
+from lit_biqa.planning.images import Stack
+from lit_biqa.planning.sizes import Sizes
 from lit_biqa.planning.work import Pass, Work
 
 
@@ -18,12 +19,12 @@ def saved(stack: Stack, work: Work, updated: bool = True) -> int:
         work: precision and tuning.
         updated: true if LoRA's updates are in this stack.
     """
-    width, keys, inner = stack.width, stack.keys, stack.inner
+    width, queries, keys, inner = stack.width, stack.queries, stack.keys, stack.inner
     if work.autocast:
-        return 24 * width + 4 * keys + 8 * inner + 4 * 7 * work.rank * updated
+        return 20 * width + 4 * queries + 4 * keys + 8 * inner + 4 * 7 * work.rank * updated
     if work.rank:
-        return 4 * (6 * width + 2 * keys + 4 * inner + 7 * work.rank * updated)
-    return 4 * (8 * width + 2 * keys + 4 * inner)
+        return 4 * (4 * width + 2 * queries + 2 * keys + 4 * inner + 7 * work.rank * updated)
+    return 4 * (6 * width + 2 * queries + 2 * keys + 4 * inner)
 
 
 def residual(work: Work) -> int:
@@ -68,7 +69,7 @@ def attended(sizes: Sizes, work: Work, one: Pass) -> int:
     A completion attends to its prompt and itself; without recomputation each layer keeps its own.
     """
     rows = min(work.rows_at_once, one.chats * one.copies)
-    values = rows * (one.length + work.budget) * sizes.decoder.width
+    values = rows * (one.length + work.budget) * sizes.decoder.queries
     if work.checkpointing:
         # both precisions are there while attention casts them
         return values * (pair(work) + 4 * work.autocast)

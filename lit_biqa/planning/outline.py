@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from lit_biqa.backbones.auto_chat import PASSED, AutoChat
 from lit_biqa.backbones.owl2 import MplugOwl2
 from lit_biqa.backbones.places import check_there
-from lit_biqa.backbones.qwen_vl import QwenVL
+from lit_biqa.backbones.qwen_vl import KINDS, QwenVL
 from lit_biqa.backbones.tiny_chat import TinyMplugOwl2, TinyQwenVL
 from lit_biqa.backbones.vision_language import VisionLanguageModel
 from lit_biqa.backbones.weights import read_config
@@ -17,13 +19,14 @@ from lit_biqa.planning.architectures import ARCHITECTURES
 from lit_biqa.types import InputError
 
 PRETRAINED = "--model.init_args.backbone.init_args.pretrained"
+_KINDS: Mapping[type, Sequence[str]] = {QwenVL: KINDS, MplugOwl2: ("mplug_owl2",), AutoChat: PASSED}
 
 
 def outline(backbone: VisionLanguageModel) -> None:
     """Give a backbone its modules on the meta device, frozen and with LoRA as its tuning says.
 
     Args:
-        backbone: not loaded; ``Qwen2.5-VL`` or ``mPLUG-Owl2``, of any size.
+        backbone: not loaded; of the class `QwenVL`, `MplugOwl2` or `AutoChat`, of any size.
 
     Raises:
         InputError: for another backbone, or if its configuration cannot be read here.
@@ -32,42 +35,43 @@ def outline(backbone: VisionLanguageModel) -> None:
         backbone.prepare()
         with torch.device("meta"):
             model = backbone._read()
-    elif isinstance(backbone, (QwenVL, MplugOwl2)):
-        model = _without_weights(backbone)
     else:
-        raise InputError(
-            f"{type(backbone).__name__} is not planned: take a backbone of the class QwenVL or "
-            "MplugOwl2"
-        )
+        model = _without_weights(backbone)
     with torch.device("meta"):
         backbone._adopt(model)
 
 
-def _without_weights(backbone: QwenVL | MplugOwl2) -> Any:
-    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+def _without_weights(backbone: VisionLanguageModel) -> Any:
+    from transformers import AutoModelForImageTextToText
 
-    from lit_biqa.backbones.mplug_owl2 import MplugOwl2Config, MplugOwl2ForConditionalGeneration
+    from lit_biqa.backbones.mplug_owl2 import MplugOwl2ForConditionalGeneration
 
-    built, settings = (
-        (Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLConfig)
-        if isinstance(backbone, QwenVL)
-        else (MplugOwl2ForConditionalGeneration, MplugOwl2Config)
-    )
-    config = _config(backbone, settings)
+    config = _config(backbone)
     with torch.device("meta"):
-        model = built(config).eval()
+        if isinstance(backbone, MplugOwl2):
+            model = MplugOwl2ForConditionalGeneration(config)
+        else:
+            model = AutoModelForImageTextToText.from_config(config)
     for parameter in model.parameters():
         parameter.data = parameter.data.to(backbone.tuning.dtype)
-    return model
+    return model.eval()
 
 
-def _config(backbone: QwenVL | MplugOwl2, settings: Any) -> Any:
+def _config(backbone: VisionLanguageModel) -> Any:
     """Configuration of the table, or of a local folder."""
+    from transformers import AutoConfig
+
+    if not isinstance(backbone, (QwenVL, MplugOwl2, AutoChat)):
+        raise InputError(
+            f"{type(backbone).__name__} is not planned: take a backbone of the class QwenVL, "
+            "MplugOwl2 or AutoChat"
+        )
+    kinds = next(kinds for kind, kinds in _KINDS.items() if isinstance(backbone, kind))
     name = backbone.checkpoint.pretrained
     known = ARCHITECTURES.get(name)
-    if known is not None:
-        return settings(**known)
-    same = "Qwen/Qwen2.5-VL-7B-Instruct" if isinstance(backbone, QwenVL) else [*ARCHITECTURES][-1]
+    if known is not None and known["model_type"] in kinds:
+        return AutoConfig.for_model(**known)
+    same = next(name for name, sizes in ARCHITECTURES.items() if sizes["model_type"] in kinds)
     advice = f"name a folder with its config.json, or a model of the same size: {PRETRAINED}={same}"
     try:
         check_there(name)
@@ -75,4 +79,4 @@ def _config(backbone: QwenVL | MplugOwl2, settings: Any) -> Any:
         raise InputError(f"{name} does not exist yet: {advice}") from error
     if not Path(name).exists():
         raise InputError(f"the sizes of {name} are not known here: {advice}")
-    return read_config(backbone.checkpoint.configuration, settings.model_type)
+    return read_config(backbone.checkpoint.configuration, *kinds)

@@ -9,9 +9,8 @@ from typing import Any
 from torch import nn
 
 from lit_biqa.backbones.fused import can_fuse
-from lit_biqa.backbones.owl2 import MplugOwl2
-from lit_biqa.backbones.qwen_vl import QwenVL
 from lit_biqa.backbones.vision_language import VisionLanguageModel
+from lit_biqa.planning.images import Stack, image_of
 from lit_biqa.planning.outline import outline
 
 # NF4 with double quantisation: 4 bits, and 8 bits for 64 values with 32 bits for 256 of those
@@ -47,25 +46,6 @@ class Piece:
             sum(trained),
             max(trained, default=0),
         )
-
-
-@dataclass(frozen=True)
-class Stack:
-    """Repeated blocks of attention and a feed-forward part.
-
-    Attributes:
-        depth: number of blocks.
-        width: width of hidden states.
-        keys: width of all keys of a position, which is that of all values.
-        inner: width of the feed-forward part.
-        linear: values of the matrices of a block, which a rollout may copy.
-    """
-
-    depth: int
-    width: int
-    keys: int
-    inner: int
-    linear: int = 0
 
 
 @dataclass(frozen=True)
@@ -130,38 +110,26 @@ def sizes_of(backbone: VisionLanguageModel) -> Sizes:
     packed = packed if backbone.tuning.how == "qlora" else set()
     config = backbone.model.config
     language = {id(p): p for m in backbone.parts["language"] for p in m.parameters()}
-    image, patches, tower = _of_image(backbone, config)
+    image = image_of(backbone, config)
     return Sizes(
         blocks=tuple(Piece.of(module.parameters(), packed) for module in modules),
         root=Piece.of((p for p in backbone.parameters() if id(p) not in blocked), packed),
         decoder=_decoder(config.get_text_config()),
-        tower=tower,
+        tower=image.tower,
         language=Piece.of(language.values(), packed),
         words=Piece.of((p for key, p in language.items() if key not in blocked), packed),
         head=Piece.of(backbone.head.parameters(), packed),
         vocabulary=backbone.head.out_features,
-        image=image,
-        patches=patches,
+        image=image.positions,
+        patches=image.patches,
         fused=can_fuse(backbone.decoder) and not packed,
         sees=any(p.requires_grad for m in backbone.parts["vision"] for p in m.parameters()),
     )
 
 
 def _decoder(text: Any) -> Stack:
-    width, inner = text.hidden_size, text.intermediate_size
-    keys = width // text.num_attention_heads * text.num_key_value_heads
-    linear = 2 * width * (width + keys) + 3 * width * inner
-    return Stack(text.num_hidden_layers, width, keys, inner, linear)
-
-
-def _of_image(backbone: VisionLanguageModel, config: Any) -> tuple[int, int, Stack]:
-    """Positions of an image in decoder and tower, and the tower."""
-    if isinstance(backbone, MplugOwl2):
-        v = config.vision
-        tower = Stack(v.num_hidden_layers, v.hidden_size, v.hidden_size, v.intermediate_size)
-        return config.positions_per_image, v.grid**2 + 1, tower
-    assert isinstance(backbone, QwenVL)
-    v = config.vision_config
-    patches = backbone.max_pixels // v.patch_size**2
-    tower = Stack(v.depth, v.hidden_size, v.hidden_size, v.intermediate_size)
-    return patches // v.spatial_merge_size**2, patches, tower
+    width, inner, heads = text.hidden_size, text.intermediate_size, text.num_attention_heads
+    each = getattr(text, "head_dim", None) or width // heads
+    queries, keys = each * heads, each * text.num_key_value_heads
+    linear = 2 * width * (queries + keys) + 3 * width * inner
+    return Stack(text.num_hidden_layers, width, queries, keys, inner, linear)

@@ -60,7 +60,7 @@ def fused(sizes: Sizes, work: Work) -> int:
     value = 2 if work.autocast else work.precision
     if work.rank or value not in (work.precision, work.gather):
         return decoder.depth * decoder.linear * value
-    alone = decoder.width * (decoder.width + decoder.inner)  # output and down projection
+    alone = decoder.width * (decoder.queries + decoder.inner)  # output and down projection
     return decoder.depth * (decoder.linear - alone) * value
 
 

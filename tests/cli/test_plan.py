@@ -43,14 +43,21 @@ def test_lora_on_one_gpu_keeps_a_copy(capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_a_configuration_is_enough(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     name = "Qwen/Qwen2.5-VL-7B-Instruct"
-    settings = {"model_type": "qwen2_5_vl", **ARCHITECTURES[name]}
-    (tmp_path / "config.json").write_text(json.dumps(settings))
+    (tmp_path / "config.json").write_text(json.dumps(ARCHITECTURES[name]))
     recipe = ["--config", "grpo/score", "--config", "backbone/lora", *SHARDED]
     pretrained = "--model.init_args.backbone.init_args.pretrained="
     assert main([*recipe, f"{pretrained}{tmp_path}"]) == 0
     from_folder = capsys.readouterr().out
     assert main([*recipe, f"{pretrained}{name}"]) == 0
     assert from_folder == capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "name", ["qwen2_vl_7b", "qwen3_vl_8b", "internvl3_8b", "llava_onevision_7b"]
+)
+def test_recipes_of_other_backbones(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--config", "grpo/score", "--config", f"backbone/{name}", *SHARDED]) == 0
+    assert "billion weights, shards of one copy on 8 GPUs" in capsys.readouterr().out
 
 
 def test_settings_are_those_of_a_fit(tmp_path: Path) -> None:
@@ -91,6 +98,36 @@ def test_a_fit_that_needs_more_than_the_device_has_warns_once(
     backbone = method.backbone
     assert isinstance(backbone, TinyQwenVL)
     assert not list(backbone.parameters())  # it is loaded after the warning
+
+
+def test_gpus_that_differ_are_named_and_the_smallest_counts(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    gpus = [SimpleNamespace(name="A", total_memory=80 * 2**30)] * 2
+    gpus += [SimpleNamespace(name="B", total_memory=2**20)]
+    monkeypatch.setattr(torch.cuda, "get_device_properties", gpus.__getitem__)
+    tiny = ["--model.init_args.backbone=TinyQwenVL", "--data.loader.batch_size=6"]
+    fit = PlannedFit(["--config", "grpo/score", *tiny])
+    method: Any = fit.model
+    strategy = SimpleNamespace(root_device=torch.device("cuda:0"))
+
+    def warned(indices: list[int]) -> list[str]:
+        caplog.clear()
+        trainer: Any = SimpleNamespace(
+            strategy=strategy,
+            precision="32-true",
+            num_devices=len(indices),
+            num_nodes=1,
+            device_ids=indices,
+        )
+        with caplog.at_level(logging.WARNING):
+            warn_of_memory(method, fit.datamodule, trainer, None)
+        return _warnings(caplog)
+
+    assert not warned([0, 1])
+    differ, over = warned([0, 1, 2])
+    assert "0 A 80.0 GiB, 1 A 80.0 GiB, 2 B 0.0 GiB" in differ and "--trainer.devices" in differ
+    assert "which has 0.0" in over
 
 
 @pytest.mark.parametrize(

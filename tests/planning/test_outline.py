@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from lit_biqa.backbones.auto_chat import AutoChat
 from lit_biqa.backbones.owl2 import MplugOwl2
 from lit_biqa.backbones.qwen_vl import QwenVL
 from lit_biqa.backbones.timm_chat import TimmChat
@@ -38,12 +39,23 @@ def test_modules_are_those_of_a_loaded_model(
     ("name", "size"),
     [
         # bytes in bfloat16, `total_size` of model.safetensors.index.json on the hub
+        ("Qwen/Qwen2-VL-7B-Instruct", 16_582_751_232),
         ("Qwen/Qwen2.5-VL-3B-Instruct", 7_509_245_952),
         ("Qwen/Qwen2.5-VL-7B-Instruct", 16_584_333_312),
+        ("Qwen/Qwen3-VL-8B-Instruct", 17_534_247_392),
+        ("OpenGVLab/InternVL3-8B-hf", 15_888_747_520),
+        ("llava-hf/llava-onevision-qwen2-7b-ov-hf", 16_060_697_664),
     ],
 )
 def test_table_adds_up_to_published_files(name: str, size: int) -> None:
-    assert sizes_of(QwenVL(name, Tuning(precision="bfloat16"))).held == size
+    kind = QwenVL if name.startswith("Qwen/") else AutoChat
+    assert sizes_of(kind(name, Tuning(precision="bfloat16"))).held == size
+
+
+def test_positions_are_those_that_the_recipes_name() -> None:
+    assert sizes_of(AutoChat("OpenGVLab/InternVL3-8B-hf", max_tiles=4)).image == 1280
+    llava = AutoChat("llava-hf/llava-onevision-qwen2-7b-ov-hf", max_tiles=4)
+    assert sizes_of(llava).image == 3753
 
 
 def test_owl2_has_the_size_that_its_paper_names() -> None:
@@ -57,5 +69,7 @@ def test_unknown_sizes_name_the_fix() -> None:
         outline(QwenVL("runs/none/weights"))
     with pytest.raises(InputError, match="not known here"):
         outline(QwenVL("someone/model"))
+    with pytest.raises(InputError, match="pretrained=OpenGVLab"):
+        outline(AutoChat("Qwen/Qwen2.5-VL-7B-Instruct"))  # of another class
     with pytest.raises(InputError, match="TimmChat is not planned"):
         outline(TimmChat())

@@ -8,9 +8,10 @@ import pytest
 
 from lit_biqa.planning.activations import kept, saved
 from lit_biqa.planning.advice import advice
+from lit_biqa.planning.images import Stack
 from lit_biqa.planning.loading import per_host
 from lit_biqa.planning.phases import HOLDERS, peak, phases
-from lit_biqa.planning.sizes import Piece, Sizes, Stack
+from lit_biqa.planning.sizes import Piece, Sizes
 from lit_biqa.planning.work import Pass, Work
 
 # 100 values a block, 60 in the root, of which the head has 20; all in float32.
@@ -18,8 +19,8 @@ BLOCK, ROOT, HEAD = Piece(100, 400, 400, 80), Piece(60, 240, 240, 80), Piece(20,
 SIZES = Sizes(
     blocks=(BLOCK, BLOCK),
     root=ROOT,
-    decoder=Stack(depth=2, width=4, keys=2, inner=8, linear=90),
-    tower=Stack(depth=0, width=4, keys=4, inner=8),
+    decoder=Stack(depth=2, width=4, queries=4, keys=2, inner=8, linear=90),
+    tower=Stack(depth=0, width=4, queries=4, keys=4, inner=8),
     language=Piece(240, 960, 960, 80),
     words=Piece(40, 160, 160, 80),
     head=HEAD,
