@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from lit_biqa.cli.config_files import merge_arguments
-from lit_biqa.cli.renamed_settings import RENAMED, RENAMED_OF_GRPO
+from lit_biqa.cli.renamed_settings import RENAMED, RENAMED_OF_FORMAT, RENAMED_OF_GRPO
 from lit_biqa.data.datamodule import BIQADataModule
 from lit_biqa.methods.grpo import GRPO
 from lit_biqa.types import InputError
@@ -127,6 +127,17 @@ def test_an_old_name_of_grpo_is_refused_and_that_of_another_method_is_not(
             merged(tmp_path, {"model": method}, args=f"--{key}=1")
     other = {"model": {"class_path": "mine.Method", "init_args": given}}
     assert merged(tmp_path, other) == other
+
+
+@pytest.mark.parametrize("old", RENAMED_OF_FORMAT)
+def test_an_old_name_of_the_format_reward_is_refused(tmp_path: Path, old: str) -> None:
+    told = f"uses old names of settings: {old} is now {RENAMED_OF_FORMAT[old]}$"
+    given: Any = {old.rpartition(".")[2]: True}
+    for name in reversed(old.split(".")[1:-1]):
+        given = {name: {"class_path": "mine.Class", "init_args": given}}
+    saved = {"class_path": "lit_biqa.methods.grpo.GRPO", "init_args": given}
+    with pytest.raises(InputError, match=rf"0\.yaml {told}"):
+        merged(tmp_path, {"model": saved})
 
 
 def test_all_old_names_of_a_file_are_told_at_once(tmp_path: Path) -> None:

@@ -42,6 +42,13 @@ RENAMED_OF_GRPO = {
     },
 }
 
+#: The same for the format reward of a paradigm, of the first pass and of the second.
+RENAMED_OF_FORMAT = {
+    f"model.paradigm.format.{reward}.{name}": f"model.paradigm.format.{reward}.match"
+    for reward in ("reward", "reward.reward")
+    for name in ("strict", "prefix")
+}
+
 
 def refuse_renamed(settings: Mapping[str, Any], place: str, method: str = "") -> None:
     """Refuse old names.
@@ -57,7 +64,8 @@ def refuse_renamed(settings: Mapping[str, Any], place: str, method: str = "") ->
     Raises:
         InputError: names every old name with its new one.
     """
-    renamed = RENAMED | (RENAMED_OF_GRPO if method.rpartition(".")[2] == "GRPO" else {})
+    of_grpo = RENAMED_OF_GRPO | RENAMED_OF_FORMAT
+    renamed = RENAMED | (of_grpo if method.rpartition(".")[2] == "GRPO" else {})
     old = [name for name, new in renamed.items() if _holds(settings, name, new)]
     if old:
         told = ", ".join(f"{name} is now {renamed[name]}" for name in old)
