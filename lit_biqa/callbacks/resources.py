@@ -6,6 +6,7 @@ import math
 import sys
 import time
 from collections import defaultdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,10 @@ from lit_biqa.evaluation import report, store, tables
 from lit_biqa.progress import clock
 from lit_biqa.types import Batch, TextPrediction
 
-COSTS = ("what", "images", "seconds", "seconds_per_image", "peak_memory_gib", "hours_per_epoch")
+_FIGURES = ("what", "images", "seconds", "seconds_per_image", "peak_memory_gib", "hours_per_epoch")
+COSTS = (*_FIGURES, "device", "versions")
 TEST_COSTS = (*COSTS, "datasets", "weights")
+_PACKAGES = ("lit_biqa", "torch", "lightning", "transformers")
 
 
 def peak_memory(device: torch.device) -> float:
@@ -43,10 +46,10 @@ class ResourceMeter(pl.Callback):
     each time. Time runs from the start of an epoch to the end of its last batch, without
     validations; memory is that of the rank with the most.
 
-    ``costs.csv`` under the trainer's ``default_root_dir`` holds the same, columns `COSTS`: one line
-    for a fit, with the hours per epoch, and one more for each resumption. ``test/costs.csv`` holds
-    the lines of tests, one for each timed condition, with data sets and weights (`TEST_COSTS`):
-    repeating a test replaces its lines.
+    ``costs.csv`` under the trainer's ``default_root_dir`` holds the same, with device and versions,
+    columns `COSTS`: one line for a fit, with the hours per epoch, and one more for each resumption.
+    ``test/costs.csv`` holds the lines of tests, one for each timed condition, with data sets and
+    weights (`TEST_COSTS`): repeating a test replaces its lines.
     """
 
     def __init__(self) -> None:
@@ -130,6 +133,7 @@ class ResourceMeter(pl.Callback):
         hours = self._all_seconds / max(epochs, 1e-9) / 3600
         if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             line = _line("train", self._all_images, self._all_seconds, memory, hours)
+            line |= _measured_with(pl_module.device)
             with store.locked(_file(trainer, "fit").parent):
                 # Each part of a resumed fit is a line of its own.
                 store.merge_costs(_file(trainer, "fit"), COSTS, [line], id)
@@ -185,7 +189,7 @@ class ResourceMeter(pl.Callback):
                 count = sum(row[2] for row in timed if row[0] == name)
                 seconds = sum(row[3] for row in timed if row[0] == name)
                 lines.append(_line(name, count, seconds))
-            self._save_test(trainer, lines)
+            self._save_test(trainer, [line | _measured_with(pl_module.device) for line in lines])
         pl_module.print(
             f"Tested {images:,} images in {clock(figures['seconds'])}, "
             f"{figures['images_per_second']:.1f} images/s, "
@@ -216,4 +220,13 @@ def _line(
     what: str, images: int, seconds: float, memory: float = math.nan, hours: float = math.nan
 ) -> dict[str, str]:
     values = (what, images, seconds, seconds / max(images, 1), memory, hours)
-    return {name: report.number(v) for name, v in zip(COSTS, values, strict=True)}
+    return {name: report.number(v) for name, v in zip(_FIGURES, values, strict=True)}
+
+
+def _measured_with(device: torch.device) -> dict[str, str]:
+    """Device and versions, without which figures of time and memory cannot be read."""
+    name = f"CPU, {torch.get_num_threads()} threads"
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+    versions = ", ".join(f"{package} {version(package)}" for package in _PACKAGES)
+    return {"device": name, "versions": versions}

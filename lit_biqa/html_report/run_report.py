@@ -22,6 +22,7 @@ LARGEST = 28_000_000
 """Bytes of a page, those of its thumbnails included."""
 _FRAME = 1_500_000  # of them, for scripts and sections without pictures
 Made = tuple[list[Section], dict[str, Table]]
+_WORDS = ("what", "device", "versions", "datasets", "weights")  # columns that are no figures
 _VERSIONS = ("lit_biqa", "torch", "lightning", "transformers", "altair")
 
 
@@ -162,7 +163,7 @@ def _settings(run: Path, tested: Sequence[Row]) -> Section:
 
 def _costs(file: Path) -> Grid:
     lines = read_costs(file)
-    names = [name for name in lines[0] if name in ("what", "datasets", "weights")] if lines else []
+    names = [name for name in lines[0] if name in _WORDS] if lines else []
     numbers = [name for name in lines[0] if name not in names] if lines else []
     rows = [
         (*(line[name] for name in names), *(_rounded(line[name]) for name in numbers))

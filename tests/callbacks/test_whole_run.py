@@ -147,6 +147,9 @@ def test_costs_are_written(one_process: Path) -> None:
     assert (fit["what"], int(fit["images"])) == ("train", 2 * N)
     assert float(fit["hours_per_epoch"]) == pytest.approx(float(fit["seconds"]) / 7200, abs=1e-6)
     test, text = lines(one_process / "test" / "costs.csv")
+    for line in (fit, test, text):
+        assert line["device"] == f"CPU, {torch.get_num_threads()} threads"
+        assert f"torch {torch.__version__}" in line["versions"]
     assert (test["what"], int(test["images"])) == ("test", N)
     assert float(test["seconds"]) > 0 and 0.05 < float(test["peak_memory_gib"]) < 100
     assert (text["what"], int(text["images"]), float(text["seconds"])) == ("text", N, N * SECONDS)
