@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from lit_biqa.methods.evaluation import identity
-from lit_biqa.readouts.base import Readout
+from lit_biqa.readouts.base import Readout, Verdict
 from lit_biqa.rollout.engine import ChatModel
 from lit_biqa.types import Batch, InputError, Prediction, TextPrediction
 
@@ -38,7 +40,11 @@ def refuse_empty(readouts: Sequence[Readout]) -> None:
 
 
 def read_rows(model: ChatModel, readouts: Sequence[Readout], batch: Batch) -> list[Prediction]:
-    """One row for each image and condition; an unreadable image has no score."""
+    """One row for each image and condition; an unreadable image has no score.
+
+    A readout of one condition takes an equal share of its time for each row; `Rated` times each of
+    its conditions itself.
+    """
     return [
         TextPrediction(
             **identity(batch, row),
@@ -52,6 +58,18 @@ def read_rows(model: ChatModel, readouts: Sequence[Readout], batch: Batch) -> li
             seconds=verdict.seconds,
         )
         for readout in readouts
-        for condition, verdicts in readout.read(model, batch).items()
+        for condition, verdicts in _timed(readout, model, batch).items()
         for row, verdict in enumerate(verdicts)
     ]
+
+
+def _timed(readout: Readout, model: ChatModel, batch: Batch) -> dict[str, list[Verdict]]:
+    start = time.perf_counter()
+    found = readout.read(model, batch)
+    if len(found) > 1:
+        return found
+    share = (time.perf_counter() - start) / max(1, len(batch["index"]))
+    return {
+        condition: [replace(v, seconds=share) if math.isnan(v.seconds) else v for v in verdicts]
+        for condition, verdicts in found.items()
+    }

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import math
 import re
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from PIL import Image
 
 from lit_biqa.backbones.tiny_chat import TinyMplugOwl2, TinyQwenVL
 from lit_biqa.backbones.vision_language import VisionLanguageModel
+from lit_biqa.methods.reading import read_rows
 from lit_biqa.readouts import levels
 from lit_biqa.readouts.base import Readout
 from lit_biqa.readouts.words import Words
@@ -21,7 +24,7 @@ from lit_biqa.rollout.engine import Sampling
 from lit_biqa.text import prompts
 from lit_biqa.text.conclusions import decompose
 from lit_biqa.text.levels import LEVELS
-from lit_biqa.types import Batch, InputError, ask
+from lit_biqa.types import Batch, InputError, Sample, ask
 
 SHORT = Sampling(temperature=0.0, budget=6)
 TEXTS = ["It is sharp.", "", "The image is blurry, noisy and dark; the lighting is poor."]
@@ -147,3 +150,16 @@ def test_what_a_model_says_is_parsed_without_a_default(model: VisionLanguageMode
         found = levels.GeneratedWord(sampling=SHORT).read(model, batch(model))["word"]
     for verdict in found:
         assert verdict == levels.spoken(verdict.text)
+
+
+def test_rows_share_the_time_of_their_readout(model: VisionLanguageModel) -> None:
+    readouts = [levels.LevelLogits(), levels.TwoPass(sampling=SHORT)]
+    some: Any = batch(model)
+    some |= {"samples": [Sample("own", "all", i, "x", None, 3.0) for i in range(3)]}
+    some |= {"split": ["all"] * 3, "name": ["x"] * 3}
+    start = time.perf_counter()
+    rows: Any = read_rows(model, readouts, some)
+    passed = time.perf_counter() - start
+    times = {(row.condition, row.seconds) for row in rows}
+    assert len(times) == 2
+    assert 0.9 * passed < sum(3 * seconds for _, seconds in times) < passed
