@@ -6,7 +6,6 @@ import math
 import sys
 import time
 from collections import defaultdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import torch
 
 from lit_biqa.callbacks.correlation import report_of, tested_weights
 from lit_biqa.callbacks.weights import steps_of
+from lit_biqa.compat.versions import installed
 from lit_biqa.distributed import gather_rows, world
 from lit_biqa.evaluation import report, store, tables
 from lit_biqa.progress import clock
@@ -189,21 +189,23 @@ class ResourceMeter(pl.Callback):
                 count = sum(row[2] for row in timed if row[0] == name)
                 seconds = sum(row[3] for row in timed if row[0] == name)
                 lines.append(_line(name, count, seconds))
-            self._save_test(trainer, [line | _measured_with(pl_module.device) for line in lines])
+            self._save_test(trainer, lines, _measured_with(pl_module.device))
         pl_module.print(
             f"Tested {images:,} images in {clock(figures['seconds'])}, "
             f"{figures['images_per_second']:.1f} images/s, "
             f"peak memory {figures['peak_memory_gib']:.2f} GiB"
         )
 
-    def _save_test(self, trainer: pl.Trainer, lines: list[dict[str, str]]) -> None:
+    def _save_test(
+        self, trainer: pl.Trainer, lines: list[dict[str, str]], measured_with: dict[str, str]
+    ) -> None:
         tested = report_of(trainer)
         results = tested.results if tested else []
         sets = sorted({f"{r.dataset}/{r.split}" for r in results if not r.is_derived})
         which = {"datasets": ", ".join(sets), "weights": tested_weights(trainer)}
         path = _file(trainer, "test")
         with store.locked(path.parent):
-            fresh = [line | which for line in lines]
+            fresh = [line | measured_with | which for line in lines]
             store.merge_costs(path, TEST_COSTS, fresh, _test)
 
 
@@ -228,5 +230,4 @@ def _measured_with(device: torch.device) -> dict[str, str]:
     name = f"CPU, {torch.get_num_threads()} threads"
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
-    versions = ", ".join(f"{package} {version(package)}" for package in _PACKAGES)
-    return {"device": name, "versions": versions}
+    return {"device": name, "versions": installed(*_PACKAGES)}

@@ -1,4 +1,4 @@
-"""Version checks for libraries whose internals the package uses."""
+"""Versions of installed packages, and checks of those whose internals this one uses."""
 
 from __future__ import annotations
 
@@ -16,6 +16,11 @@ CHECKED = {
 }
 
 
+def installed(*packages: str) -> str:
+    """Names and versions of packages, such as ``torch 2.13.0, peft 0.21.0``; imports nothing."""
+    return ", ".join(f"{package} {version(package)}" for package in packages)
+
+
 def check(library: str) -> tuple[int, int]:
     """Refuse a minor release that the tests have not run with; imports nothing.
 
@@ -28,13 +33,13 @@ def check(library: str) -> tuple[int, int]:
     Raises:
         InputError: for an untested release, with the command that installs a tested one.
     """
-    installed, (first, last) = version(library), CHECKED[library]
-    numbers = [int(number) for number in re.findall(r"\d+", installed)[:2]]
+    found, (first, last) = version(library), CHECKED[library]
+    numbers = [int(number) for number in re.findall(r"\d+", found)[:2]]
     release = (numbers[0], numbers[1])
     if not first <= release <= last:
         newest = ".".join(map(str, last))
         raise InputError(
-            f"{library} {installed} is installed, but only releases {'.'.join(map(str, first))} to "
+            f"{library} {found} is installed, but only releases {'.'.join(map(str, first))} to "
             f"{newest} were tested: pip install '{library}=={newest}.*'"
         )
     return release

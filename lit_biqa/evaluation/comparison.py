@@ -66,10 +66,8 @@ class Run:
             if row["weights"] == self.weights:
                 test = (row["dataset"], row["split"], row["condition"])
                 score = float(row["score"] or "nan") if row["status"] == "ok" else math.nan
-                # Files of former versions have the group alone, or none.
-                cluster = cluster_of(row)
-                image = row["index"], row["name"]
-                scores.setdefault(test, {})[image] = Rated(score, float(row["mos"]), cluster)
+                rated = Rated(score, float(row["mos"]), cluster_of(row))
+                scores.setdefault(test, {})[row["index"], row["name"]] = rated
         return scores
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 
+from lit_biqa.compat.versions import installed
 from lit_biqa.evaluation import tables
 from lit_biqa.evaluation.grids import Grid
 from lit_biqa.evaluation.report import Result, read_results
@@ -155,9 +155,8 @@ def _settings(run: Path, tested: Sequence[Row]) -> Section:
     folded = []
     if config.is_file():
         folded.append(("config.yaml", config.read_text(encoding="utf-8", errors="replace")))
-    versions = ", ".join(f"{name} {version(name)}" for name in _VERSIONS)
     digests = sorted({f"{row.dataset}, weights {row.weights}" for row in tested})
-    lines = [f"Drawn with {versions}.", *(f"Tested: {each}" for each in digests)]
+    lines = [f"Drawn with {installed(*_VERSIONS)}.", *(f"Tested: {each}" for each in digests)]
     return Section("Settings and costs", lines, grids, folded=folded)
 
 

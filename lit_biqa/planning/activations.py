@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from lit_biqa.objectives.chunks import LOGITS_AT_ONCE
-from lit_biqa.planning.images import Stack
 from lit_biqa.planning.sizes import Sizes
+from lit_biqa.planning.stack import Stack
 from lit_biqa.planning.work import Pass, Work
 
 

@@ -9,32 +9,12 @@ from lit_biqa.backbones.auto_chat import AutoChat
 from lit_biqa.backbones.owl2 import MplugOwl2
 from lit_biqa.backbones.qwen_vl import QwenVL
 from lit_biqa.backbones.vision_language import VisionLanguageModel
+from lit_biqa.planning.stack import Stack
 
 # Tiles that the processors of the published checkpoints cut an image into, at most.
 _TILES = {"internvl": 12, "llava_onevision": 36, "llava": 0}
 # LLaVA-OneVision scales the features of its tiles down to those of 9 (anyres_max_9).
 _MOST_TILES_KEPT = 9
-
-
-@dataclass(frozen=True)
-class Stack:
-    """Repeated blocks of attention and a feed-forward part.
-
-    Attributes:
-        depth: number of blocks.
-        width: width of hidden states.
-        queries: width of all queries of a position.
-        keys: width of all keys of a position, which is that of all values.
-        inner: width of the feed-forward part.
-        linear: values of the matrices of a block, which a rollout may copy.
-    """
-
-    depth: int
-    width: int
-    queries: int
-    keys: int
-    inner: int
-    linear: int = 0
 
 
 @dataclass(frozen=True)

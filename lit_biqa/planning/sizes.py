@@ -10,8 +10,9 @@ from torch import nn
 
 from lit_biqa.backbones.fused import can_fuse
 from lit_biqa.backbones.vision_language import VisionLanguageModel
-from lit_biqa.planning.images import Stack, image_of
+from lit_biqa.planning.images import image_of
 from lit_biqa.planning.outline import outline
+from lit_biqa.planning.stack import Stack
 
 # NF4 with double quantisation: 4 bits, and 8 bits for 64 values with 32 bits for 256 of those
 # (Dettmers et al., arXiv 2305.14314, section 3).

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from chatters import BACKBONES, loaded, picture, reader
+from parameters import described
 
 from lit_biqa.backbones.tuning import Tuning
 from lit_biqa.backbones.weights import state_of
@@ -16,11 +17,6 @@ from lit_biqa.planning.sizes import sizes_of
 
 PLANNED = [name for name in BACKBONES if name != "TimmChat"]
 LORA = Tuning("lora", ["language"], "bfloat16", rank=3)
-
-
-def described(model: Any) -> dict[str, tuple[object, ...]]:
-    named = model.named_parameters()
-    return {name: (p.shape, p.dtype, p.requires_grad) for name, p in named}
 
 
 @pytest.mark.parametrize("name", PLANNED)

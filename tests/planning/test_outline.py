@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from parameters import described
 
 from lit_biqa.backbones.auto_chat import AutoChat
 from lit_biqa.backbones.owl2 import MplugOwl2
@@ -10,17 +11,11 @@ from lit_biqa.backbones.qwen_vl import QwenVL
 from lit_biqa.backbones.timm_chat import TimmChat
 from lit_biqa.backbones.tiny_chat import TinyMplugOwl2, TinyQwenVL
 from lit_biqa.backbones.tuning import Tuning
-from lit_biqa.backbones.vision_language import VisionLanguageModel
 from lit_biqa.planning.outline import outline
 from lit_biqa.planning.sizes import sizes_of
 from lit_biqa.types import InputError
 
 TUNINGS = {"full": Tuning(), "lora": Tuning("lora", ["language"], "bfloat16", rank=3)}
-
-
-def described(model: VisionLanguageModel) -> dict[str, tuple[object, ...]]:
-    named = model.named_parameters()
-    return {name: (p.shape, p.dtype, p.requires_grad) for name, p in named}
 
 
 @pytest.mark.parametrize("tuning", TUNINGS.values(), ids=TUNINGS)

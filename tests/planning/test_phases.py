@@ -8,10 +8,10 @@ import pytest
 
 from lit_biqa.planning.activations import kept, saved
 from lit_biqa.planning.advice import advice
-from lit_biqa.planning.images import Stack
 from lit_biqa.planning.loading import per_host
 from lit_biqa.planning.phases import HOLDERS, peak, phases
 from lit_biqa.planning.sizes import Piece, Sizes
+from lit_biqa.planning.stack import Stack
 from lit_biqa.planning.work import Pass, Work
 
 # 100 values a block, 60 in the root, of which the head has 20; all in float32.
