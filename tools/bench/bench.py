@@ -4,6 +4,7 @@
     python tools/bench/bench.py rali --images FOLDER --csv rali.csv
     python tools/bench/bench.py sft
     python tools/bench/bench.py grpo
+    python tools/bench/bench.py prefix
     python tools/bench/bench.py pretrained
     python tools/bench/bench.py sharding
     python tools/bench/bench.py startup
@@ -49,6 +50,13 @@ def sft(given: argparse.Namespace) -> Iterator[Row]:
 def grpo(given: argparse.Namespace) -> Iterator[Row]:
     """Rows of group-relative policy optimisation."""
     from bench_grpo import measure
+
+    return measure(given.small)
+
+
+def prefix(given: argparse.Namespace) -> Iterator[Row]:
+    """Rows of completions that share a prompt."""
+    from bench_prefix import measure
 
     return measure(given.small)
 
@@ -113,6 +121,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tuning.set_defaults(measure=sft)
     policy = commands.add_parser("grpo", help="a step against TRL, answers against generate")
     policy.set_defaults(measure=grpo)
+    grouped = commands.add_parser("prefix", help="a shared prompt against prefix-grouper, and none")
+    grouped.set_defaults(measure=prefix)
     packaged = commands.add_parser("pretrained", help="pretrained weights: images, steps, TRL")
     packaged.set_defaults(measure=pretrained)
     shared = commands.add_parser("sharding", help="bytes that two processes exchange in a step")
