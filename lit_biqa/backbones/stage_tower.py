@@ -74,8 +74,7 @@ class StageTower(nn.Module):
 
     def statistics(self, pixels: Tensor) -> Tensor:
         """``[B, 3, H, W] -> [B, F]``: unit-length means and deviations of all stages."""
-        maps = run_stages(self.network, pixels, self.precision)
-        return statistics_of(maps if self.stages is None else [maps[i] for i in self.stages])
+        return statistics_of(run_stages(self.network, pixels, self.precision, self.stages))
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Pixels ``[B, 3, H, W]``, or their statistics ``[B, F]``, to ``[B, D]``."""
@@ -136,15 +135,32 @@ def freeze(network: nn.Module, precision: Precision) -> None:
     network.requires_grad_(False).to(dtype_of(precision))
 
 
-def run_stages(network: Any, pixels: Tensor, precision: Precision) -> list[Tensor]:
-    """Maps ``[B, C, H, W]`` of all stages of a network of timm, and of its head, the last."""
+def run_stages(
+    network: Any, pixels: Tensor, precision: Precision, stages: Sequence[int] | None = None
+) -> list[Tensor]:
+    """Maps ``[B, C, H, W]`` of stages of a network of timm; its head is the last.
+
+    What lies behind the last stage of those named does not run.
+
+    Args:
+        network: of ``timm.create_model``.
+        pixels: ``[B, 3, H, W]``.
+        precision: in which the network runs.
+        stages: places of the stages, in the order of the maps; ``None`` for all.
+    """
     weights = next(network.parameters()).dtype
     pixels = pixels.to(weights).contiguous(memory_format=torch.channels_last)
     # Weights that are trained stay in float32, and autocast rounds them in each step.
     mixed = weights == torch.float32 and dtype_of(precision) == torch.bfloat16
     with torch.autocast(pixels.device.type, torch.bfloat16, enabled=mixed):
-        last, stages = network.forward_intermediates(pixels)
-    return [*stages, last]
+        if stages is not None and len(network.feature_info) not in stages:
+            early = {"stop_early": True, "intermediates_only": True}
+            maps = network.forward_intermediates(pixels, indices=sorted(stages), **early)
+            found = dict(zip(sorted(stages), maps, strict=True))
+            return [found[place] for place in stages]
+        last, maps = network.forward_intermediates(pixels)
+    maps = [*maps, last]
+    return maps if stages is None else [maps[place] for place in stages]
 
 
 def statistics_of(stages: Sequence[Tensor]) -> Tensor:

@@ -15,6 +15,11 @@ from lit_biqa.scoring.scorer import Scorer
 
 FORMAT = "lit_biqa-export-1"
 OUTPUT = "score"
+#: What `lit_biqa.data.images.open_image` makes of a file, before any other step.
+OPENED = (
+    "open as 8-bit RGB: upright by EXIF, transparency laid over white, samples of 16 bits "
+    "scaled to 8, colour profiles ignored"
+)
 
 
 def describe(scorer: Scorer, graph: Graph, weights: str, difference: float) -> dict[str, Any]:
@@ -36,7 +41,7 @@ def describe(scorer: Scorer, graph: Graph, weights: str, difference: float) -> d
         },
         "weights": weights,
         "input": {"name": graph.input, "type": kind, "shape": shape, "colours": "RGB"},
-        "preprocessing": _preprocessing(scorer) if graph.input == "pixels" else None,
+        "preprocessing": _preprocessing(scorer) if graph.input == "pixels" else {"steps": [OPENED]},
         "output": {"name": OUTPUT, "type": "float32", "shape": ["batch"], "range": [LOW, HIGH]},
         "largest_difference": difference,
         "versions": {"lit_biqa": lit_biqa.__version__, "torch": torch.__version__},
@@ -44,7 +49,7 @@ def describe(scorer: Scorer, graph: Graph, weights: str, difference: float) -> d
 
 
 def _preprocessing(scorer: Scorer) -> dict[str, Any]:
-    """Steps from an 8-bit RGB image to pixels, in words and numbers."""
+    """Steps from a file to pixels, in words and numbers."""
     frame = scorer.transform.frame
     side = round(frame.size * (1 + frame.margin))
     kind = "bicubic" if frame.bicubic else "bilinear"
@@ -58,6 +63,7 @@ def _preprocessing(scorer: Scorer) -> dict[str, Any]:
     return {
         **asdict(frame),
         "steps": [
+            OPENED,
             f"{scales.get(frame.mode, shorter)}; {kind} with antialiasing, as PIL.Image.resize",
             *([crop] if frame.mode != "native" else []),
             "divide by 255, subtract mean, divide by std, channel by channel",

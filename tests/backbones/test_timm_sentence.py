@@ -83,6 +83,19 @@ def test_features_do_not_depend_on_the_images_beside(folders: tuple[Path, Path])
     torch.testing.assert_close(mixed[[0, 2]], alone[:2], atol=1e-5, rtol=0)
 
 
+def test_nothing_runs_behind_the_last_stage(folders: tuple[Path, Path]) -> None:
+    every, some = made(folders), made(folders, stages=[3, 0])
+    for encoder in (every, some):
+        encoder.load()
+    assert every.images is not None and some.images is not None
+    some.images.network.conv_head = nn.Identity()  # another shape, if it ran
+    some.images.network.blocks[-1] = nn.Linear(1, 1)
+    with torch.no_grad():
+        whole, part = every.images.statistics(pixels()), some.images.statistics(pixels())
+    fourth = whole[:, 2 * (16 + 24 + 40) : 2 * (16 + 24 + 40 + 112)]
+    assert torch.equal(part, torch.cat([fourth, whole[:, :32]], 1))
+
+
 def test_some_stages_alone(folders: tuple[Path, Path]) -> None:
     every, some = made(folders), made(folders, stages=[0, 5])
     for encoder in (every, some):

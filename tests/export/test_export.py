@@ -23,7 +23,7 @@ from lit_biqa.__main__ import main
 from lit_biqa.backbones.by_shape import by_shape
 from lit_biqa.backbones.transforms import Frame
 from lit_biqa.export import int8, onnx_file, writing
-from lit_biqa.export.description import describe
+from lit_biqa.export.description import OPENED, describe
 from lit_biqa.export.graph import build_graph
 from lit_biqa.export.onnx_file import OnnxScorer
 from lit_biqa.scoring.scorer import load_scorer
@@ -120,7 +120,7 @@ def test_a_program_may_scale_images_itself(
     apart = (scores_of(loaded(out), batch) - scorer(photos)).abs()
     assert apart.max() < 0.05 and apart.median() < 5e-3
     told = described(out)
-    assert told["preprocessing"] is None
+    assert told["preprocessing"] == {"steps": [OPENED]}
     shape = ["batch", 3, "height", "width"]
     assert told["input"] == {"name": "images", "type": "uint8", "shape": shape, "colours": "RGB"}
 
@@ -148,7 +148,9 @@ def test_channels_are_rounded_each_by_its_largest() -> None:
     assert levels.tolist() == [[0, -127, 4], [127, 100, 127]]
 
 
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_code_of_the_page_scores_as_the_scorer(
+    kind: str,
     scorers: Callable[[str], Path],
     exported: Callable[..., Path],
     photos: list[Image.Image],
@@ -156,17 +158,19 @@ def test_the_code_of_the_page_scores_as_the_scorer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It makes pixels from the description alone."""
-    out = exported("timm_stages", "onnx")
+    out = exported(kind, "onnx")
     shutil.copy(out, tmp_path / "scorer.onnx")
     shutil.copy(f"{out}.json", tmp_path / "scorer.onnx.json")
-    photos[0].save(tmp_path / "one.jpg")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a camera held upright
+    photos[0].save(tmp_path / "one.jpg", exif=exif)
     monkeypatch.chdir(tmp_path)
     (block,) = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
     names: dict[str, Any] = {}
     exec(compile(block, str(PAGE), "exec"), names)
     (score,) = names["session"].run(["score"], {"pixels": names["batch"]})
     torch.testing.assert_close(
-        torch.from_numpy(score), load_scorer(scorers("timm_stages"))("one.jpg"), atol=1e-4, rtol=0
+        torch.from_numpy(score), load_scorer(scorers(kind))("one.jpg"), atol=1e-4, rtol=0
     )
 
 
@@ -178,8 +182,9 @@ def test_the_description_names_every_step(
     told = describe(scorer, build_graph(scorer, "pixels"), "float32", 0.0)
     sizes = {"tiny": "to 60 ", "vit": "to 28 ", "resnet": "to 64 ", "timm_clip": "to 160 x 160"}
     steps = told["preprocessing"]["steps"]
-    assert sizes.get(kind, "more than 64 pixels") in steps[0]
-    assert ("bilinear" in steps[0]) == (kind == "timm_clip")
+    assert sizes.get(kind, "more than 64 pixels") in steps[1]
+    assert ("bilinear" in steps[1]) == (kind == "timm_clip")
+    assert all(word in steps[0] for word in ("EXIF", "white", "16 bits"))
     crops = [step for step in steps if step.startswith("crop")]
     assert len(crops) == (kind != "timm_stages")
     assert any("rounded down" in step for step in crops) == (kind == "resnet")
