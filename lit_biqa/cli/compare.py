@@ -46,6 +46,7 @@ from lit_biqa.evaluation.hyperparameters import Setting
 from lit_biqa.evaluation.repeats import repeat_grid, repeated_runs
 from lit_biqa.evaluation.report import write_csv
 from lit_biqa.evaluation.tables import needed_width, rendered, side_by_side
+from lit_biqa.html_report import REPORT
 from lit_biqa.types import InputError
 
 WIDTH = 150  # of a table if the output is no terminal
@@ -229,6 +230,8 @@ def tested(folders: Sequence[Path]) -> list[Run]:
     """
     once: dict[Path, Path] = {}
     for folder in folders:
+        if folder.name == REPORT:  # lies beside the runs, so that RUNS/* names it
+            continue
         once.setdefault(folder.resolve(), folder)
     runs: list[Run] = []
     for folder in once.values():

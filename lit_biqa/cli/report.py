@@ -75,6 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a tested run")
     runs: list[Path] = parser.parse_args(arguments).runs
+    # The report of a comparison lies beside its runs, so that RUNS/* names it too.
+    runs = [run for run in runs if run.name != REPORT] or runs
     drawn = [run for run in runs if draw(run)]
     for run in drawn:
         print(run / REPORT)

@@ -98,7 +98,8 @@ def _score(options: argparse.Namespace) -> int:
         from lit_biqa.scoring.comparison import compare, errors_in_test
 
         one, other = scored
-        print(as_utf8(compare(one, other, errors_in_test(file.parent))))
+        errors = {} if options.crops else errors_in_test(file.parent)  # tests rate whole pictures
+        print(as_utf8(compare(one, other, errors)))
     sys.stdout.flush()
     return 0 if scored else 2
 

@@ -180,7 +180,12 @@ def needed_width(grid: Table, folded: int | None = None) -> int:
     return sum(widths) + 3 * len(widths) + 1
 
 
-def _widest(cells: Sequence[str], limit: int | None) -> int:
+def _held(column: Sequence[str]) -> int:
+    """Characters that a column of `side_by_side` takes, header first."""
+    return _widest(column, max(_WIDEST, _widest(column[:1])))
+
+
+def _widest(cells: Sequence[str], limit: int | None = None) -> int:
     from rich.cells import cell_len
 
     widest = max(cell_len(line) for cell in cells for line in cell.split("\n"))
@@ -201,16 +206,16 @@ def side_by_side(columns: Sequence[Sequence[str]], width: int) -> list[Table]:
     tables: list[list[Sequence[str]]] = []
     room = 0
     for column in others:
-        room -= _widest(column, _WIDEST) + 3
+        room -= _held(column) + 3
         if room < 0 or not tables:
             tables.append([])
-            room = width - 4 - _widest(first, _WIDEST) - _widest(column, _WIDEST) - 3
+            room = width - 4 - _held(first) - _held(column) - 3
         tables[-1].append(column)
     grids = []
     for held in tables:
         grid = Table(box=box.MARKDOWN)
-        for header, *_ in (first, *held):
-            grid.add_column(header, overflow="fold", max_width=_WIDEST)
+        for header, *_ in (first, *held):  # a folded name would look like a row of its own
+            grid.add_column(header, overflow="fold", max_width=max(_WIDEST, _widest([header])))
         for row in zip(*(cells[1:] for cells in (first, *held)), strict=True):
             grid.add_row(*row)
         grids.append(grid)

@@ -146,9 +146,10 @@ def _example(pair: Pair, first: str, uri: str) -> Example:
 
 
 def _difference_table(lines: Sequence[Line]) -> Table:
+    several = len({line.run for line in lines}) > 1
     return [
         {
-            "label": f"{line.run}: {line.metric.upper()} on {line.test}",
+            "label": f"{line.metric.upper()} on {line.test}" + f", {line.run}" * several,
             "n": line.n,
             "value": line.change.value,
             "low": line.change.low,

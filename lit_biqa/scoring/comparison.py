@@ -37,9 +37,17 @@ def errors_in_test(run: Path) -> dict[str, float]:
 def compare(one: Rating, other: Rating, errors: dict[str, float]) -> str:
     """One line: which picture is better, by how much, and how that compares with the errors.
 
+    The difference of two scores errs by the square root of 2 times the error of one, if the two
+    errors are independent.
+
+    Args:
+        one: scored picture.
+        other: the other.
+        errors: of `errors_in_test`; empty if scores such as these were not tested.
+
     Example:
         >>> compare(Rating(Path("a.jpg"), 3.1), Rating(Path("b.jpg"), 3.4), {"livew": 0.6})
-        "b.jpg is better by 0.30, less than the scorer's error in its test: RMSE 0.60 (livew)."
+        "b.jpg is better by 0.30, less than the scorer's error for a difference: 0.85 (livew)."
     """
     worse, better = sorted((one, other), key=lambda rating: rating.score)
     difference = better.score - worse.score
@@ -47,11 +55,12 @@ def compare(one: Rating, other: Rating, errors: dict[str, float]) -> str:
         return f"{one.path} and {other.path} score alike, {one.score:.2f}."
     line = f"{better.path} is better by {difference:.2f}"
     if not errors:
-        return f"{line}; the scorer's error is unknown: it has no test results."
+        return f"{line}; the scorer's error for such scores is not measured."
+    errors = {dataset: math.sqrt(2) * error for dataset, error in errors.items()}
     size = "about as much as"
     if difference < min(errors.values()):
         size = "less than"
     elif difference > max(errors.values()):
         size = "more than"
     measured = ", ".join(f"{error:.2f} ({dataset})" for dataset, error in errors.items())
-    return f"{line}, {size} the scorer's error in its test: RMSE {measured}."
+    return f"{line}, {size} the scorer's error for a difference: {measured}."

@@ -201,6 +201,28 @@ def test_files_beside_runs_are_left_out_and_names_are_no_markup(
     assert "no settings at" in capsys.readouterr().err
 
 
+def test_the_report_beside_the_runs_is_no_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``compare runs/*`` writes ``runs/report.html``, which the next ``runs/*`` names."""
+    run(tmp_path / "one", 0, "0.07", result("csiq", 0.8))
+    for _ in range(2):
+        assert compare.main([*map(str, tmp_path.iterdir())]) == 0
+        assert "left out" not in capsys.readouterr().err
+    assert (tmp_path / "report.html").is_file()
+
+
+def test_long_names_of_runs_stay_whole_above_their_settings(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [f"quickstart_pretrained-20261128-06{minute}" for minute in ("2310", "3946")]
+    for name, tau in zip(names, ("0.07", "0.1"), strict=True):
+        run(tmp_path / name, 0, tau, result("csiq", 0.8))
+    assert compare.main([*(str(tmp_path / name) for name in names), "--settings"]) == 0
+    (head,) = (line for line in capsys.readouterr().out.splitlines() if "| setting" in line)
+    assert all(name in head for name in names)
+
+
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_numbers_are_whole_at_any_width(
     width: int, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

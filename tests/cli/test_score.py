@@ -140,7 +140,7 @@ def test_two_pictures_are_compared_beside_the_errors_of_the_test(
     last = capsys.readouterr().out.splitlines()[-1]
     assert last == (
         f"{better} is better by {high - low:.2f}; "
-        "the scorer's error is unknown: it has no test results."
+        "the scorer's error for such scores is not measured."
     )
     (here / "runs/first/test").mkdir()
     for error, size in ((9.0, "less than"), (0.001, "more than")):
@@ -149,7 +149,9 @@ def test_two_pictures_are_compared_beside_the_errors_of_the_test(
         assert score.main(two) == 0
         last = capsys.readouterr().out.splitlines()[-1]
         assert last.startswith(f"{better} is better by {high - low:.2f}, {size} the scorer's error")
-        assert last.endswith(f"RMSE {error:.2f} (livew).")
+        assert last.endswith(f"{2**0.5 * error:.2f} (livew).")
+        assert score.main([*two, "--crops", "2"]) == 0
+        assert "for such scores is not measured" in capsys.readouterr().out
     for others in ([*two, "photos/c.avif"], ["photos/a.jpg", "photos/broken.jpg"]):
         assert score.main(others) == 0
         assert "better" not in capsys.readouterr().out

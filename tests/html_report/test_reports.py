@@ -217,7 +217,7 @@ def test_runs_are_compared_on_one_page(tmp_path: Path, capsys: pytest.CaptureFix
     assert compare.main([*runs, "--resamples", "50"]) == 0
     assert f"written: {tmp_path / 'report.html'}" in capsys.readouterr().err
     held = tables(tmp_path / "report.html")
-    assert [line["label"] for line in held["differences"]] == ["b: PLCC on csiq", "b: SRCC on csiq"]
+    assert [line["label"] for line in held["differences"]] == ["PLCC on csiq", "SRCC on csiq"]
     assert held["pairs"][0]["key"] == 7  # the image on which they disagree is first
     assert all("image" in line for line in held["images"])
     first = (tmp_path / "report.html").read_bytes()
@@ -247,6 +247,8 @@ def test_reports_are_drawn_again(tmp_path: Path, capsys: pytest.CaptureFixture[s
     run = write_run(tmp_path / "run", rows())
     assert report.main([str(run)]) == 0
     assert capsys.readouterr().out == f"{run / 'report.html'}\n"
+    (tmp_path / "report.html").touch()  # of a comparison
+    assert report.main([*map(str, tmp_path.iterdir())]) == 0
     assert report.main([str(tmp_path), str(run)]) == 2
     assert "holds no predictions to report on: run `lit_biqa test" in capsys.readouterr().err
 

@@ -37,8 +37,9 @@ def test_errors_are_those_of_data_sets_read_from_images(tmp_path: Path) -> None:
     [
         (3.1, 3.4, {"x": 0.5}, "b.jpg is better by 0.30, less than the scorer's error"),
         (4.9, 3.4, {"x": 0.5}, "a.jpg is better by 1.50, more than the scorer's error"),
-        (3.0, 3.6, {"x": 0.5, "y": 0.8}, "b.jpg is better by 0.60, about as much as the scorer's"),
-        (3.0, 3.6, {}, "b.jpg is better by 0.60; the scorer's error is unknown"),
+        (3.0, 3.6, {"x": 0.4, "y": 0.8}, "b.jpg is better by 0.60, about as much as the scorer's"),
+        (3.0, 3.6, {"x": 0.5, "y": 0.8}, "b.jpg is better by 0.60, less than the scorer's"),
+        (3.0, 3.6, {}, "b.jpg is better by 0.60; the scorer's error for such scores is not"),
         (3.001, 3.004, {"x": 0.5}, "a.jpg and b.jpg score alike, 3.00."),
     ],
 )
@@ -52,4 +53,4 @@ def test_the_better_one_is_named_with_the_difference(
 
 def test_every_data_set_of_the_test_is_named() -> None:
     line = compare(Rating(A, 1.0), Rating(B, 2.0), {"livew": 0.61, "csiq": 0.404})
-    assert line.endswith("RMSE 0.61 (livew), 0.40 (csiq).")
+    assert line.endswith("difference: 0.86 (livew), 0.57 (csiq).")
