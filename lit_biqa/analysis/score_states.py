@@ -120,7 +120,7 @@ def context(model: VisionLanguageModel, answer: RatedAnswer) -> Context:
         segment[start:stop] = SEGMENTS.index("caption")
         texts = spelled(model, question.ids[start:stop].tolist())
         pieces = {start + place: text for place, (text, _) in enumerate(texts)}
-    begin, spans = len(question.ids), text_spans(answer.text)
+    begin, spans = len(question.ids), _texts_before(answer)
     digits = []
     for place, (text, at) in enumerate(spelled(model, answer.ids), begin):
         name = next((name for name, span in spans.items() if _inside(at, text, span)), None)
@@ -130,6 +130,16 @@ def context(model: VisionLanguageModel, answer: RatedAnswer) -> Context:
         elif any(sign.isdigit() for sign in text) and _inside(at, text, answer.rating):
             digits.append(place)
     return Context(row, segment, digits, pieces)
+
+
+def _texts_before(answer: RatedAnswer) -> dict[str, Span]:
+    """Spans of caption and reasoning; one that is not closed ends where the rated answer begins."""
+    rating = answer.rating[0]
+    tag = answer.text.rfind("<answer>", 0, rating)
+    end = rating if tag < 0 else tag
+    return {
+        name: (start, min(stop, end)) for name, (start, stop) in text_spans(answer.text).items()
+    }
 
 
 def spelled(model: VisionLanguageModel, ids: Sequence[int]) -> Iterator[tuple[str, int]]:

@@ -40,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=("pixels", "images"),
         default="pixels",
         help="pixels: float32, transformed as the JSON file says (default); "
-        "images: uint8 of any size, which the program itself scales and crops (torch alone)",
+        "images: uint8 of any size, which the program itself scales and crops",
     )
     parser.add_argument(
         "--weights",
@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _export(options: argparse.Namespace) -> None:
-    check_target(options.out, options.to, options.input, options.weights)
+    check_target(options.out, options.to, options.weights)
     scorer = load_scorer(options.scorer)
     description = export_scorer(scorer, options.out, options.to, options.input, options.weights)
     size = options.out.stat().st_size / 1e6

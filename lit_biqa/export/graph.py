@@ -80,10 +80,13 @@ def check_sizes(scorer: Scorer, given: Input) -> None:
     if any(isinstance(module, same) for module in scorer.tower.modules()):
         raise InputError(
             "the scorer's network pads by the size of the image, which torch.export cannot "
-            "simplify: use --to onnx --input pixels"
+            "simplify: use --to onnx"
         )
     if given == "images":
-        raise InputError("the scorer crops nothing, which --input images needs: use --input pixels")
+        raise InputError(
+            "the scorer crops nothing, which --input images needs of torch: use --input pixels, or "
+            "--to onnx"
+        )
 
 
 def _in_float32(scorer: Scorer) -> Scorer:

@@ -16,6 +16,7 @@ from lit_biqa.export.description import describe
 from lit_biqa.export.graph import Graph, Input, build_graph, check_sizes
 from lit_biqa.export.int8 import quantise_weights
 from lit_biqa.export.onnx_file import OnnxScorer, check_packages, write_onnx
+from lit_biqa.export.onnx_images import prepend_transform
 from lit_biqa.io.files import replacing
 from lit_biqa.scoring.scorer import Scorer
 from lit_biqa.types import InputError
@@ -36,17 +37,13 @@ def description_of(out: Path) -> Path:
     return out.with_name(out.name + ".json")
 
 
-def check_target(
-    out: Path, to: Format, given: Input = "pixels", weights: Weights = "float32"
-) -> None:
+def check_target(out: Path, to: Format, weights: Weights = "float32") -> None:
     """Refuse what is known to fail before a scorer is read.
 
     Raises:
         InputError: if the file or its description exists, packages are absent, or the kind of
-            program has no such input or weights.
+            program has no such weights.
     """
-    if given == "images" and to != "torch":
-        raise InputError("--input images needs --to torch: ONNX of torch scales no images")
     if weights == "int8" and to != "onnx":
         raise InputError("--weights int8 needs --to onnx: programs of torch keep float32")
     for path in (out, description_of(out)):
@@ -80,13 +77,13 @@ def export_scorer(
         InputError: as `check_target`, `check_sizes` and `write_onnx`; if the scores differ, or a
             file cannot be written.
     """
-    check_target(out, to, given, weights)
+    check_target(out, to, weights)
     if to == "torch":
         check_sizes(scorer, given)
     graph = build_graph(scorer, given)
     # The program is put in its place first: there is no description without one.
     with replacing(description_of(out)) as beside, replacing(out) as part:
-        run = _write(graph, part, to, weights)
+        run = _write(scorer, graph, part, to, weights)
         difference = largest_difference(scorer, graph, run)
         if weights == "float32" and not difference <= _TOLERANCE[given]:
             raise InputError(
@@ -98,12 +95,16 @@ def export_scorer(
     return description
 
 
-def _write(graph: Graph, path: Path, to: Format, weights: Weights) -> Callable[[Tensor], Tensor]:
+def _write(
+    scorer: Scorer, graph: Graph, path: Path, to: Format, weights: Weights
+) -> Callable[[Tensor], Tensor]:
     """Write the file, and return what runs it."""
     if to == "onnx":
-        write_onnx(graph, path)
+        write_onnx(build_graph(scorer, "pixels"), path)
         if weights == "int8":
             quantise_weights(path)
+        if graph.input == "images":
+            prepend_transform(path, scorer.transform.frame)
         return OnnxScorer(path)
     with path.open("wb") as file:
         torch.export.save(graph.export(), file)

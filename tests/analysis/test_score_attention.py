@@ -63,6 +63,17 @@ def test_tokens_of_each_segment_spell_it(
         assert squeezed("".join(found.pieces.values())).count(squeezed(CAPTIONS[row])) == 1
 
 
+def test_a_rating_after_a_reasoning_that_is_not_closed_has_its_digits(
+    model: VisionLanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script(monkeypatch, [ANSWERS[0].replace("</think>", "")])
+    answers = rated_answers(model, READOUT, "image", given(model))
+    found = context(model, answers[0])
+    digits = squeezed(model.text([int(found.row.ids[place]) for place in found.digits]))
+    assert digits == RATINGS[0].replace(".", "")
+    assert len(score_looks(model, given(model), answers, 2)) == len(answers)
+
+
 def test_a_text_condition_finds_the_text_in_the_question(
     model: VisionLanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
