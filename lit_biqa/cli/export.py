@@ -2,7 +2,7 @@
 
     lit_biqa export runs/first --to onnx --out scorer.onnx
     lit_biqa export runs/first --to torch --out scorer.pt2
-    lit_biqa export runs/first --to torch --out scorer.pt2 --input images
+    lit_biqa export runs/first --to onnx --out scorer.onnx --input images
     lit_biqa export runs/first --to onnx --out small.onnx --weights int8
 
 Scores are compared with the scorer's before the file is kept. A JSON file beside it, such as
