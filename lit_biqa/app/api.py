@@ -15,6 +15,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from lit_biqa.analysis.case import Case
 from lit_biqa.app.batches import QueueFull
@@ -176,6 +177,8 @@ def _timed(handler: Handler, seconds: float) -> Handler:
         try:
             async with asyncio.timeout(seconds):
                 return await handler(request)
+        except ClientDisconnect:  # nobody reads the answer
+            return Response(status_code=499)
         except TimeoutError:
             raise HTTPException(504, f"no answer within {seconds} s: send less") from None
         except asyncio.CancelledError:  # of those that a server which ends waits for no longer

@@ -70,7 +70,11 @@ def _case(options: argparse.Namespace) -> None:
 def _text(given: str) -> str:
     """A reference: the text itself, or the content of a file."""
     try:
-        return Path(given).read_text(encoding="utf-8").strip() if Path(given).is_file() else given
+        is_file = Path(given).is_file()
+    except OSError:  # longer than a name may be
+        is_file = False
+    try:
+        return Path(given).read_text(encoding="utf-8").strip() if is_file else given
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"--reference {given}: no text can be read: {error}") from error
 

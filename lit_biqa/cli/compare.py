@@ -245,7 +245,7 @@ def tested(folders: Sequence[Path]) -> list[Run]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the tables; the exit status is 2 if there is nothing to compare."""
+    """Print the tables; the exit status is 2 for bad input, or a named file that is not written."""
     options = parsed(arguments, (__doc__ or "").partition("\n")[0])
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH
     try:
@@ -272,7 +272,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             save(options.csv, runs)
             print(f"\nwritten: {options.csv}")
         if comparison is not None:
-            draw_comparison(comparison, options.report)
+            drawn = draw_comparison(comparison, options.report)
+            return 0 if drawn or options.report is None else 2
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

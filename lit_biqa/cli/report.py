@@ -36,13 +36,16 @@ def draw(run: Path) -> bool:
     return _drawn(write, run / REPORT)
 
 
-def draw_comparison(comparison: Comparison, file: Path | None) -> None:
+def draw_comparison(comparison: Comparison, file: Path | None) -> bool:
     """Draw the report of a comparison and name it on stderr; what goes wrong is a warning there.
 
     Args:
         comparison: the runs compared.
         file: file to write; ``None`` for `report.html` in the folder that holds the runs, or in
             the working directory if they lie in several.
+
+    Returns:
+        True if it was written.
     """
     parents = {run.folder.resolve().parent for run in comparison.runs}
     path = file or (parents.pop() if len(parents) == 1 else Path.cwd()) / REPORT
@@ -52,8 +55,9 @@ def draw_comparison(comparison: Comparison, file: Path | None) -> None:
 
         write_comparison(path, comparison)
 
-    if _drawn(write, path):
+    if written := _drawn(write, path):
         print(f"written: {path}", file=sys.stderr)
+    return written
 
 
 def _drawn(write: Callable[[], None], path: Path) -> bool:

@@ -107,12 +107,21 @@ def _serve(options: argparse.Namespace) -> int:
         # an exit raised within a library's reading would look like a broken file.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         title = " and ".join(str(part) for part in (file, run) if part is not None)
-        with server.application(Service(scorer, writer, given, title), options.host) as app:
+        # Clients learn no path of this machine.
+        shown = [_name(part) for part in (file, run) if part is not None]
+        service = Service(scorer, writer, given, " and ".join(shown))
+        with server.application(service, options.host) as app:
             host, port = listener.getsockname()[:2]
             place = f"[{host}]" if ":" in host else host
             print(f"{title}: http://{place}:{port} (Ctrl-C ends it)", flush=True)
             server.run(app, listener)
     return 0
+
+
+def _name(part: Path | str) -> str:
+    """Name of a run, or of a file that lies in none."""
+    path = Path(part).resolve()
+    return path.parent.name if path.name == SCORER else path.name
 
 
 def _asked(scorer: Path | None, run: str | None) -> tuple[Path | None, str | None]:

@@ -62,11 +62,15 @@ class Run:
         """Each image by test, with a score of ``nan`` for a failure; empty without predictions."""
         file = self.folder / "test" / "predictions.csv"
         scores: dict[Test, Scores] = {}
-        for row in read_predictions(file) if file.is_file() else []:
+        for line, row in enumerate(read_predictions(file) if file.is_file() else [], 2):
             if row["weights"] == self.weights:
                 test = (row["dataset"], row["split"], row["condition"])
-                score = float(row["score"] or "nan") if row["status"] == "ok" else math.nan
-                rated = Rated(score, float(row["mos"]), cluster_of(row))
+                try:
+                    score = float(row["score"] or "nan") if row["status"] == "ok" else math.nan
+                    mos = float(row["mos"] or "nan")
+                except ValueError:
+                    raise InputError(f"{file}, line {line}: score or MOS is no number") from None
+                rated = Rated(score, mos, cluster_of(row))
                 scores.setdefault(test, {})[row["index"], row["name"]] = rated
         return scores
 

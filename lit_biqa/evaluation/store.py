@@ -303,7 +303,8 @@ def _read(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     refuse_special(path)
     limit = csv.field_size_limit(_LONGEST_CELL)
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        # Spreadsheets put a mark before the first column.
+        with path.open(newline="", encoding="utf-8-sig") as file:
             header, *lines = list(csv.reader(file)) or [[]]
         if absent := [name for name in columns if name not in header]:
             raise ValueError(f"it has no column {absent[0]}")

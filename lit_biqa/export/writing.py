@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from lit_biqa.export.graph import Graph, Input, build_graph, check_sizes
 from lit_biqa.export.int8 import quantise_weights
 from lit_biqa.export.onnx_file import OnnxScorer, check_packages, write_onnx
 from lit_biqa.export.onnx_images import prepend_transform
-from lit_biqa.io.files import replacing
+from lit_biqa.io.files import as_utf8, replacing
 from lit_biqa.scoring.scorer import Scorer
 from lit_biqa.types import InputError
 
@@ -41,9 +42,13 @@ def check_target(out: Path, to: Format, weights: Weights = "float32") -> None:
     """Refuse what is known to fail before a scorer is read.
 
     Raises:
-        InputError: if the file or its description exists, packages are absent, or the kind of
-            program has no such weights.
+        InputError: if no file is named, the file or its description exists, packages are absent, or
+            the kind of program has no such weights.
     """
+    if not out.name:
+        raise InputError(f"--out {out} names no file")
+    if as_utf8(str(out)) != str(out):
+        raise InputError(f"--out {as_utf8(str(out))}: the name is not UTF-8, as runtimes need it")
     if weights == "int8" and to != "onnx":
         raise InputError("--weights int8 needs --to onnx: programs of torch keep float32")
     for path in (out, description_of(out)):
@@ -106,8 +111,9 @@ def _write(
         if graph.input == "images":
             prepend_transform(path, scorer.transform.frame)
         return OnnxScorer(path)
-    with path.open("wb") as file:
-        torch.export.save(graph.export(), file)
+    # On a full disk torch's own writing to a file ends the process.
+    torch.export.save(graph.export(), program := io.BytesIO())
+    path.write_bytes(program.getbuffer())
     with path.open("rb") as file:
         run: Callable[[Tensor], Tensor] = torch.export.load(file).module()
     return run
@@ -127,7 +133,8 @@ def largest_difference(scorer: Scorer, graph: Graph, run: Callable[[Tensor], Ten
 
 
 def _images() -> Iterator[Tensor]:
-    """Images ``[3, H, W]``, uint8, of coarse colours and fine noise; always the same."""
+    """Images ``[3, H, W]``, uint8, always the same: flat, then coarse colours with fine noise."""
+    yield from (torch.full((3, *_SHAPES[0]), level, dtype=torch.uint8) for level in (0, 64))
     generator = torch.Generator().manual_seed(0)
     for height, width in _SHAPES:
         coarse = torch.rand(1, 3, 6, 6, generator=generator)

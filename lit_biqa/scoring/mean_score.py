@@ -68,6 +68,8 @@ class MeanScore(Metric):
         # Metric.forward sets the sums aside before it adds a batch, and a refusal loses them.
         self.metric.check(images)
         mean: Tensor = super().forward(images)
+        # A graph can be neither copied nor kept for long.
+        self._forward_cache = mean.detach()  # type: ignore[assignment]
         return mean
 
     def update(self, images: Tensor) -> None:

@@ -276,7 +276,7 @@ def test_the_folder_ends_with_the_server(scorer: Scorer, tmp_path: Path) -> None
 
 
 def test_connections_that_ask_nothing_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lit_biqa.app.connections.FIRST_REQUEST", 0.2)
+    monkeypatch.setattr("lit_biqa.app.connections.HEAD", 0.2)
     listener = server.listening("127.0.0.1", 0)
     address = listener.getsockname()
 
@@ -291,6 +291,9 @@ def test_connections_that_ask_nothing_are_closed(monkeypatch: pytest.MonkeyPatch
     with socket.create_connection(address, timeout=20) as asking:
         asking.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         assert asking.recv(12) == b"HTTP/1.1 204"
+        asking.sendall(b"GET /hea")  # and nothing more
+        while asking.recv(1000):
+            pass
 
 
 @pytest.mark.parametrize(

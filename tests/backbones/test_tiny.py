@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from typing import Any
@@ -80,6 +81,18 @@ def test_the_scale_stops_at_100_as_in_clip() -> None:
     encoder = tiny()
     torch.nn.init.constant_(encoder.log_scale, math.log(5000.0))
     assert encoder.scale.item() == pytest.approx(100.0)
+
+
+def test_flat_images_have_the_embedding_of_double_precision_in_any_layout() -> None:
+    encoder = TinyClip()
+    encoder.load()
+    for level in (-1.5, -0.86, 0.3, 2.0):
+        flat = torch.full((2, 3, 64, 64), level)
+        with torch.no_grad():
+            expected = copy.deepcopy(encoder).double().embed_images(flat.double()).float()
+            for layout in (torch.contiguous_format, torch.channels_last):
+                found = encoder.embed_images(flat.contiguous(memory_format=layout))
+                torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 
 def test_a_flat_image_has_finite_gradients() -> None:

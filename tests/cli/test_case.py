@@ -46,7 +46,7 @@ def test_every_model_says_its_piece(
     (tmp_path / "note.txt").write_text(REFERENCE)
     picture, models = folder / "test-0.png", (folder / "writer.yaml", folder / "rali")
     out = tmp_path / "out"
-    more = ["--condition", "image", "--reference", str(tmp_path / "note.txt"), "A red dog."]
+    more = ["--condition", "image", "--reference", str(tmp_path / "note.txt"), "A red dog. " * 40]
     arguments = [str(picture), "--models", *map(str, models), "--out", str(out), "--mos", "2.4"]
     assert case.main([*arguments, *more]) == 0
     with (out / "case.csv").open(newline="") as file:

@@ -212,6 +212,28 @@ def test_the_report_beside_the_runs_is_no_run(
     assert (tmp_path / "report.html").is_file()
 
 
+@pytest.mark.parametrize(("column", "value"), [("mos", "abc"), ("score", "high")])
+def test_a_cell_that_is_no_number_is_named(
+    column: str, value: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [with_predictions(tmp_path / name, [1, 2, 3, 4], [1, 3, 2, 4]) for name in "ab"]
+    file = runs[1] / "test" / "predictions.csv"
+    header, first, *lines = file.read_text().splitlines()
+    cells = first.split(",")
+    cells[header.split(",").index(column)] = value
+    file.write_text("\n".join([header, ",".join(cells), *lines]) + "\n")
+    assert compare.main([*map(str, runs)]) == 2
+    assert f"{file}, line 2: score or MOS is no number" in capsys.readouterr().err
+
+
+def test_a_named_report_that_cannot_be_written_is_a_failure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = run(tmp_path / "one", 0, "0.07", result("csiq", 0.8))
+    assert compare.main([str(one), "--report", str(tmp_path)]) == 2
+    assert "was not drawn" in capsys.readouterr().err
+
+
 def test_long_names_of_runs_stay_whole_above_their_settings(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

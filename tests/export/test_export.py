@@ -244,6 +244,9 @@ def test_what_cannot_be_exported_is_refused_in_one_line(
         return said
 
     assert "--weights int8 needs --to onnx" in refused("--to", "torch", "--weights", "int8")
+    for odd in ("", ".", "/"):
+        assert "names no file" in refused("--out", odd)
+    assert "is not UTF-8" in refused("--out", str(tmp_path / "a\udcff.onnx"))
     monkeypatch.setattr(onnx_file, "_MOST_BYTES", 1000)
     assert "than the 2 GB that an ONNX file holds: use --to torch" in refused()
     for name in ("onnx", "onnxruntime"):

