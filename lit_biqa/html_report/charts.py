@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import altair as alt
@@ -254,11 +255,13 @@ def differences(count: int) -> Chart:
         *("label:N", "n:Q"),
         *(alt.Tooltip(f"{n}:Q", format="+.4f") for n in ("value", "low", "high", "p")),
     ]
+    # Labels on the left leave a narrow screen little room.
+    x = partial(alt.X, title="difference", axis=alt.Axis(tickCount=4, labelOverlap=True))
     interval = rows.mark_rule(strokeWidth=3, opacity=0.5).encode(
-        alt.X("low:Q", title="difference from the first run"), alt.X2("high"), y, tooltip=pointed
+        x("low:Q"), alt.X2("high"), y, tooltip=pointed
     )
     point = rows.mark_point(filled=True, size=70, opacity=1).encode(
-        alt.X("value:Q", title="difference from the first run"), y, tooltip=pointed
+        x("value:Q"), y, tooltip=pointed
     )
     layers = alt.layer(_zero("x"), interval, point)
     return _chart("differences", "Differences", layers, ("differences",), height=_ROW * count)
