@@ -137,6 +137,7 @@ def test_predictions_of_other_kinds_share_a_file(tmp_path: Path) -> None:
             "dataset,split,condition,name,mos,score,status,index,group,cluster,level,text,leak,spread,"
             "seconds,weights\n"
         )
+    path.write_bytes("\ufeff".encode() + path.read_bytes())  # as spreadsheets save it
     text, plain = store.read_predictions(path)
     assert (text["name"], text["text"], text["leak"]) == (spoken.name, said, "True")
     assert (text["mos"], text["score"], text["status"]) == ("2.000000", "nan", "cut off")

@@ -53,6 +53,18 @@ def test_prototypes_have_the_texts_of_their_run(
     assert "texts of the training images are not shown: " in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("part", "name"),
+    [
+        (Path("runs/first/scorer.safetensors"), "first"),
+        (Path("mine.safetensors"), "mine.safetensors"),
+    ],
+)
+def test_clients_learn_the_name_of_a_run_and_no_path(part: Path, name: str) -> None:
+    assert serve._name(part) == name
+    assert serve._name("runs/small_score") == "small_score"
+
+
 def test_without_its_extra_the_command_names_it(
     run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
