@@ -16,7 +16,7 @@ from lit_biqa.evaluation.conditions import Condition
 from lit_biqa.evaluation.hyperparameters import Setting, read_hyperparameters
 from lit_biqa.evaluation.report import Result, read_results
 from lit_biqa.evaluation.significance import exchange_test, holm
-from lit_biqa.evaluation.store import cluster_of, read_predictions
+from lit_biqa.evaluation.store import cluster_of, read_ratings
 from lit_biqa.types import InputError, nearest
 
 Test = tuple[str, str, str]
@@ -62,14 +62,9 @@ class Run:
         """Each image by test, with a score of ``nan`` for a failure; empty without predictions."""
         file = self.folder / "test" / "predictions.csv"
         scores: dict[Test, Scores] = {}
-        for line, row in enumerate(read_predictions(file) if file.is_file() else [], 2):
+        for row, score, mos in read_ratings(file) if file.is_file() else ():
             if row["weights"] == self.weights:
                 test = (row["dataset"], row["split"], row["condition"])
-                try:
-                    score = float(row["score"] or "nan") if row["status"] == "ok" else math.nan
-                    mos = float(row["mos"] or "nan")
-                except ValueError:
-                    raise InputError(f"{file}, line {line}: score or MOS is no number") from None
                 rated = Rated(score, mos, cluster_of(row))
                 scores.setdefault(test, {})[row["index"], row["name"]] = rated
         return scores

@@ -8,6 +8,7 @@ at the same moment lose none of each other's lines.
 from __future__ import annotations
 
 import csv
+import math
 import os
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -176,6 +177,23 @@ def read_predictions(path: Path) -> list[dict[str, str]]:
         InputError: if it has other columns or is damaged.
     """
     return [{WEIGHTS: UNKNOWN} | row for row in _read(path, (*ROW_COLUMNS, "index"))]
+
+
+def read_ratings(path: Path) -> Iterator[tuple[dict[str, str], float, float]]:
+    """Rows of `predictions.csv`, each with its score and its MOS.
+
+    Both are ``nan`` where they are not known; so is the score of a failure.
+
+    Raises:
+        InputError: as `read_predictions`; if one is no number, with the line.
+    """
+    for line, row in enumerate(read_predictions(path), 2):
+        try:
+            score = float(row["score"] or "nan") if row["status"] == "ok" else math.nan
+            mos = float(row["mos"] or "nan")
+        except ValueError:
+            raise InputError(f"{path}, line {line}: score or MOS is no number") from None
+        yield row, score, mos
 
 
 def read_images(path: Path) -> list[dict[str, str]]:

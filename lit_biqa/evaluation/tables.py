@@ -181,7 +181,10 @@ def needed_width(grid: Table, folded: int | None = None) -> int:
 
 
 def _held(column: Sequence[str]) -> int:
-    """Characters that a column of `side_by_side` takes, header first."""
+    """Characters that a column of `side_by_side` takes, header first: its name is not folded.
+
+    The rest of a folded name would look like a row of its own.
+    """
     return _widest(column, max(_WIDEST, _widest(column[:1])))
 
 
@@ -214,8 +217,8 @@ def side_by_side(columns: Sequence[Sequence[str]], width: int) -> list[Table]:
     grids = []
     for held in tables:
         grid = Table(box=box.MARKDOWN)
-        for header, *_ in (first, *held):  # a folded name would look like a row of its own
-            grid.add_column(header, overflow="fold", max_width=max(_WIDEST, _widest([header])))
+        for column in (first, *held):
+            grid.add_column(column[0], overflow="fold", max_width=_held(column))
         for row in zip(*(cells[1:] for cells in (first, *held)), strict=True):
             grid.add_row(*row)
         grids.append(grid)

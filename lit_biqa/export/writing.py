@@ -105,10 +105,11 @@ def _write(
 ) -> Callable[[Tensor], Tensor]:
     """Write the file, and return what runs it."""
     if to == "onnx":
-        write_onnx(build_graph(scorer, "pixels"), path)
+        scales = graph.input == "images"  # by operations of ONNX, before the graph of pixels
+        write_onnx(build_graph(scorer, "pixels") if scales else graph, path)
         if weights == "int8":
             quantise_weights(path)
-        if graph.input == "images":
+        if scales:
             prepend_transform(path, scorer.transform.frame)
         return OnnxScorer(path)
     # On a full disk torch's own writing to a file ends the process.

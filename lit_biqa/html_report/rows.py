@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lit_biqa.evaluation.conditions import IMAGE
-from lit_biqa.evaluation.store import read_images, read_predictions
-from lit_biqa.types import InputError
+from lit_biqa.evaluation.store import read_images, read_ratings
 
 Key = tuple[str, str, str]
 """Data set, split and index of an image."""
@@ -86,16 +84,11 @@ def read_scored(run: Path) -> list[Row]:
 
 
 def _rows(file: Path, places: Mapping[Key, str]) -> list[Row]:
-    rows = []
-    for count, cells in enumerate(read_predictions(file) if file.is_file() else [], 2):
-        try:
-            rows.append(_row(cells, places))
-        except ValueError:
-            raise InputError(f"{file}, line {count}: score or MOS is no number") from None
-    return rows
+    ratings = read_ratings(file) if file.is_file() else ()
+    return [_row(cells, score, mos, places) for cells, score, mos in ratings]
 
 
-def _row(cells: Mapping[str, str], places: Mapping[Key, str]) -> Row:
+def _row(cells: Mapping[str, str], score: float, mos: float, places: Mapping[Key, str]) -> Row:
     key = cells["dataset"], cells["split"], cells["index"]
     path = cells.get("path") or places.get(key)
     return Row(
@@ -103,8 +96,8 @@ def _row(cells: Mapping[str, str], places: Mapping[Key, str]) -> Row:
         condition=cells["condition"],
         weights=cells["weights"],
         name=cells["name"],
-        mos=float(cells["mos"] or "nan"),
-        score=float(cells["score"] or "nan") if cells["status"] == "ok" else math.nan,
+        mos=mos,
+        score=score,
         status=cells["status"],
         group=cells.get("group", ""),
         text=cells.get("text", ""),

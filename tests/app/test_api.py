@@ -276,7 +276,7 @@ def test_the_folder_ends_with_the_server(scorer: Scorer, tmp_path: Path) -> None
 
 
 def test_connections_that_ask_nothing_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lit_biqa.app.connections.HEAD", 0.2)
+    monkeypatch.setattr("lit_biqa.app.connections.HEAD_TIMEOUT", 0.2)
     listener = server.listening("127.0.0.1", 0)
     address = listener.getsockname()
 

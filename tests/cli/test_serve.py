@@ -1,4 +1,4 @@
-"""What `lit_biqa serve` loads, and its errors before a server begins."""
+"""Models that `lit_biqa serve` loads, and its errors before a server begins."""
 
 from __future__ import annotations
 

@@ -106,12 +106,26 @@ def test_a_small_run_of_tuning_measures_everything(
     assert sum("losses of one batch" in what for what in limited) == 2
 
 
-def test_tuning_is_not_measured_without_accelerate(
-    bench: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("part", "advice"),
+    [
+        ("sft", "accelerate: pip install 'lit_biqa[bench]'"),
+        ("grpo", "pip install 'lit_biqa[bench]', or trl"),
+        ("pretrained", "pip install 'lit_biqa[bench]', or trl"),
+        ("prefix", "pip install 'lit_biqa[bench]'"),
+    ],
+)
+def test_nothing_is_compared_without_the_other_package(
+    part: str,
+    advice: str,
+    bench: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    importlib.import_module(f"bench_{part}")  # libraries that look for others do so before
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert bench.main(["sft", "--small"]) == 2
-    assert "accelerate: pip install 'lit_biqa[bench]'" in capsys.readouterr().err
+    assert bench.main([part, "--small"]) == 2
+    assert advice in capsys.readouterr().err
 
 
 def test_meters_count(bench: ModuleType) -> None:

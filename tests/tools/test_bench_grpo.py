@@ -35,14 +35,6 @@ def test_a_small_run_measures_everything(
     assert set(limited.values()) == {"ok"}
 
 
-def test_steps_are_not_compared_without_trl(
-    grpo: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert importlib.import_module("bench").main(["grpo", "--small"]) == 2
-    assert "pip install 'lit_biqa[bench]', or trl" in capsys.readouterr().err
-
-
 def test_no_completion_ends_early(grpo: ModuleType, tmp_path: Path) -> None:
     words = grpo.made_up_words(tmp_path, 100)
     model = grpo.SMALL.model(words)

@@ -32,14 +32,6 @@ def test_a_small_run_measures_everything(prefix: ModuleType, tmp_path: Path) -> 
     assert {row["verdict"] for row in limited} == {"ok"}
 
 
-def test_nothing_is_compared_without_prefix_grouper(
-    prefix: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert importlib.import_module("bench").main(["prefix", "--small"]) == 2
-    assert "pip install 'lit_biqa[bench]'" in capsys.readouterr().err
-
-
 def test_causal_attention_of_the_last_positions(prefix: ModuleType) -> None:
     """Two queries at the end of three keys: the first sees two of them."""
     values = torch.tensor([1.0, 2.0, 6.0]).view(1, 1, 3, 1)

@@ -76,11 +76,3 @@ def test_no_answer_ends_early_and_texts_have_their_length(
     assert [len(model.encode_prompt(ask(text)).ids) for text in texts] == [50, 50]
     assert model.end == ()
     assert (tuning.rank, tuning.alpha) == (16, 32)
-
-
-def test_steps_are_not_compared_without_trl(
-    pretrained: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert importlib.import_module("bench").main(["pretrained", "--small"]) == 2
-    assert "pip install 'lit_biqa[bench]', or trl" in capsys.readouterr().err

@@ -80,7 +80,7 @@ SMALL = Plan(512, 32, 2, [Shape(20, 4, 2, 2)], 1)
 
 
 def measure(small: bool) -> Iterator[Row]:
-    """All rows, one by one.
+    """Rows of all shapes, one by one.
 
     Args:
         small: very little of everything, to see that it runs.
@@ -102,7 +102,7 @@ def measure(small: bool) -> Iterator[Row]:
 
 def compared(model: TinyQwenVL, shape: Shape, turns: int) -> Iterator[Row]:
     """Differences, seconds and memory of a forward and backward pass."""
-    work = Work.drawn(model, shape)
+    work = Work.drawn(shape)
     ways: dict[str, Callable[[], Tensor]] = {
         "ours": partial(ours, model, work),
         "ours, 8 rows at once": partial(ours_by_portions, model, work),
@@ -133,7 +133,7 @@ class Work:
     completions: Tensor
 
     @classmethod
-    def drawn(cls, model: TinyQwenVL, shape: Shape) -> Work:
+    def drawn(cls, shape: Shape) -> Work:
         """Ordinary tokens at random, the same for the same shape."""
         draw = partial(torch.randint, 10, 256, generator=torch.Generator().manual_seed(0))
         sizes = shape.prompts, shape.group, shape.told
@@ -141,17 +141,22 @@ class Work:
 
     @property
     def mask(self) -> Tensor:
-        """All tokens of completions count."""
+        """Mask of the completions, in which all tokens count."""
         return torch.ones_like(self.completions, dtype=torch.bool)
 
+    @property
+    def advantages(self) -> Tensor:
+        """Advantages ``[P, G, 1]``, which differ within a group, so that no gradient is zero."""
+        prompts, group, _ = self.completions.shape
+        return torch.linspace(-1, 1, group)[:, None].expand(prompts, -1, -1)
+
     def weigh(self, log_probs: Tensor) -> Tensor:
-        """A loss that differs among completions ``[P, G, T]``, so that all gradients count."""
-        advantages = torch.linspace(-1, 1, log_probs.shape[1])[:, None]
-        return (log_probs * advantages).mean()
+        """Loss of the completions' log-probabilities ``[P, G, T]``."""
+        return (log_probs * self.advantages).mean()
 
 
 def gradients(model: TinyQwenVL, run: Callable[[], Tensor]) -> Tensor:
-    """All gradients after one pass, flat."""
+    """Gradients of all parameters after one pass, flat."""
     run()
     return torch.cat([p.grad.flatten() for p in model.trained() if p.grad is not None])
 
@@ -180,7 +185,7 @@ def inputs(work: Work) -> Inputs:
 
 
 def ours(model: TinyQwenVL, work: Work) -> Tensor:
-    """All completions at once."""
+    """Our pass over all completions at once."""
     whole = inputs(work)
 
     def loss() -> Tensor:
@@ -190,12 +195,11 @@ def ours(model: TinyQwenVL, work: Work) -> Tensor:
 
 
 def ours_by_portions(model: TinyQwenVL, work: Work) -> Tensor:
-    """As a fit does it: few completions at a time, forward and backward."""
-    count = work.completions.shape[:2].numel()
-    weights = torch.linspace(-1, 1, work.completions.shape[1]).repeat(work.completions.shape[0])
+    """Our pass as a fit does it: few completions at a time, forward and backward."""
+    advantages = work.advantages.flatten(0, 1)
 
     def loss_of(log_probs: Tensor, rows: slice) -> Tensor:
-        return (log_probs * weights[rows, None]).mean(1).sum() / count
+        return (log_probs * advantages[rows]).mean(1).sum() / len(advantages)
 
     whole, told = inputs(work), (work.completions, work.mask)
     return stepped(model, lambda: accumulated_loss(model, whole, *told, loss_of, rows_at_once=8))
