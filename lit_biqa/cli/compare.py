@@ -110,6 +110,11 @@ def _notes(runs: Sequence[Run], compared: Sequence[Mapping[Test, Difference]]) -
                     f"images of {tests[test]} left out, since {first} and {name} did not both "
                     f"score them: {change.left_out}"
                 )
+            if change.other_mos:
+                yield (
+                    f"images of {tests[test]} with another MOS in {name} than in {first}, which "
+                    f"counts here: {change.other_mos}"
+                )
         if not changes:
             yield f"no difference of {name} from {first}: {_lacking(runs[0], run)}"
 

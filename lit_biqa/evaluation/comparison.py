@@ -25,6 +25,8 @@ Image = tuple[str, str]
 """Index and name of an image within its data set."""
 COMPARED = ("plcc", "srcc")
 """Correlations that are compared."""
+SAME_MOS = 0.01
+"""Largest difference of two MOS that rounding explains."""
 
 
 class Rated(NamedTuple):
@@ -98,12 +100,14 @@ class Difference:
     Attributes:
         n: images that both rated.
         left_out: images that one of them did not rate.
+        other_mos: images that both rated, with a MOS of their own in each; the first one counts.
         plcc: difference of PLCC.
         srcc: difference of SRCC.
     """
 
     n: int
     left_out: int
+    other_mos: int
     plcc: Change
     srcc: Change
 
@@ -220,7 +224,7 @@ def _difference(first: Scores, second: Scores, resamples: int, seed: int) -> Dif
     rated = np.isfinite(values).all(axis=1)
     if rated.sum() < 3:
         return None
-    before, mos, scores, _ = values[rated].T
+    before, mos, scores, other_mos = values[rated].T
     p = exchange_test(scores, before, mos, resamples, seed)
     found = paired_differences(scores, before, mos, resamples, seed)
     changes = [Change(*ends, each) for ends, each in zip(found, p, strict=True)]
@@ -231,4 +235,5 @@ def _difference(first: Scores, second: Scores, resamples: int, seed: int) -> Dif
             replace(change, cluster_low=low, cluster_high=high)
             for change, (_, low, high) in zip(changes, drawn, strict=True)
         ]
-    return Difference(len(mos), len(images) - len(mos), *changes)
+    moved = int((np.abs(other_mos - mos) > SAME_MOS).sum())
+    return Difference(len(mos), len(images) - len(mos), moved, *changes)

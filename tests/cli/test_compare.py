@@ -168,6 +168,16 @@ def test_differences_are_printed_with_their_images_and_what_is_left_out(
     assert "Difference" not in capsys.readouterr().out
 
 
+def test_images_with_another_mos_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = with_predictions(tmp_path / "one", [1, 2, 3, 4], [1, 3, 2, 4])
+    two = with_predictions(tmp_path / "two", [1, 2.004, 3.5, 4], [1, 2, 3, 4])
+    assert compare.main([str(one), str(two)]) == 0
+    told = "images of csiq with another MOS in two than in one, which counts here: 1"
+    assert told in " ".join(capsys.readouterr().out.split())
+
+
 def test_runs_without_a_difference_say_why(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
