@@ -93,14 +93,20 @@ class ImageTextEncoder(nn.Module, ABC):
         """Frozen modules that every rank keeps whole, so that each may call them as it needs."""
         return []
 
-    def shard(self, mesh: DeviceMesh) -> None:
-        """Shard the parameters over a device mesh with FSDP2, block by block."""
+    def shard(self, mesh: DeviceMesh, reshard_after_forward: bool = True) -> None:
+        """Shard the parameters over a device mesh with FSDP2, block by block.
+
+        Args:
+            mesh: device mesh of one dimension.
+            reshard_after_forward: see `lit_biqa.backbones.block_sharding.shard_blocks`.
+        """
         # These imports take a second, which scoring a picture does not need.
         from torch.distributed.fsdp import register_fsdp_forward_method
 
         from lit_biqa.backbones.block_sharding import shard_blocks
 
-        shard_blocks(self, self.blocks(), self.replicated(), mesh)
+        pieces = self.blocks(), self.replicated()
+        shard_blocks(self, *pieces, mesh, reshard_after_forward=reshard_after_forward)
         register_fsdp_forward_method(self, "encode_images")
 
     @abstractmethod

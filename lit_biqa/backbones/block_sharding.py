@@ -20,6 +20,7 @@ def shard_blocks(
     replicated: Iterable[nn.Module],
     mesh: DeviceMesh,
     gathered: torch.dtype | None = None,
+    reshard_after_forward: bool = True,
 ) -> None:
     """Shard the parameters of a model over a device mesh, in place.
 
@@ -32,10 +33,13 @@ def shard_blocks(
         gathered: precision in which ranks gather the weights, which are kept as they are, and
             whose gradients are reduced in float32; ``None`` for that in which they are kept, as
             for pieces with a layer, group or batch norm.
+        reshard_after_forward: false keeps a block whole from its forward pass to its backward pass,
+            which takes memory and saves a gather.
     """
     blocks, replicated = list(blocks), list(replicated)
     for block in blocks:
-        fully_shard(block, mesh=mesh, mp_policy=_policy(block.modules(), gathered))
+        policy = _policy(block.modules(), gathered)
+        fully_shard(block, mesh=mesh, mp_policy=policy, reshard_after_forward=reshard_after_forward)
     apart = {module for part in (*blocks, *replicated) for module in part.modules()}
     outside = (module for module in model.modules() if module not in apart)
     whole = {weight for module in replicated for weight in module.parameters()}

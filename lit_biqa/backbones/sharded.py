@@ -30,6 +30,7 @@ class Sharded(nn.Module):
         model: model of transformers, once loaded.
         together: process group that shares the weights; ``None`` without sharding.
         unread: weights that stay in their files until `shard`.
+        reshard_after_forward: see `shard_blocks`.
     """
 
     model: Any
@@ -43,6 +44,7 @@ class Sharded(nn.Module):
         self.tuning = tuning
         self.together: dist.ProcessGroup | None = None
         self.unread = Unread()
+        self.reshard_after_forward = True
 
     def blocks(self) -> list[nn.Module]:
         """Repeated parts of decoder and vision, each of which is sharded separately."""
@@ -54,7 +56,12 @@ class Sharded(nn.Module):
         """Frozen modules that every rank keeps whole, so that each may call them as it needs."""
         return []
 
-    def shard(self, mesh: DeviceMesh, gathered: torch.dtype | None = None) -> None:
+    def shard(
+        self,
+        mesh: DeviceMesh,
+        gathered: torch.dtype | None = None,
+        reshard_after_forward: bool = True,
+    ) -> None:
         """Shard the parameters over a device mesh with FSDP2, block by block.
 
         Weights that are unread so far are read now: by each rank its own rows.
@@ -62,6 +69,7 @@ class Sharded(nn.Module):
         Args:
             mesh: device mesh of one dimension.
             gathered: see `shard_blocks`; narrower than the weights only under autocast to it.
+            reshard_after_forward: see `shard_blocks`.
 
         Raises:
             InputError: for weights in 4 bits, which cannot be sharded.
@@ -75,8 +83,9 @@ class Sharded(nn.Module):
         # The decoder adds to embeddings, in their precision: that in which weights are kept.
         words.register_forward_hook(partial(_as_kept, words.weight.dtype))
         with self.unread.sharding(self, mesh):
-            shard_blocks(self, self.blocks(), self.replicated(), mesh, gathered)
-        self.together = mesh.get_group()
+            pieces = self.blocks(), self.replicated()
+            shard_blocks(self, *pieces, mesh, gathered, reshard_after_forward)
+        self.together, self.reshard_after_forward = mesh.get_group(), reshard_after_forward
 
     @contextmanager
     def unsharded(self) -> Iterator[None]:
@@ -110,7 +119,8 @@ class Sharded(nn.Module):
             yield
         finally:
             for module in self._sharded_modules():
-                module.set_reshard_after_forward(module is not root, recurse=False)
+                again = self.reshard_after_forward and module is not root
+                module.set_reshard_after_forward(again, recurse=False)
                 module.set_reshard_after_backward(True, recurse=False)
                 module.reshard()
 
@@ -136,9 +146,8 @@ class Sharded(nn.Module):
 
         It is called outside ``model(work, ...)``, in which parameters are whole.
         """
-        root: nn.Module = self
-        if isinstance(root, FSDPModule):
-            root.reshard()  # the root stays whole after a forward pass
+        for module in self._sharded_modules():
+            module.reshard()  # the root, at least, stays whole after a forward pass
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
     def anyone(self, sees: bool) -> bool:

@@ -49,6 +49,7 @@ def warn_of_memory(
             TEXT_TOKENS,
             trainer.num_devices * trainer.num_nodes,
             isinstance(trainer.strategy, ModelParallelStrategy),
+            reshard=getattr(trainer.strategy, "reshard_after_forward", True),
         )
     except InputError:
         return

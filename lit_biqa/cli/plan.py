@@ -70,6 +70,7 @@ def _plan(options: argparse.Namespace, settings: Sequence[str]) -> bool:
         options.text_tokens,
         options.gpus,
         options.gpus > 1 and _shards(trainer.strategy),
+        reshard=getattr(trainer.strategy, "reshard_after_forward", True),
     )
     return _told(sizes, work, options)
 

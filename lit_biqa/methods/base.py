@@ -111,6 +111,11 @@ class Method(Evaluator):
         """True within a fit; false in a test, and where no Trainer runs the method."""
         return self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING
 
+    @property
+    def reshard_after_forward(self) -> bool:
+        """False if FSDP2 keeps blocks whole until their backward pass."""
+        return getattr(self.trainer.strategy, "reshard_after_forward", True)
+
     def configure_model(self) -> None:
         """Load the weights once, and shard them if the strategy has a device mesh."""
         if not self.fitting:

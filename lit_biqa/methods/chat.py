@@ -117,7 +117,8 @@ class ChatMethod(Method):
     def shard(self) -> None:
         """Shard the backbone."""
         assert self.device_mesh is not None
-        self.backbone.shard(self.device_mesh["data_parallel"], self.gathered)
+        mesh = self.device_mesh["data_parallel"]
+        self.backbone.shard(mesh, self.gathered, self.reshard_after_forward)
 
     @property
     def gathered(self) -> torch.dtype | None:

@@ -143,7 +143,7 @@ class RALI(Method):
     def shard(self) -> None:
         """Shard the encoder; the head is small and whole on every rank."""
         assert self.device_mesh is not None
-        self.encoder.shard(self.device_mesh["data_parallel"])
+        self.encoder.shard(self.device_mesh["data_parallel"], self.reshard_after_forward)
 
     def compute_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Contrastive loss over the texts and images of all ranks."""

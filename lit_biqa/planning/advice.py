@@ -40,6 +40,9 @@ def advice(sizes: Sizes, work: Work, memory: int) -> str:
 
 def _smaller(work: Work) -> Iterator[tuple[str, Work]]:
     """Settings that save memory, each with the work as it and those before it leave it."""
+    if not work.reshard:
+        work = replace(work, reshard=True)
+        yield "--trainer.strategy.init_args.reshard_after_forward=true", work
     if not work.checkpointing:
         work = replace(work, checkpointing=True)
         yield "--model.init_args.backbone.init_args.tuning.checkpointing=true", work

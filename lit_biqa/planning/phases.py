@@ -56,7 +56,7 @@ def _sft(sizes: Sizes, work: Work) -> dict[str, Bytes]:
     one = activations.recomputed(sizes.decoder, work, positions)
     return {
         "forward": {
-            "gathered weights": states.gathered(sizes, work),
+            "gathered weights": states.gathered_forward(sizes, work),
             "gradients": 2 * sizes.head.trained,  # the likelihood computes it, then scales it
             "activations": all_kept + one * work.checkpointing,
             "logits": activations.logits(sizes, work, positions),

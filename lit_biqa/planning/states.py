@@ -29,9 +29,14 @@ def gathered_piece(piece: Piece, work: Work) -> int:
 
 
 def gathered(sizes: Sizes, work: Work) -> int:
-    """Gathered weights of a forward or backward pass: the root, a block, and the next one."""
+    """Gathered weights of a backward pass: the root, a block, and the next one."""
     block = 2 * gathered_piece(sizes.largest, work) + cast(sizes, work)
     return block + gathered_piece(sizes.root, work)
+
+
+def gathered_forward(sizes: Sizes, work: Work) -> int:
+    """Gathered weights of a forward pass: all, if blocks stay whole until the backward pass."""
+    return gathered(sizes, work) if work.reshard else whole(sizes, work) + cast(sizes, work)
 
 
 def whole(sizes: Sizes, work: Work) -> int:

@@ -56,6 +56,7 @@ class Work:
         gather: bytes of a gathered value; ``None`` as the weights are held.
         foreach: true if the optimizer steps all weights at once, as torch does on CUDA.
         stored: true if weights stay in their files until they are sharded.
+        reshard: true if a block is whole only for a pass of its own.
     """
 
     method: Literal["sft", "grpo"]
@@ -75,6 +76,7 @@ class Work:
     gather: int | None = None
     foreach: bool = True
     stored: bool = False
+    reshard: bool = True
 
     def share(self, size: int) -> int:
         """Bytes of a GPU, of weights that may be sharded."""
@@ -90,6 +92,7 @@ def work_of(
     gpus: int,
     sharded: bool,
     foreach: bool = True,
+    reshard: bool = True,
 ) -> Work:
     """Work of a method.
 
@@ -102,6 +105,7 @@ def work_of(
         gpus: number of GPUs.
         sharded: see `Work`.
         foreach: see `Work`.
+        reshard: see `Work`.
 
     Raises:
         InputError: if the batch cannot be divided among the GPUs, or for another method.
@@ -123,6 +127,7 @@ def work_of(
         "moments": moments(method),
         "gather": 2 if sharded and precision == "bf16-mixed" else None,
         "foreach": foreach,
+        "reshard": reshard,
         "stored": sharded and method.backbone.from_checkpoint and tuning.how != "qlora",
     }
     if isinstance(method, SFT):

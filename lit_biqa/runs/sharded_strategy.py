@@ -43,13 +43,23 @@ class ShardedStrategy(ModelParallelStrategy):
     number of processes resumes from it, and so does one without this strategy. Whole files are
     resumed too.
 
-    Its arguments are those of the base class.
+    Args:
+        reshard_after_forward: false keeps each block whole from its forward pass to its backward
+            pass: one gather less for each, and the memory of whole weights.
+        *arguments: those of the base class.
+        **settings: those of the base class.
 
     Attributes:
         unpickles: false, as its folders hold safetensors.
     """
 
     unpickles = False
+
+    def __init__(
+        self, *arguments: Any, reshard_after_forward: bool = True, **settings: Any
+    ) -> None:
+        super().__init__(*arguments, **settings)
+        self.reshard_after_forward = reshard_after_forward
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], filepath: str | Path, storage_options: Any = None

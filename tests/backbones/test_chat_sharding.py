@@ -99,7 +99,7 @@ def mixed_precision(family: Any, mesh: DeviceMesh | None, rank: int) -> dict[str
     if mesh is None:
         shares = [shares[0] + shares[1]]
     else:
-        model.shard(mesh, torch.bfloat16)
+        model.shard(mesh, torch.bfloat16, reshard_after_forward=False)
     with torch.autocast("cpu", torch.bfloat16):
         return gradients(model, shares, rank)
 
@@ -111,7 +111,7 @@ def process(rank: int, port: int, folder: Path) -> None:
     for family in FAMILIES:
         for name, tuning in TUNINGS.items():
             model = stirred(family, tuning)
-            model.shard(mesh)
+            model.shard(mesh, reshard_after_forward=name != "lora")
             steps = {s: gradients(model, list(SHARES[s]), rank) for s in shares_of(tuning)}
             seen = rollout(model, rank)
             steps["after a rollout"] = gradients(model, list(SHARES["text and images"]), rank)

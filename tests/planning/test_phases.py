@@ -59,6 +59,15 @@ def test_gathering_in_bfloat16_takes_half() -> None:
     assert 2 * half == phases(SIZES, SFT)["backward"]["gathered weights"]
 
 
+def test_blocks_that_stay_whole_are_all_whole_at_the_end_of_a_forward_pass() -> None:
+    plan, again = (phases(SIZES, replace(SFT, reshard=reshard)) for reshard in (False, True))
+    # root and two blocks, without a next one
+    assert plan["forward"]["gathered weights"] == 240 + 2 * 400
+    assert plan["backward"] == again["backward"]
+    deep = replace(SIZES, blocks=SIZES.blocks * 3)
+    assert phases(deep, replace(SFT, reshard=False))["forward"]["gathered weights"] == 240 + 6 * 400
+
+
 def test_checkpointing_keeps_hidden_states_alone() -> None:
     assert kept(SIZES.decoder, replace(SFT, checkpointing=True), 10) == 10 * 2 * 4 * 4
     assert saved(SIZES.decoder, replace(SFT, autocast=True)) == 24 * 4 + 4 * 2 + 8 * 8

@@ -50,7 +50,7 @@ def test_a_small_run_measures_everything(sharding: ModuleType, tmp_path: Path) -
     assert importlib.import_module("bench").main(["sharding", "--small", "--csv", str(file)]) == 0
     with file.open(newline="", encoding="utf-8") as lines:
         found = {line["what"]: float(line["figure"]) for line in csv.DictReader(lines)}
-    assert len(found) == 30
+    assert len(found) == 36
     assert all(value > 0 for value in found.values())
     words = sharding.made_up_words(tmp_path, 2000)
     model = sharding.SMALL.model(words, sharding.Tuning())
@@ -64,6 +64,9 @@ def test_a_small_run_measures_everything(sharding: ModuleType, tmp_path: Path) -
     for case in ("SFT, full", "SFT, lora"):  # bfloat16 of float32
         halved = found[f"{case}, 32-true: gathered"] / 2
         assert found[f"{case}, bf16-mixed: gathered"] == pytest.approx(halved, rel=0.01)
+    whole = "SFT, full, bf16-mixed, whole until the backward pass"
+    assert found[f"{whole}: gathered"] == pytest.approx(2, rel=0.01)
+    assert found[f"{whole}: reduced"] == pytest.approx(4, rel=0.01)
     # Once each: rollout, reference, loss of the image's pass, that of the text's pass but for the
     # blocks of the tower, and backward, where the decoder's layers serve two passes.
     gathers = 5 + (2 * decoder - blocks) / total

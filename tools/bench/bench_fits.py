@@ -24,7 +24,6 @@ import lightning.pytorch as lightning
 import torch
 import transformers
 from bench_data import TASK, Rows, encoded, keywords
-from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor
 
 from lit_biqa.backbones.vision_language import VisionLanguageModel
@@ -33,6 +32,7 @@ from lit_biqa.data.dataset import Item, collate
 from lit_biqa.data.feedbacks import ConversationSettings
 from lit_biqa.data.settings import LoaderSettings, SetSettings
 from lit_biqa.methods.sft import SFT
+from lit_biqa.runs.sharded_strategy import ShardedStrategy
 
 SMOOTHING, CLIP = 0.1, 1.0
 Span = AbstractContextManager[Any]
@@ -159,16 +159,18 @@ def fitted(
     precision: Precision,
     ranks: int = 1,
     callbacks: Sequence[lightning.Callback] = (),
+    reshard: bool = True,
 ) -> lightning.Trainer:
     """Lightning's Trainer, after it has trained; the last epoch lies within the span.
 
     Of several ranks, which share the weights (FSDP2), each process calls it.
     """
+    sharded = ShardedStrategy(ranks, 1, False, reshard_after_forward=reshard)
     with quietly():
         trainer = lightning.Trainer(
             accelerator=device,
             devices=ranks,
-            strategy="auto" if ranks == 1 else ModelParallelStrategy(ranks, 1, False),
+            strategy="auto" if ranks == 1 else sharded,
             use_distributed_sampler=False,
             precision=precision,
             max_epochs=epochs,

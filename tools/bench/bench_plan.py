@@ -59,6 +59,7 @@ class Fit:
         width: of the model.
         layers: of its decoder.
         budget: tokens of a completion, none of which ends early.
+        reshard: see `ShardedStrategy`.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Fit:
     width: int = 256
     layers: int = 6
     budget: int = 32
+    reshard: bool = True
 
     def make(self) -> ChatMethod:
         """Method with a backbone that is not loaded."""
@@ -102,6 +104,7 @@ class Measured:
 
 FITS = (
     Fit("SFT", "sft"),
+    Fit("SFT, whole until the backward pass", "sft", reshard=False),
     Fit("GRPO full", "grpo"),
     Fit("GRPO LoRA", "grpo", Tuning("lora", rank=8)),
     Fit("SFT, recomputed, bf16-mixed", "sft", Tuning(checkpointing=True), "bf16-mixed"),
@@ -123,7 +126,9 @@ def rows(fit: Fit, seen: Measured) -> Iterator[Row]:
     """Rows of a fit's peak, and of what its loading takes."""
     method = fit.make()
     sizes = sizes_of(method.backbone)
-    work = work_of(method, BATCH, fit.precision, sizes.image, seen.text, RANKS, True, foreach=False)
+    sides = sizes.image, seen.text
+    ranks: dict[str, Any] = {"gpus": RANKS, "sharded": True, "foreach": False}
+    work = work_of(method, BATCH, fit.precision, *sides, **ranks, reshard=fit.reshard)
     planned = peak(phases(sizes, work))[1], per_process(sizes, work)
     for what, ours, theirs in zip(
         ("peak", "loading"), planned, (seen.training, seen.loading), strict=True
@@ -153,7 +158,8 @@ def run_fit(rank: int, folder: Path, fit: Fit) -> None:
     marks, loader = Marks(live), LoaderSettings(batch_size=BATCH, num_workers=0)
     data = BIQADataModule(train=[str(folder / RATED)], val=[], test=[], loader=loader)
     with live:
-        fitted(fit.make(), data, 1, nullcontext(), "cpu", fit.precision, RANKS, [marks])
+        settings = "cpu", fit.precision, RANKS, [marks], fit.reshard
+        fitted(fit.make(), data, 1, nullcontext(), *settings)
     if rank == 0:
         found = Measured(marks.loading, live.peak, marks.longest - marks.image)
         (folder / f"{fit.name}.json").write_text(json.dumps(asdict(found)))

@@ -82,16 +82,19 @@ class Case:
         method: ``SFT`` or ``GRPO``.
         tuning: ``full`` or ``lora``.
         precision: of Lightning.
+        reshard: see `ShardedStrategy`.
     """
 
     method: str
     tuning: str
     precision: Precision
+    reshard: bool = True
 
     @property
     def name(self) -> str:
         """Name for people."""
-        return f"{self.method}, {self.tuning}, {self.precision}"
+        kept = "" if self.reshard else ", whole until the backward pass"
+        return f"{self.method}, {self.tuning}, {self.precision}{kept}"
 
 
 CASES = [
@@ -99,7 +102,7 @@ CASES = [
     for method in ("SFT", "GRPO")
     for tuning in ("full", "lora")
     for precision in ("32-true", "bf16-mixed")
-]
+] + [Case("SFT", tuning, "bf16-mixed", reshard=False) for tuning in ("full", "lora")]
 
 
 class Twice(Asked):
@@ -194,7 +197,7 @@ def exchanged(folder: Path, plan: Plan, case: Case) -> dict[str, int]:
     backbone = plan.model(folder / "words.txt", tuning)
     method, data = METHODS[case.method](folder, plan, backbone)
     counts = Exchanged()
-    fitted(method, data, 2, counts, "cpu", case.precision, RANKS)
+    fitted(method, data, 2, counts, "cpu", case.precision, RANKS, reshard=case.reshard)
     return {
         **{name: getattr(counts, name) for name in ("gathered", "reduced", "gathers")},
         "parameters": sum(weight.numel() for weight in backbone.parameters()),
