@@ -64,6 +64,7 @@ def arguments(folder: Path, recipe: str) -> list[object]:
     return args
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_recipes(recipe: str, folder: Path) -> None:
     run, settings = folder / recipe, merge_files([CONFIGS / f"grpo/{recipe}.yaml"], [])
@@ -159,6 +160,7 @@ def test_weights_of_rewards_and_rewards_are_set_by_name(folder: Path) -> None:
     assert printed["score"]["reward"] == reward | {"init_args": {"tolerance": 0.5, "form": "json"}}
 
 
+@pytest.mark.newest
 def test_small_recipes(folder: Path, shared: Path) -> None:
     """The cold start and what goes on from it, on the real images and texts, by a step of each."""
     short = ["--trainer.max_steps=1", "--trainer.limit_test_batches=1", "--report.bootstrap=0"]

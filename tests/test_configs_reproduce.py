@@ -13,6 +13,8 @@ from lit_biqa.cli.config_files import merge_files
 from lit_biqa.data.protocols import PREFIX
 from lit_biqa.runs import recipes
 
+pytestmark = pytest.mark.newest
+
 FOLDER = REPOSITORY / "configs" / "reproduce"
 RECIPES = sorted(
     file.relative_to(FOLDER.parent).with_suffix("") for file in FOLDER.glob("*/*.yaml")

@@ -166,6 +166,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize("command", MAY_IMPORT)
 def test_commands_import_what_they_need_alone(command: str) -> None:
     code = (

@@ -26,6 +26,8 @@ from lit_biqa.evaluation.metrics import Correlations
 from lit_biqa.evaluation.report import Result, write_results
 from lit_biqa.types import InputError
 
+pytestmark = pytest.mark.newest
+
 FILES = sorted((REPOSITORY / "configs" / "reproduce").glob("*/expected.csv"))
 TEXTUAL = next(file for file in FILES if file.parent.name == "pure_textual_reasoning")
 

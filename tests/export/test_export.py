@@ -108,6 +108,7 @@ def test_a_program_of_torch_scores_as_the_scorer(
     torch.testing.assert_close(found, scorer(photos), atol=1e-4, rtol=0)
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize(
     ("kind", "to"),
     [("tiny", "torch"), ("timm_clip", "torch"), *((kind, "onnx") for kind in KINDS)],

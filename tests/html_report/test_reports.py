@@ -25,6 +25,8 @@ from lit_biqa.html_report.thumbnails import thumbnails
 from lit_biqa.html_report.training import read_table
 from lit_biqa.types import InputError, Prediction, TextPrediction
 
+pytestmark = pytest.mark.newest
+
 RNG = np.random.default_rng(3)
 MOS = RNG.uniform(1, 5, 12)
 NAMES = [f"{i}.png" for i in range(12)]

@@ -17,6 +17,8 @@ from lit_biqa.methods.predictions_file import Predictions, read_score
 from lit_biqa.text.parsing import read
 from lit_biqa.types import InputError
 
+pytestmark = pytest.mark.newest
+
 MOS = {f"{i}.png": 1 + i / 2 for i in range(8)}
 TEST = "test --model Predictions --report.bootstrap 0 --run out "
 

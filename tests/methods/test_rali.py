@@ -98,6 +98,7 @@ def test_a_refit_without_images_comes_to_the_same_scorer(fit: Path) -> None:
     assert scores.tolist() == pytest.approx([float(row["score"]) for row in second], abs=1e-3)
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize(
     ("setting", "value"),
     [("pca", "0"), ("buckets", "1"), ("finetune", "false"), ("prototypes", "5")],

@@ -345,6 +345,7 @@ def alone(
     return fit(folder, "alone", made), made
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_two_ranks_do_what_one_does(alone: tuple[Path, dict[str, Any]], strategy: str) -> None:
     run, made = alone
