@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from lit_biqa.analysis.csv_rows import COLUMNS, Who, who
 from lit_biqa.analysis.score_states import RatedAnswer
@@ -120,6 +121,7 @@ class CausalCheck:
             self.results.append(Caused(sample, mos, whole, donor, tuple(changed)))
         self._lender = answers[-1], wholes[-1]
 
+    @torch.no_grad()
     def _rate(self, chats: Sequence[Chat]) -> list[float]:
         with self.model.cache_image_features():
             return [mean for mean, _ in expected_after(self.model, chats, self.at_once)]

@@ -89,12 +89,12 @@ class ImageEmbedding(Sharded, ABC):
     def cache_image_features(self) -> Iterator[None]:
         """Within it what is made of an image is made once, for all that is asked about it.
 
-        It does nothing where the parts that see images are trained, or sharded: ranks would call
-        them unequally often.
+        It does nothing where the parts that see images are trained, unless it begins without
+        gradients, and where they are sharded: ranks would call them unequally often.
         """
         seeing = [module for part in SEEING for module in self.parts[part]]
         trained = any(weight.requires_grad for module in seeing for weight in module.parameters())
-        if not trained and self.together is None:
+        if self.together is None and not (trained and torch.is_grad_enabled()):
             self._feature_cache = ImageFeatureCache(self.image_features)
         try:
             yield

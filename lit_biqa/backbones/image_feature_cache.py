@@ -28,10 +28,10 @@ class ImageFeatureCache:
             widths: number of positions of each image.
         """
         pairs = zip(images, widths, strict=True)
-        new = [(image, width) for image, width in pairs if id(image) not in self._kept]
+        new = {id(image): (image, width) for image, width in pairs if id(image) not in self._kept}
         if new:
-            seen = self._see([image for image, _ in new])
-            parts = torch.split(seen, [width for _, width in new])
-            for (image, _), part in zip(new, parts, strict=True):
-                self._kept[id(image)] = image, part
+            seen = self._see([image for image, _ in new.values()])
+            parts = torch.split(seen, [width for _, width in new.values()])
+            for (key, (image, _)), part in zip(new.items(), parts, strict=True):
+                self._kept[key] = image, part
         return torch.cat([self._kept[id(image)][1] for image in images])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 from rated import FAMILIES, given, loaded
 from scipy.stats import pearsonr
 from scripted import script
+from torch import Tensor
 
 from lit_biqa.analysis.csv_rows import Who
 from lit_biqa.analysis.score_causes import (
@@ -83,6 +85,27 @@ def test_each_answer_borrows_from_the_one_before(
         tenths = float((second_digit * torch.arange(10) / 10).sum())
         mean += float(first[digit - 1]) * (digit + tenths)
     assert third.whole == pytest.approx(mean, abs=1e-4)
+
+
+def test_an_image_is_seen_once_for_all_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = loaded("timm")
+    script(monkeypatch)
+    answers, see, counts = (
+        rated_answers(model, READOUT, "image", given(model)),
+        model.image_features,
+        [],
+    )
+
+    def counted(pixels: Sequence[Tensor]) -> Tensor:
+        counts.append(len(pixels))
+        features: Tensor = see(pixels)
+        assert not features.requires_grad
+        return features
+
+    monkeypatch.setattr(model, "image_features", counted)
+    CausalCheck(model, 4).add(given(model), answers)
+    # The first answer lends: its image is seen for its own rating, then with those that borrow it.
+    assert sum(counts) == 1 + 3
 
 
 def test_effects_by_hand(tmp_path: Path) -> None:

@@ -141,7 +141,6 @@ def test_a_text_that_speaks_of_image_tokens_is_refused() -> None:
 
 
 @both
-@torch.no_grad()
 def test_images_are_seen_once_while_they_are_remembered(
     family: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,7 +163,8 @@ def test_images_are_seen_once_while_they_are_remembered(
 
     images = sum(chat.pixels is not None for chat in chats)
     some, every = [1, 0], [*range(len(chats))][::-1]
-    expected = shown(some), shown(every)
+    with torch.no_grad():
+        expected = shown(some), shown(every)
     first = sum(chats[i].pixels is not None for i in some)
     counts.clear()
     with model.cache_image_features():
@@ -172,14 +172,23 @@ def test_images_are_seen_once_while_they_are_remembered(
         shown(every)
     assert counts == [first, images], "what sees images is trained: it changes within a step"
     counts.clear()
+    with torch.no_grad(), model.cache_image_features():
+        shown(some)
+        shown(every)
+    assert counts == [first, images - first], "without gradients it does not change"
+    counts.clear()
     model.requires_grad_(False)
     try:
         with model.cache_image_features():
             found = shown(some), shown(every), shown(every)
         assert counts == [first, images - first]
-        shown(some)
+        shown([*some, *some])
+        assert counts == [first, images - first, 2 * first]
+        counts.clear()
+        with model.cache_image_features():
+            shown([*some, *some])
+        assert counts == [first], "an image that two rows show is seen once"
     finally:
         model.requires_grad_(True)
-    assert counts == [first, images - first, first]
     for one, other in zip(found, (*expected, expected[1]), strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=0)
