@@ -141,11 +141,13 @@ def test_own_csv(tmp_path: Path) -> None:
     assert (run / "scorer.safetensors").exists()
 
 
+@pytest.mark.newest
 def test_tiny_agiqa3k(tmp_path: Path, shared: Path) -> None:
     limits = ["--trainer.limit_train_batches=2", "--trainer.limit_test_batches=1"]
     fit(CONFIGS / "rali/tiny_agiqa3k.yaml", tmp_path, *SMALL, *limits, f"--data.root={shared}/data")
 
 
+@pytest.mark.newest
 def test_clip_vit_l_14_336(tmp_path: Path) -> None:
     """The paper's recipe with an architecture a thousand times smaller, from a local folder."""
     tower = {"image_size": 28, "patch_size": 14, "width": 32, "head_width": 16, "layers": 1}
@@ -180,6 +182,7 @@ def test_clip_vit_l_14_336(tmp_path: Path) -> None:
     assert first == pytest.approx(second, abs=1e-3)
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.stem)
 def test_overlays_fit_every_recipe(overlay: Path, tmp_path: Path) -> None:
     """Merged and checked against the Trainer; what one CPU cannot run is printed."""

@@ -138,6 +138,7 @@ def test_overlays_of_low_rank(folder: Path, overlay: str) -> None:
     assert (run / "weights" / "config.json").exists()
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize(
     ("overlay", "limit"),
     [
@@ -171,6 +172,7 @@ def test_cross_domain(folder: Path) -> None:
     assert (run / "test" / "results.csv").read_text().count("\n") >= 2
 
 
+@pytest.mark.newest
 def test_small_recipes(folder: Path, shared: Path) -> None:
     """On the real images and texts, by one or two steps of each."""
     # Found under the data's root, as all that they read.

@@ -93,6 +93,7 @@ def furthest(one: dict[str, Tensor], other: dict[str, Tensor], prefix: str = "")
     return max((one[name].double() - other[name].double()).abs().max().item() for name in names)
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_two_processes_do_what_one_does(
     alone: Path, strategy: str, request: pytest.FixtureRequest

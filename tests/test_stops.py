@@ -123,6 +123,7 @@ def _predictions(run: Path) -> list[dict[str, str]]:
         return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize(
     ("method", "ranks", "stops"),
     [

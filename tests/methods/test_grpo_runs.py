@@ -67,6 +67,7 @@ def fit(folder: Path, name: str, *more: object, ranks: int = 1) -> Path:
     return run
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize("how", ["full", "lora"])
 def test_killed_and_resumed(how: str, tmp_path: Path) -> None:
     """Within an epoch, and between two updates on what was said once."""
