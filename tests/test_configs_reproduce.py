@@ -10,7 +10,7 @@ from conftest import REPOSITORY
 
 from lit_biqa.__main__ import main
 from lit_biqa.cli.config_files import merge_files
-from lit_biqa.data.protocols import PREFIX
+from lit_biqa.data.protocols import PREFIX, expanded
 from lit_biqa.runs import recipes
 
 FOLDER = REPOSITORY / "configs" / "reproduce"
@@ -38,8 +38,20 @@ def test_a_row_is_tested_on_its_papers_lists(recipe: Path) -> None:
     sets = [name for name in merge_files([file], [])["data"]["test"] if name != "conversations"]
     assert len(sets) == 1
     assert sets[0].removesuffix("_mixed") == f"{PREFIX}{paper}"
-    if recipe.parent.name not in LISTS:
-        assert re.search(rf"# Lists: .*{sets[0]}\b", file.read_text())
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_headers_name_the_lists_that_are_tested(name: str) -> None:
+    """Paper and lists, in a header of its own: that of the base is not read with it."""
+    recipe = recipes.read(name)
+    data = merge_files([recipe.path], []).get("data", {})
+    lists = {spec for spec in data.get("test") or [] if spec.startswith(PREFIX)}
+    assert lists or not name.startswith(("published/", "reproduce/"))
+    told = [part for part in recipe.header.split("\n\n") if part.startswith("Lists: ")]
+    assert len(told) == bool(lists)
+    assert lists == set(re.findall(rf"{PREFIX}\w+", "".join(told)))
+    if any("koniq" in each for each in expanded(sorted(lists), "test")):
+        assert "KonIQ" in told[0]
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=str)
@@ -59,7 +71,6 @@ def test_base_recipes_of_the_papers_take_their_lists_too() -> None:
         data = merge_files([FOLDER.parent / f"{name}.yaml"], [])["data"]
         wanted = [f"{PREFIX}reasoning_as_representation{kind}"]
         assert (data["train"], data["test"]) == (wanted, wanted)
-        assert "# Lists:" in (FOLDER.parent / f"{name}.yaml").read_text()
     for name in ("chain_of_thought", "self_consistency", "autoencoder"):
         data = merge_files([FOLDER.parent / f"grpo/{name}.yaml"], [])["data"]
         assert data["train"] == data["test"] == [f"{PREFIX}pure_textual_reasoning"]
