@@ -76,7 +76,7 @@ def test_every_configuration_is_among_these_tests() -> None:
     grpo |= {f"smol_{name}" for name in ("warmup", "score", "self_consistency")}
     ract = {"cross_domain", "small_cross_domain"}
     published = {"qalign", "one_align", "deqa", "deqa_lora", "q_instruct", "q_insight", "rali"}
-    published |= {"visual_quality_r1", "visual_quality_r1_fast", "evoquality"}
+    published |= {"clip", "visual_quality_r1", "visual_quality_r1_fast", "evoquality"}
     # Each is checked in tests/test_configs_reproduce.py.
     reproduce = {str(file.relative_to(CONFIGS / "reproduce"))[:-5] for file in REPRODUCE}
     known = {

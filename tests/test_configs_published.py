@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -12,17 +13,21 @@ import runs
 import torch
 import yaml
 from conftest import REPOSITORY
+from hf_clips import small_clip
 from peft import LoraConfig, get_peft_model
 from PIL import Image
+from scripted import script
 
 from lit_biqa.backbones.mplug_owl2 import LORA_TARGETS, MplugOwl2ForConditionalGeneration
 from lit_biqa.backbones.mplug_owl2.configuration import IMAGE_TOKEN_INDEX
 from lit_biqa.backbones.tiny_chat import TinyMplugOwl2, TinyQwenVL
 from lit_biqa.backbones.vision_language import VisionLanguageModel
 from lit_biqa.backbones.weights import state_of
-from lit_biqa.cli import describe
-from lit_biqa.cli.config_files import read
+from lit_biqa.cli import analyse, describe
+from lit_biqa.cli.config_files import merge_files, read
+from lit_biqa.data.protocols import PROTOCOLS
 from lit_biqa.io.digests import DIGESTS
+from lit_biqa.paradigms import VisualQuality
 from lit_biqa.text import prompts
 from lit_biqa.types import IMAGE, ask
 
@@ -85,7 +90,16 @@ def question(name: str) -> str:
 
 
 def test_every_recipe_is_run_here_but_that_of_a_scorer() -> None:
-    assert {file.stem for file in CONFIGS.glob("*.yaml")} == {*OWLS, *QWENS, "rali"}
+    assert {file.stem for file in CONFIGS.glob("*.yaml")} == {*OWLS, *QWENS, "clip", "rali"}
+
+
+def test_rali_is_tested_on_the_lists_of_the_table_that_it_quotes() -> None:
+    """Table 2 of Reasoning as Representation has seven sets, PIPAL among them."""
+    settings = merge_files([CONFIGS / "rali.yaml"], [])
+    assert settings["data"]["test"] == ["protocol/reasoning_as_representation"]
+    sets = PROTOCOLS["reasoning_as_representation"].test
+    assert len(sets) == 7
+    assert {"spaq/qalign", "kadid10k/qalign", "pipal/deqa", "livew/all1169"} < set(sets)
 
 
 @pytest.mark.parametrize("name", ["qalign", "one_align", "deqa", "deqa_lora"])
@@ -145,8 +159,8 @@ RATE = (
 ENDS = {
     "visual_quality_r1": "First output the thinking process in <think> </think> tags and then "
     "output the final answer with only one score in <answer> </answer> tags.",
-    "visual_quality_r1_fast": "Output the final answer with only one score in <answer> </answer> "
-    "tags.",
+    "visual_quality_r1_fast": "Please only output the final answer with only one score in <answer> "
+    "</answer> tags.",
     "evoquality": "You FIRST think about the reasoning process as an internal monologue and then "
     r"provide the final answer. The final answer MUST BE put in \boxed{}.",
 }
@@ -178,25 +192,96 @@ def test_ratings_are_asked_in_the_authors_words(name: str) -> None:
     assert compact == model.tokenizer.encode(chat_ml(*turns), add_special_tokens=False)
 
 
-@pytest.mark.parametrize("name", [*OWLS, *QWENS])
-def test_published_weights_are_tested_and_describe(name: str, folder: Path) -> None:
+def local(name: str, folder: Path) -> list[str]:
+    """The recipe's settings with the small folder and images in the place of its own."""
     backbone = "--model.init_args.backbone.init_args."
-    given = settings(name)["readouts"]
-    if name in QWENS:
-        given[0]["init_args"]["sampling"]["budget"] = 6
-    args = ["test", "--config", CONFIGS / f"{name}.yaml", "--run", folder / name]
-    args += ["--ckpt_path", "none"]
     usual = ["pretrained={0}/qwen" if name in QWENS else "pretrained={0}/owl"]
+    args = ["--config", str(CONFIGS / f"{name}.yaml"), "--ckpt_path", "none"]
     args += [backbone + place.format(folder) for place in PLACES.get(name, usual)]
     args += [f"{backbone}tuning.precision=float32", f"--data.test=['{folder}/test.csv']"]
+    return [*args, "--data.loader.num_workers=0", "--data.loader.eval_batch_size=2"]
+
+
+# VisualQuality-R1 is asked with its demo's number of the image and without it.
+CONDITIONS = {"visual_quality_r1": {"image", "unnumbered-image"}}
+
+
+@pytest.mark.parametrize("name", [*OWLS, *QWENS])
+def test_published_weights_are_tested_and_describe(name: str, folder: Path) -> None:
+    given = settings(name)["readouts"]
+    for readout in given if name in QWENS else ():
+        readout["init_args"]["sampling"]["budget"] = 6
+    args = ["test", *local(name, folder), "--run", folder / name]
     args += [f"--model.init_args.readouts={yaml.safe_dump(given, default_flow_style=True)}"]
     args += ["--trainer.precision=32-true", "--trainer.accelerator=cpu", "--report.bootstrap=0"]
-    args += ["--data.loader.num_workers=0", "--data.loader.eval_batch_size=2"]
     runs.start(args, folder / f"{name}.log").succeed()
     rows = (folder / name / "test" / "predictions.csv").read_text()
-    assert rows.count("\n") == 4
+    conditions = {row["condition"] for row in table(folder / name / "test" / "results.csv")}
+    if name in QWENS:
+        assert conditions == CONDITIONS.get(name, {"image"})
+    assert rows.count("\n") == 1 + 3 * len(conditions)
     assert IMAGE not in rows
     out = folder / f"{name}.jsonl"
     described = [f"--run={folder / name}", "--ckpt_path=none", f"--out={out}", "--budget=3"]
     assert describe.main(described) == 0
     assert out.read_text().count("\n") == 3
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+RATED = tuple(
+    f"<think>{answer}</think><answer>{3 - row}</answer>" for row, answer in enumerate("ab")
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "condition", "answers"),
+    [
+        ("qalign", "image", ()),
+        ("visual_quality_r1", "unnumbered-image", RATED),
+    ],
+)
+def test_published_weights_are_studied(
+    name: str,
+    condition: str,
+    answers: tuple[str, ...],
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Attention at the word, or at the digits of answers that the engine gives by script."""
+    if answers:
+        asked = script(monkeypatch, answers)
+    study = "score-attention" if answers else "attention"
+    args = [*local(name, folder), "--out", str(tmp_path), "--samples", "2"]
+    assert analyse.main([study, *args, "--condition", condition]) == 0
+    rows = table(tmp_path / f"{study.replace('-', '_')}.csv")
+    assert all(0 <= float(row["share_mean"]) <= 1 for row in rows)
+    if answers:
+        assert "Picture 1" not in "".join(message.text for message in asked[0].messages)
+
+
+def test_visual_quality_r1_is_asked_the_same_without_the_number() -> None:
+    first, second = settings("visual_quality_r1")["readouts"]
+    plain = VisualQuality().asked
+    assert question("visual_quality_r1") == f"Picture 1: {IMAGE}{plain}"
+    assert second["init_args"]["paradigm"] == {"class_path": "lit_biqa.paradigms.VisualQuality"}
+    assert first["init_args"]["sampling"] == second["init_args"]["sampling"]
+
+
+def test_rali_is_fitted_on_clip_as_transformers_ships_it(tmp_path: Path) -> None:
+    small_clip(tmp_path / "clip")
+    train, test = (runs.write_images(tmp_path, name, 24, 0) for name in ("train", "test"))
+    init = "--model.init_args."
+    args = ["fit", "--config", CONFIGS / "clip.yaml", "--run", tmp_path / "run"]
+    args += [f"{init}encoder.init_args.model=transformers:{tmp_path}/clip"]
+    args += [f"{init}head.{size}" for size in ("pca=4", "prototypes=8", "buckets=4", "steps=5")]
+    args += [f"--data.train=['{train}']", f"--data.test=['{test}']", "--data.texts.files=[]"]
+    args += ["--data.loader.batch_size=8", "--data.loader.num_workers=0", "--report.bootstrap=0"]
+    args += ["--trainer.max_epochs=1", "--trainer.precision=32-true", "--trainer.accelerator=cpu"]
+    runs.start(args, tmp_path / "log").succeed()
+    assert len(table(tmp_path / "run" / "test" / "predictions.csv")) == 24
+    assert (tmp_path / "run" / "scorer.safetensors").exists()

@@ -37,7 +37,7 @@ def recipe_lines() -> str:
 
 
 def model_lines() -> str:
-    """Each published model: its recipe, weights, licence, and what a paper prints for it."""
+    """Each published model: its recipe, weights, licence, and what is printed for it."""
     blocks = []
     for recipe in map(recipes.read, recipes.names()):
         if recipe.name.startswith("published/"):
@@ -72,6 +72,8 @@ def weights_of(recipe: recipes.Recipe) -> str:
     model = read(recipe.path)["model"]["init_args"]
     if "path" in model:
         return str(model["path"])
+    if "encoder" in model:
+        return str(model["encoder"]["init_args"]["model"]).removeprefix("transformers:")
     backbone = model["backbone"]["init_args"]
     layout = backbone.get("layout", {})
     name = "/".join(filter(None, [backbone["pretrained"], layout.get("subfolder")]))

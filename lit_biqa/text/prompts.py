@@ -46,17 +46,10 @@ ANSWER_ONLY_SYSTEM = (
 )
 
 # Verbatim: VisualQuality-R1 (Wu et al., 2025), table 1; without system prompt and JSON.
-_VISUAL_QUALITY = (
-    "You are doing the image quality assessment task. Here is the question: What is your overall "
-    f"rating on the quality of this picture? {_SCALE}"
-)
 VISUAL_QUALITY_R1 = (
-    f"{_VISUAL_QUALITY} First output the thinking process in <think> </think> tags and then output "
-    "the final answer with only one score in <answer> </answer> tags."
-)
-VISUAL_QUALITY_R1_NON_THINKING = (
-    f"{_VISUAL_QUALITY} Please only output the final answer with only one score in <answer> "
-    "</answer> tags."
+    "You are doing the image quality assessment task. Here is the question: What is your overall "
+    f"rating on the quality of this picture? {_SCALE} First output the thinking process in <think> "
+    "</think> tags and then output the final answer with only one score in <answer> </answer> tags."
 )
 
 # Pure textual reasoning: the paradigms ----------------------------------------------------------

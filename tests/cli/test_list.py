@@ -162,6 +162,7 @@ def test_published_models_have_weights_and_a_licence() -> None:
     insight, lora = told["published/q_insight"], told["published/deqa_lora"]
     assert "\n    weights: ByteDance/Q-Insight/score_degradation\n" in insight
     assert ".933 / .916 on KonIQ" in insight
+    assert "\n    weights: openai/clip-vit-large-patch14-336\n" in told["published/clip"]
     assert "DeQA-Score-LoRA-Mix3 on MAGAer13/mplug-owl2-llama2-7b\n" in lora
 
 

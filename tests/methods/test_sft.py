@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -86,17 +87,17 @@ def test_soft_levels_are_those_of_deqa_over_both_images_of_each_pair(
     """DeQA-Score's code runs the first images of all pairs, then the second, and adds the losses.
 
     Each run gives the mean cross-entropy of the words without the level, and ``kl_div`` over the
-    whole vocabulary; the pairs give the fidelity. Restated with torch's own functions.
+    whole vocabulary; the pairs give the fidelity. Restated with torch's own functions, on labels
+    that its authors publish.
     """
     batch = labelled(model)
-    batch["dataset"] = ["koniq10k"] * 4
-    batch["std"] = torch.tensor([0.5, 0.6, 0.4, 0.7])
+    batch["dataset"] = ["kadid10k"] * 4
+    batch["mos"], batch["std"], labels = published_labels()
     examples = NameLevel().examples(batch)
     chats, answers = [e.chat for e in examples], [e.answer for e in examples]
     loss, parts = SoftLevels()(model, model.encode(chats, answers), examples, batch)
     ids = [model.tokenize(f"{prompts.QUALITY_OPENING} {level}")[-1] for level in LEVELS]
     opening = len(model.tokenize(prompts.QUALITY_OPENING))
-    labels = soft_labels(batch["mos"], batch["std"], "pdf")
 
     def run(rows: list[int]) -> tuple[Tensor, Tensor]:
         logits, words = [], []
@@ -128,6 +129,58 @@ def test_soft_levels_are_those_of_deqa_over_both_images_of_each_pair(
     expected = fidelity + 0.05 * (loss_a + loss_b)
     assert loss.item() == pytest.approx(expected.item(), abs=1e-5)
     assert set(parts) == {"likelihood", "divergence", "fidelity"}
+
+
+def published_labels() -> tuple[Tensor, Tensor, Tensor]:
+    """MOS, deviations and labels from bad to excellent, of DeQA-Score's training list of KADID-10k.
+
+    The last image is made up: where raters agree, the label is on the two levels beside the MOS.
+    """
+    mos = torch.tensor([4.633588, 4.389313, 2.699746, 3.5])
+    std = torch.tensor([0.716817, 0.948806, 0.904078, 0.1])
+    labels = [
+        [0, 0, 0.0309912502, 0.4356849944, 0.570712997],
+        [0, 0, 0.1548012606, 0.4754675459, 0.4163569551],
+        [0.0704665496, 0.3344933965, 0.4294681615, 0.1559717431, 0.0096001493],
+        [0, 0, 0.5, 0.5, 0],
+    ]
+    return mos, std, torch.tensor(labels)
+
+
+class Spoken:
+    """A model of two images with these probabilities of bad to excellent and of another word."""
+
+    words = torch.tensor([[0.05, 0.05, 0.1, 0.4, 0.3, 0.1], [0.05, 0.3, 0.4, 0.1, 0.05, 0.1]])
+
+    def __call__(self, *_: Any) -> tuple[Tensor, Tensor]:
+        """Likelihood 2 of the other words, and logits at the level."""
+        return torch.tensor(2.0), self.words.log()
+
+    def tokens(self, _: Any) -> list[int]:
+        return [0, 1, 2, 3, 4]
+
+
+def test_soft_levels_by_hand() -> None:
+    """The numbers of DeQA-Score's formulas for the pairs (A, B) and (B, A), with its weights.
+
+    Level: Σ t ln(t / p) is .0676 + .0822 + .1365 = .2863 of A and .0242 + .0364 + .0305 + .0693
+    - .0158 = .1446 of B, .2154 in the mean. With a likelihood of 2 an image of a pair has 2.2154;
+    two of them times .05 are .2215, and one mean over all images would be half of it, .1108.
+
+    Fidelity: scores are 3.55 / .9 = 3.9444 and 2.5 / .9 = 2.7778, Φ(1.1667 / √2) = .7953; of the
+    raters Φ(1.6896 / √(.9002 + .8174)) = .9013. 1 - √(.7953 · .9013) - √(.2047 · .0987) = .0112.
+    """
+    mos, std, _ = published_labels()
+    columns = {"mos": mos[1:3], "std": std[1:3], "dataset": ["kadid10k"] * 2}
+    spoken, objective = Spoken(), SoftLevels()
+    objective.words = spoken  # type: ignore[assignment]
+    inputs: Any = SimpleNamespace(ids=torch.zeros(2, 1, dtype=torch.long))
+    examples: Any = [SimpleNamespace(level="good"), SimpleNamespace(level="fair")]
+    model: Any = spoken
+    loss, parts = objective(model, inputs, examples, Batch(**columns))  # type: ignore[typeddict-item]
+    assert parts["divergence"].item() == pytest.approx(0.2154, abs=1e-4)
+    assert parts["fidelity"].item() == pytest.approx(0.0112, abs=1e-4)
+    assert (loss - parts["fidelity"]).item() == pytest.approx(0.2215, abs=1e-4)
 
 
 def test_an_image_without_a_deviation_gets_two_point_labels(model: VisionLanguageModel) -> None:

@@ -84,6 +84,27 @@ def test_two_point_labels_by_hand() -> None:
     assert torch.allclose(labels, torch.tensor(expected, dtype=torch.float64))
 
 
+# MOS and deviation on [1, 5] and the label, from bad to excellent, of images of KADID-10k, as they
+# stand in the training list that DeQA-Score's authors publish (train_kadid_8k.json).
+PUBLISHED = [
+    ("I01_01_01", 4.633588, 0.716817, [0, 0, 0.0309912502, 0.4356849944, 0.570712997]),
+    ("I01_01_02", 4.389313, 0.948806, [0, 0, 0.1548012606, 0.4754675459, 0.4163569551]),
+    (
+        "I01_01_03",
+        2.699746,
+        0.904078,
+        [0.0704665496, 0.3344933965, 0.4294681615, 0.1559717431, 0.0096001493],
+    ),
+]
+
+
+@pytest.mark.parametrize(("image", "mos", "std", "label"), PUBLISHED)
+def test_soft_labels_are_those_that_deqa_score_publishes(
+    image: str, mos: float, std: float, label: list[float]
+) -> None:
+    assert soft_labels(one(mos), one(std), "pdf")[0].tolist() == pytest.approx(label, abs=1e-6)
+
+
 def one(value: float) -> Tensor:
     return torch.tensor([value], dtype=torch.float64)
 
