@@ -25,6 +25,8 @@ COLUMNS = (
     *("printed", "protocol"),
 )
 ABSENT = "not measured"
+AND = " and "
+"""Joins the conditions of a mean, and the data sets of a study."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,8 @@ class Printed:
             recipe makes.
         dataset: catalogue name, or ``mean``.
         split: name of the split; for a ``mean`` without sets above it, the protocol it is over.
-        condition: condition of results.
+        condition: condition of results; for a ``mean`` over sets of several conditions, all of
+            them, as in ``masked-text and text``.
         metric: column of ``results.csv`` (``plcc``), of ``costs.csv`` (``hours_per_epoch``), or of
             a study's summary in percent (``unstable_percent``, ``accuracy_percent``).
         printed: the value in the digits of the paper.
@@ -112,10 +115,12 @@ def compared(values: Sequence[Printed], runs: Sequence[Run]) -> list[Comparison]
 
 def _mean(value: Printed, above: Sequence[Comparison]) -> float:
     """Mean over the sets above it in its row, back to the mean before; ``nan`` if one lacks."""
-    same = ("table", "row", "condition", "metric")
+    same = ("table", "row", "metric")
+    conditions = (value.condition, *value.condition.split(AND))
     sets: list[float] = []
     for line in reversed(above):
-        if all(getattr(line.value, name) == getattr(value, name) for name in same):
+        of_row = all(getattr(line.value, name) == getattr(value, name) for name in same)
+        if of_row and line.value.condition in conditions:
             if line.value.dataset == MEAN:
                 break
             sets.append(line.measured)
