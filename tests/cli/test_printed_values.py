@@ -264,22 +264,73 @@ def test_several_weights_of_one_test_are_refused(tmp_path: Path) -> None:
         compared([value("csiq", "0.8")], runs)
 
 
-def test_costs_and_studies_are_found_beside_results(tmp_path: Path) -> None:
+def test_costs_are_found_beside_results(tmp_path: Path) -> None:
     runs = run(tmp_path / "one", result("csiq", 0.8))
     folder = tmp_path / "one"
     (folder / "costs.csv").write_text("what,hours_per_epoch\ntrain,2.52\n")
     costs = "what,seconds_per_image,datasets\nimage,0.25,csiq/all@1\nimage,9,spaq/all@1\n"
     (folder / "test" / "costs.csv").write_text(costs)
-    study = folder / "analysis" / "word"
-    study.mkdir(parents=True)
-    (study / "instability_summary.csv").write_text("dataset,unstable_mean\ncsiq,0.1\nall,0.2\n")
     hours = value("koniq10k", "2.5", "hours_per_epoch", condition="train")
-    asked = [hours, value("csiq", "0.3", "seconds_per_image")]
-    asked += [value("csiq", "10.0", "unstable_percent")]
-    asked += [value("spaq and csiq", "20", "unstable_percent")]
-    found = compared(asked, runs)
-    assert [c.measured for c in found] == pytest.approx([2.52, 0.25, 10, 20])
-    assert [c.agrees for c in found] == [True, True, True, True]
+    found = compared([hours, value("csiq", "0.3", "seconds_per_image")], runs)
+    assert [c.measured for c in found] == pytest.approx([2.52, 0.25])
+    assert [c.agrees for c in found] == [True, True]
+
+
+INFERENCE, GUIDING = FILES[:2]
+
+
+def study(run: Path, folder: str, kind: str, **shares: float) -> None:
+    """A study's summary as `lit_biqa analyse` writes it, with the columns that count."""
+    out = run / "analysis" / folder
+    out.mkdir(parents=True, exist_ok=True)
+    if kind == "accuracy":
+        lines = [f"{name},{levels},{share}" for levels in (5, 3) for name, share in shares.items()]
+        text = "\n".join(["dataset,levels,mean", *lines])
+    else:
+        text = "\n".join(["dataset,unstable_mean", *(f"{n},{s}" for n, s in shares.items())])
+    (out / f"{kind}_summary.csv").write_text(f"{text}\n")
+
+
+def test_a_study_counts_for_the_cell_of_its_data_sets(tmp_path: Path) -> None:
+    """Table 1: a study of LIVE and CSIQ has a line over both, which is not SPAQ and KonIQ."""
+    folder = tmp_path / "two_stage"
+    runs = run(folder, result("csiq", 0.5))
+    cells = [
+        v for v in read_printed(INFERENCE) if v.recipe == "two_stage" and "percent" in v.metric
+    ]
+    assert [cell.dataset for cell in cells] == [
+        "spaq and koniq10k",
+        "liver2",
+        "csiq",
+        "conversations",
+    ]
+    study(folder, "a", "instability", liver2=0.0409, csiq=0.0608, all=0.1239)
+    assert all(math.isnan(found.measured) for found in compared(cells, runs))
+    study(folder, "b", "instability", koniq10k=0.1, spaq=0.2, all=0.1239)
+    study(folder, "c", "instability", liver2=0.0409)
+    study(folder, "d", "instability", csiq=0.0608)
+    study(folder, "c", "accuracy", conversations=0.612)
+    found = compared(cells, runs)
+    assert [c.measured for c in found] == pytest.approx([12.39, 4.09, 6.08, 61.2])
+    assert all(each.agrees for each in found)
+    study(folder, "e", "instability", csiq=0.1)
+    with pytest.raises(InputError, match="several studies of csiq in analysis/"):
+        compared(cells, runs)
+
+
+def test_words_in_common_are_of_all_images_with_references(tmp_path: Path) -> None:
+    """The abstract's ROUGE-1, over the data sets whose images are annotated."""
+    columns = "dataset,split,condition,n,precision,recall,f"
+    columns += ",shuffled_precision,shuffled_recall,shuffled_f,weights"
+    lines = ["koniq10k,a@1,image,900,.1,.2,0.520,0,0,0,w", "spaq,a@1,image,100,.1,.2,0.440,0,0,0,w"]
+    lines += ["koniq10k,a@1,own-image,900,.1,.2,.9,0,0,0,w"]
+    runs = run(tmp_path / "human_aligned", result("koniq10k", 0.9))
+    file = tmp_path / "human_aligned" / "test" / "rouge.csv"
+    file.write_text("\n".join([columns, *lines]) + "\n")
+    cells = read_printed(GUIDING)
+    found = compared(cells, runs)
+    assert [(c.value.printed, c.agrees) for c in found] == [("0.512", True), ("0.443", False)]
+    assert found[0].measured == pytest.approx(0.512) and math.isnan(found[1].measured)
 
 
 def test_printed_digits_decide() -> None:
