@@ -25,6 +25,7 @@ Image = tuple[str, str]
 """Index and name of an image within its data set."""
 COMPARED = ("plcc", "srcc")
 """Correlations that are compared."""
+_SHIPPED = ("scorer.safetensors", "weights/*.safetensors")  # of RALI, of language models
 SAME_MOS = 0.01
 """Largest difference of two MOS that rounding explains."""
 
@@ -60,6 +61,17 @@ class Run:
         return read_hyperparameters(self.folder)
 
     @cached_property
+    def parameters(self) -> int | None:
+        """Numbers in the weights that a fit has shipped; ``None`` if there are none, or damaged."""
+        from safetensors import SafetensorError
+
+        files = [file for name in _SHIPPED for file in self.folder.glob(name)]
+        try:
+            return sum(map(_numbers_in, files)) or None
+        except (SafetensorError, OSError):
+            return None
+
+    @cached_property
     def scores(self) -> dict[Test, Scores]:
         """Each image by test, with a score of ``nan`` for a failure; empty without predictions."""
         file = self.folder / "test" / "predictions.csv"
@@ -70,6 +82,15 @@ class Run:
                 rated = Rated(score, mos, cluster_of(row))
                 scores.setdefault(test, {})[row["index"], row["name"]] = rated
         return scores
+
+
+def _numbers_in(file: Path) -> int:
+    """Numbers in a file of safetensors, from its header."""
+    from safetensors import safe_open
+
+    with safe_open(file, framework="np") as held:
+        shapes = [held.get_slice(name).get_shape() for name in held.keys()]  # noqa: SIM118
+    return sum(math.prod(shape) for shape in shapes)
 
 
 @dataclass(frozen=True)
