@@ -179,10 +179,20 @@ def differing(runs: Sequence[Run]) -> list[str]:
 
 
 def shared_tests(runs: Sequence[Run]) -> list[Test]:
-    """Tests of any of the runs; means only where all were tested on the same sets."""
+    """Tests of any of the runs; a mean only if its condition has the same sets in all runs."""
     tests = {key: result for run in runs for key, result in run.results.items()}
-    same = all(run.results.keys() == runs[0].results.keys() for run in runs)
-    return [key for key, result in tests.items() if same or not result.is_mean]
+    return [
+        key
+        for key, result in tests.items()
+        if not result.is_mean or len({_sets(run, key[2]) for run in runs} - {frozenset()}) == 1
+    ]
+
+
+def _sets(run: Run, condition: str) -> frozenset[tuple[str, str]]:
+    """Data sets and splits on which a run was tested under a condition."""
+    return frozenset(
+        key[:2] for key, result in run.results.items() if key[2] == condition and not result.is_mean
+    )
 
 
 def differences(

@@ -104,6 +104,18 @@ def test_other_splits_are_other_columns_and_no_mean_spans_them(tmp_path: Path) -
     assert list(mixed.values()) == ["koniq10k", "mean"]
 
 
+def test_a_mean_needs_the_same_sets_under_its_own_condition_alone(tmp_path: Path) -> None:
+    """RALI reads images; Q-Insight, beside it in table 2, reads texts, too."""
+    sets = [result("csiq", 0.8), result("livew", 0.7), result("mean", 0.75, "-")]
+    texts = [replace(each, condition="text") for each in sets]
+    rali = read_runs(run(tmp_path / "rali", 0, "0.07", *sets))
+    reasoning = read_runs(run(tmp_path / "q_insight", 0, "0.07", *sets, *texts))
+    tests = ["csiq", "livew", "mean", "csiq/text", "livew/text", "mean/text"]
+    assert list(labelled([*rali, *reasoning]).values()) == tests
+    fewer = read_runs(run(tmp_path / "fewer", 0, "0.07", sets[0]))
+    assert list(labelled([*fewer, *reasoning]).values()) == ["csiq", "livew", *tests[3:]]
+
+
 def test_each_of_several_weights_of_a_run_has_a_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
