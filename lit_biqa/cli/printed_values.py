@@ -194,12 +194,13 @@ def _overlap(run: Run, condition: str) -> Iterator[float]:
 
 
 def _costs(folder: Path, value: Printed) -> Iterator[float]:
-    """Seconds per image of a condition, or hours per epoch."""
+    """Hours per epoch, or seconds per image of a condition in tests of the value's set alone."""
     fitted = value.metric == "hours_per_epoch"
     file = folder / "costs.csv" if fitted else folder / "test" / "costs.csv"
     for line in read_costs(file) if file.is_file() else []:
-        about = value.dataset in line.get("datasets", "")
-        if line["what"] == value.condition and (fitted or about) and line.get(value.metric):
+        sets = {spec.partition("/")[0] for spec in line.get("datasets", "").split(", ")}
+        about = fitted or not value.dataset or sets == {value.dataset}
+        if line["what"] == value.condition and about and line.get(value.metric):
             yield float(line[value.metric])
 
 

@@ -268,12 +268,14 @@ def test_costs_are_found_beside_results(tmp_path: Path) -> None:
     runs = run(tmp_path / "one", result("csiq", 0.8))
     folder = tmp_path / "one"
     (folder / "costs.csv").write_text("what,hours_per_epoch\ntrain,2.52\n")
-    costs = "what,seconds_per_image,datasets\nimage,0.25,csiq/all@1\nimage,9,spaq/all@1\n"
+    costs = 'what,seconds_per_image,datasets\nimage,8,"csiq/all@1, spaq/all@1"\n'
+    costs += "image,0.25,csiq/all@1\nimage,9,spaq/all@1\n"
     (folder / "test" / "costs.csv").write_text(costs)
     hours = value("koniq10k", "2.5", "hours_per_epoch", condition="train")
-    found = compared([hours, value("csiq", "0.3", "seconds_per_image")], runs)
-    assert [c.measured for c in found] == pytest.approx([2.52, 0.25])
-    assert [c.agrees for c in found] == [True, True]
+    seconds = [value(name, "0.3", "seconds_per_image") for name in ("csiq", "livew", "")]
+    found = compared([hours, *seconds], runs)
+    assert [c.measured for c in found] == pytest.approx([2.52, 0.25, math.nan, 8], nan_ok=True)
+    assert [c.agrees for c in found] == [True, True, False, False]
 
 
 INFERENCE, GUIDING = FILES[:2]
