@@ -101,7 +101,7 @@ def test_recipes_of_q_insight_are_read_under_both_protocols(recipe: str) -> None
     [
         ("chain_of_thought", ("own-text",)),
         ("self_consistency", ()),
-        ("autoencoder", ("masked-text",)),
+        ("autoencoder", ("masked-text", "masked-text-substring")),
         ("human_aligned", ()),
     ],
 )

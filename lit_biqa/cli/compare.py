@@ -161,7 +161,7 @@ def _shown(setting: Setting) -> str:
 
 
 def save(path: Path, runs: Sequence[Run]) -> None:
-    """Write one CSV line per run: differing settings by their full names, then scores.
+    """Write one CSV line per run: parameters, differing settings by their full names, scores.
 
     Raises:
         InputError: if the file cannot be written.
@@ -170,13 +170,14 @@ def save(path: Path, runs: Sequence[Run]) -> None:
     scores = [(test, metric) for test in tests for metric in ("plcc", "srcc")]
     lines: list[list[object]] = []
     for run in runs:
-        line: list[object] = [str(run.folder), run.weights]
+        line: list[object] = [str(run.folder), run.weights, run.parameters or ""]
         line += [_shown(run.settings.get(name, "")) for name in names]
         for test, metric in scores:
             result = run.results.get(test)
             line.append("" if result is None else getattr(result.correlations, metric))
         lines.append(line)
-    header = ["run", "weights", *names, *(f"{tests[test]}/{metric}" for test, metric in scores)]
+    columns = [f"{tests[test]}/{metric}" for test, metric in scores]
+    header = ["run", "weights", "parameters", *names, *columns]
     write_csv(path, header, lines)
 
 

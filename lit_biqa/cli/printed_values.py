@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from lit_biqa.data.readers.tables import csv_rows
 from lit_biqa.evaluation.comparison import Run
 from lit_biqa.evaluation.grids import Grid
 from lit_biqa.evaluation.report import MEAN, METRICS
-from lit_biqa.evaluation.store import read_costs
+from lit_biqa.evaluation.store import read_costs, read_overlaps
 from lit_biqa.types import InputError
 
 COLUMNS = (
@@ -25,6 +25,10 @@ COLUMNS = (
     *("printed", "protocol"),
 )
 ABSENT = "not measured"
+_ALL = "all"  # line of a study over all its sets, if they are several
+_KEEP = "keep one of them in a folder of its own with the recipe's name"
+AND = " and "
+"""Joins the conditions of a mean, and the data sets of a study."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +40,14 @@ class Printed:
         row: the row's name in the paper.
         recipe: name of the recipe that makes the row, without its folder; empty for a row that no
             recipe makes.
-        dataset: catalogue name, or ``mean``.
+        dataset: catalogue name, or ``mean``; of a study, all sets that it is over, as in ``spaq
+            and koniq10k``; empty for all images that were tested.
         split: name of the split; for a ``mean`` without sets above it, the protocol it is over.
-        condition: condition of results.
+        condition: condition of results; for a ``mean`` over sets of several conditions, all of
+            them, as in ``masked-text and text``.
         metric: column of ``results.csv`` (``plcc``), of ``costs.csv`` (``hours_per_epoch``), or of
-            a study's summary in percent (``unstable_percent``, ``accuracy_percent``).
+            a study's summary in percent (``unstable_percent``, ``accuracy_percent``); ``rouge1``,
+            the column ``f`` of ``rouge.csv``.
         printed: the value in the digits of the paper.
         protocol: how the paper came to it.
     """
@@ -112,10 +119,12 @@ def compared(values: Sequence[Printed], runs: Sequence[Run]) -> list[Comparison]
 
 def _mean(value: Printed, above: Sequence[Comparison]) -> float:
     """Mean over the sets above it in its row, back to the mean before; ``nan`` if one lacks."""
-    same = ("table", "row", "condition", "metric")
+    same = ("table", "row", "metric")
+    conditions = (value.condition, *value.condition.split(AND))
     sets: list[float] = []
     for line in reversed(above):
-        if all(getattr(line.value, name) == getattr(value, name) for name in same):
+        of_row = all(getattr(line.value, name) == getattr(value, name) for name in same)
+        if of_row and line.value.condition in conditions:
             if line.value.dataset == MEAN:
                 break
             sets.append(line.measured)
@@ -134,8 +143,14 @@ def _protocol_mean(value: Printed, runs: Sequence[Run]) -> float:
 def _measured(value: Printed, runs: Sequence[Run]) -> float:
     if value.metric in METRICS:
         return _result(runs, (value.dataset, value.split, value.condition), value.metric)
+    if value.metric == "rouge1":
+        found = [(f, run.folder) for run in runs for f in _overlap(run, value.condition)]
+        return _only(found, f"was tested with several weights: {_KEEP}")
     if value.metric.endswith("_percent"):
-        return next((share for run in runs for share in _studied(run.folder, value)), math.nan)
+        folders = dict.fromkeys(run.folder for run in runs)
+        found = [(share, folder) for folder in folders for share in _studied(folder, value)]
+        study = f"several studies of {value.dataset} in analysis/"
+        return _only(found, f"holds {study}, with {value.metric}: leave one of them there")
     return next((cost for run in runs for cost in _costs(run.folder, value)), math.nan)
 
 
@@ -146,39 +161,61 @@ def _result(runs: Sequence[Run], test: tuple[str, str, str], metric: str) -> flo
         InputError: if several weights were tested.
     """
     found = [
-        (float(getattr(result.correlations, metric)), run)
+        (float(getattr(result.correlations, metric)), run.folder)
         for run in runs
         for key, result in run.results.items()
         if (key[0], key[1].partition("@")[0], key[2]) == test
     ]
+    several = f"was tested on {'/'.join(test[:2])} with several weights or images"
+    return _only(found, f"{several}: {_KEEP}")
+
+
+def _only(found: Sequence[tuple[float, Path]], several: str) -> float:
+    """The only figure that the folders hold; ``nan`` if they hold none.
+
+    Raises:
+        InputError: if they hold more, with what there are several of.
+    """
     if len(found) > 1:
-        raise InputError(
-            f"{found[0][1].folder} was tested on {'/'.join(test[:2])} with several weights or "
-            "images: keep one of them in a folder of its own with the recipe's name"
-        )
+        raise InputError(f"{found[0][1]} {several}")
     return found[0][0] if found else math.nan
 
 
+def _overlap(run: Run, condition: str) -> Iterator[float]:
+    """Mean of ROUGE-1's F over all images that have references, in ``rouge.csv``."""
+    file = run.folder / "test" / "rouge.csv"
+    lines = [
+        (int(line["n"]), float(line["f"]))
+        for line in (read_overlaps(file) if file.is_file() else [])
+        if (line["condition"], line["weights"]) == (condition, run.weights)
+    ]
+    if lines:
+        yield sum(n * f for n, f in lines) / sum(n for n, _ in lines)
+
+
 def _costs(folder: Path, value: Printed) -> Iterator[float]:
-    """Seconds per image of a condition, or hours per epoch."""
+    """Hours per epoch, or seconds per image of a condition in tests of the value's set alone."""
     fitted = value.metric == "hours_per_epoch"
     file = folder / "costs.csv" if fitted else folder / "test" / "costs.csv"
     for line in read_costs(file) if file.is_file() else []:
-        about = value.dataset in line.get("datasets", "")
-        if line["what"] == value.condition and (fitted or about) and line.get(value.metric):
+        sets = {spec.partition("/")[0] for spec in line.get("datasets", "").split(", ")}
+        about = fitted or not value.dataset or sets == {value.dataset}
+        if line["what"] == value.condition and about and line.get(value.metric):
             yield float(line[value.metric])
 
 
 def _studied(folder: Path, value: Printed) -> Iterator[float]:
-    """Percentages that `lit_biqa analyse` has written about the run."""
+    """Percentages that `lit_biqa analyse` has written, in studies of the value's sets alone."""
     study = {"unstable_percent": "instability", "accuracy_percent": "accuracy"}[value.metric]
     column = "unstable_mean" if study == "instability" else "mean"
-    # A study of a mixture has a last line over all of it.
-    wanted = "all" if " and " in value.dataset else value.dataset
+    sets = set(value.dataset.split(AND))
+    wanted = _ALL if len(sets) > 1 else value.dataset
     for file in sorted(folder.glob(f"analysis/*/{study}_summary.csv")):
         with file.open(newline="", encoding="utf-8") as opened:
-            lines: list[Mapping[str, str]] = list(csv.DictReader(opened))
-        yield from (100 * float(line[column]) for line in lines if line["dataset"] == wanted)
+            # Accuracy has lines for five levels and for three.
+            lines = [line for line in csv.DictReader(opened) if line.get("levels") != "3"]
+        if {line["dataset"] for line in lines} - {_ALL} == sets:
+            yield from (100 * float(line[column]) for line in lines if line["dataset"] == wanted)
 
 
 def printed_grid(comparisons: Sequence[Comparison], whole: bool = False) -> Grid:

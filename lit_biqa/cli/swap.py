@@ -5,9 +5,9 @@ r"""Write the weights of one model with a part of another.
     lit_biqa test --config runs/score_koniq/config.yaml --ckpt_path none --run runs/swapped \
         --model.backbone.pretrained swapped
 
-A and B are folders of weights, or run folders that hold weights/. The new folder is A with the
-parts of B: vision is the image tower; bridge is the merger, abstractor or projection after it;
-language is the decoder. Both are of one family and size.
+A and B are folders of weights, or run folders that hold weights/; a model of the hub is downloaded
+first. The new folder is A with the parts of B: vision is the image tower; bridge is the merger,
+abstractor or projection after it; language is the decoder. Both are of one family and size.
 """
 
 from __future__ import annotations

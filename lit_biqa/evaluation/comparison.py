@@ -25,6 +25,7 @@ Image = tuple[str, str]
 """Index and name of an image within its data set."""
 COMPARED = ("plcc", "srcc")
 """Correlations that are compared."""
+_SHIPPED = ("scorer.safetensors", "weights/*.safetensors")  # of RALI, of language models
 SAME_MOS = 0.01
 """Largest difference of two MOS that rounding explains."""
 
@@ -60,6 +61,17 @@ class Run:
         return read_hyperparameters(self.folder)
 
     @cached_property
+    def parameters(self) -> int | None:
+        """Numbers in the weights that a fit has shipped; ``None`` if there are none, or damaged."""
+        from safetensors import SafetensorError
+
+        files = [file for name in _SHIPPED for file in self.folder.glob(name)]
+        try:
+            return sum(map(_numbers_in, files)) or None
+        except (SafetensorError, OSError):
+            return None
+
+    @cached_property
     def scores(self) -> dict[Test, Scores]:
         """Each image by test, with a score of ``nan`` for a failure; empty without predictions."""
         file = self.folder / "test" / "predictions.csv"
@@ -70,6 +82,15 @@ class Run:
                 rated = Rated(score, mos, cluster_of(row))
                 scores.setdefault(test, {})[row["index"], row["name"]] = rated
         return scores
+
+
+def _numbers_in(file: Path) -> int:
+    """Numbers in a file of safetensors, from its header."""
+    from safetensors import safe_open
+
+    with safe_open(file, framework="np") as held:
+        shapes = [held.get_slice(name).get_shape() for name in held.keys()]  # noqa: SIM118
+    return sum(math.prod(shape) for shape in shapes)
 
 
 @dataclass(frozen=True)
@@ -158,10 +179,20 @@ def differing(runs: Sequence[Run]) -> list[str]:
 
 
 def shared_tests(runs: Sequence[Run]) -> list[Test]:
-    """Tests of any of the runs; means only where all were tested on the same sets."""
+    """Tests of any of the runs; a mean only if its condition has the same sets in all runs."""
     tests = {key: result for run in runs for key, result in run.results.items()}
-    same = all(run.results.keys() == runs[0].results.keys() for run in runs)
-    return [key for key, result in tests.items() if same or not result.is_mean]
+    return [
+        key
+        for key, result in tests.items()
+        if not result.is_mean or len({_sets(run, key[2]) for run in runs} - {frozenset()}) == 1
+    ]
+
+
+def _sets(run: Run, condition: str) -> frozenset[tuple[str, str]]:
+    """Data sets and splits on which a run was tested under a condition."""
+    return frozenset(
+        key[:2] for key, result in run.results.items() if key[2] == condition and not result.is_mean
+    )
 
 
 def differences(

@@ -267,6 +267,30 @@ def differences(count: int) -> Chart:
     return _chart("differences", "Differences", layers, ("differences",), height=_ROW * count)
 
 
+def sizes(test: str) -> Chart:
+    """Correlations of runs on a test over the numbers of their parameters."""
+    # Grey is seen on either theme.
+    metrics = alt.Legend(orient="top", title=None, symbolFillColor="#888", symbolStrokeColor="#888")
+    scale, axis = alt.Scale(type="log", nice=False, padding=12), alt.Axis(format="~s")
+    points = (
+        alt.Chart(_table("sizes"))
+        .mark_point(filled=True, size=90, opacity=1)
+        .encode(
+            alt.X("parameters:Q", scale=scale, axis=axis),
+            alt.Y("value:Q", title="correlation", scale=alt.Scale(zero=False)),
+            alt.Color("run:N", legend=alt.Legend(orient="top", title=None, columns=2)),
+            alt.Shape("metric:N", legend=metrics),
+            tooltip=[
+                *("run:N", "metric:N"),
+                alt.Tooltip("value:Q", format=".4f"),
+                alt.Tooltip("parameters:Q", format=","),
+            ],
+        )
+    )
+    note = "Parameters: numbers in the weights that a fit ships. Runs without such have no point."
+    return _chart("sizes", f"Correlation and parameters, {test}", points, ("sizes",), note)
+
+
 def _chart(
     name: str,
     title: str,

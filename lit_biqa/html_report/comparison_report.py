@@ -10,6 +10,7 @@ from pathlib import Path
 from lit_biqa.evaluation.compared import Comparison, Line, full_grid, has_clusters, score_grid
 from lit_biqa.evaluation.comparison import Run, differing, names_of
 from lit_biqa.evaluation.grids import Grid
+from lit_biqa.evaluation.report import MEAN
 from lit_biqa.html_report import charts
 from lit_biqa.html_report.page import Example, Page, Section, Table, choices_of, render
 from lit_biqa.html_report.ratings import image_table, numbers_of, rated, said
@@ -72,13 +73,15 @@ def _page(comparison: Comparison) -> Page:
     if pairs:
         drawn.append(charts.disagreement())
     notes = _notes(comparison, len(found))
+    test, sized = _sized(comparison)
     sections = [
-        Section("Results", grids=[score_grid(runs)]),
+        Section("Results", grids=[score_grid(runs)], charts=[charts.sizes(test)] if sized else []),
         Section(f"Differences from {names[0]}", notes, _grids(lines), drawn),
         Section("Largest disagreements", examples=_examples(pairs, names)),
         Section("Settings that differ", grids=_settings(runs)),
     ]
     tables = {
+        "sizes": sized,
         "differences": _difference_table(lines),
         "pairs": _pair_table(pairs, numbers),
         "images": image_table(rows, numbers, small),
@@ -91,6 +94,24 @@ def _page(comparison: Comparison) -> Page:
         choices=_choices(pairs),
         chosen={"condition": first_condition(rows)},
     )
+
+
+def _sized(comparison: Comparison) -> tuple[str, Table]:
+    """Mean of the runs, or else their first test, and their correlations beside their sizes."""
+    sizes = dict(zip(names_of(comparison.runs), comparison.runs, strict=True))
+    lines = [line for line in comparison.scores if sizes[line.run].parameters]
+    tests = [line.test for line in lines]
+    test = MEAN if MEAN in tests else next(iter(tests), "")
+    return test, [
+        {
+            "run": line.run,
+            "metric": line.metric.upper(),
+            "value": line.change.value,
+            "parameters": sizes[line.run].parameters,
+        }
+        for line in lines
+        if line.test == test
+    ]
 
 
 def _pairs(runs: Sequence[Run], names: Sequence[str]) -> list[Pair]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from lit_biqa.cli import compare
 from lit_biqa.evaluation.compared import labelled
@@ -59,6 +60,7 @@ def test_differing_settings_stand_beside_scores(
     assert first == {
         "run": str(one),
         "weights": UNKNOWN,
+        "parameters": "",
         "model.head.tau": "0.07",
         "csiq/plcc": "0.800000",
         "csiq/srcc": "0.700000",
@@ -68,6 +70,25 @@ def test_differing_settings_stand_beside_scores(
         "mean/srcc": "0.650000",
     }
     assert second["model.head.tau"] == "none"
+
+
+def test_parameters_are_those_of_the_shipped_weights(tmp_path: Path) -> None:
+    """Figure 1 of Reasoning as Representation: a scorer of 4% of a reasoning model's parameters."""
+    scorer = run(tmp_path / "rali", 0, "0.07", result("csiq", 0.798))
+    reasoning = run(tmp_path / "q_insight", 0, "0.07", result("csiq", 0.806))
+    own = run(tmp_path / "predictions", 0, "0.07", result("csiq", 0.5))
+    save_file({"tower.a": np.zeros((3, 4)), "head.b": np.zeros(())}, scorer / "scorer.safetensors")
+    save_file({"features": np.zeros(1000)}, scorer / "embeddings.safetensors")
+    (reasoning / "weights").mkdir()
+    for part, rows in (("1-of-2", 300), ("2-of-2", 25)):
+        shard = reasoning / "weights" / f"model-{part}.safetensors"
+        save_file({part: np.zeros((rows, 1), np.float16)}, shard)
+    out, folders = tmp_path / "out.csv", [str(each) for each in (scorer, reasoning, own)]
+    assert compare.main([*folders, "--csv", str(out), "--resamples", "0"]) == 0
+    with out.open(newline="") as file:
+        assert [line["parameters"] for line in csv.DictReader(file)] == ["13", "325", ""]
+    (scorer / "scorer.safetensors").write_bytes(b"half of a file")
+    assert [each.parameters for each in read_runs(scorer)] == [None]
 
 
 def test_other_splits_are_other_columns_and_no_mean_spans_them(tmp_path: Path) -> None:
@@ -81,6 +102,18 @@ def test_other_splits_are_other_columns_and_no_mean_spans_them(tmp_path: Path) -
     assert list(labelled(called).values()) == ["mean", "koniq10k"]
     mixed = labelled([*read_runs(one), *read_runs(one)])
     assert list(mixed.values()) == ["koniq10k", "mean"]
+
+
+def test_a_mean_needs_the_same_sets_under_its_own_condition_alone(tmp_path: Path) -> None:
+    """RALI reads images; Q-Insight, beside it in table 2, reads texts, too."""
+    sets = [result("csiq", 0.8), result("livew", 0.7), result("mean", 0.75, "-")]
+    texts = [replace(each, condition="text") for each in sets]
+    rali = read_runs(run(tmp_path / "rali", 0, "0.07", *sets))
+    reasoning = read_runs(run(tmp_path / "q_insight", 0, "0.07", *sets, *texts))
+    tests = ["csiq", "livew", "mean", "csiq/text", "livew/text", "mean/text"]
+    assert list(labelled([*rali, *reasoning]).values()) == tests
+    fewer = read_runs(run(tmp_path / "fewer", 0, "0.07", sets[0]))
+    assert list(labelled([*fewer, *reasoning]).values()) == ["csiq", "livew", *tests[3:]]
 
 
 def test_each_of_several_weights_of_a_run_has_a_line(

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 from conftest import REPOSITORY
 
+from lit_biqa import paradigms
 from lit_biqa.__main__ import main
 from lit_biqa.cli import compare
+from lit_biqa.cli.config_files import merge_files
 from lit_biqa.cli.printed_values import (
     Comparison,
     Printed,
@@ -24,6 +26,7 @@ from lit_biqa.data.catalog import NAMES
 from lit_biqa.evaluation.comparison import Run, read_runs
 from lit_biqa.evaluation.metrics import Correlations
 from lit_biqa.evaluation.report import Result, write_results
+from lit_biqa.readouts.ratings import Rated
 from lit_biqa.types import InputError
 
 pytestmark = pytest.mark.newest
@@ -48,6 +51,21 @@ def test_every_line_names_what_exists(file: Path) -> None:
     assert len(set(keys)) == len(keys)
 
 
+@pytest.mark.parametrize("recipe", sorted({v.recipe for v in read_printed(TEXTUAL)} - {""}))
+def test_the_rows_recipe_reads_the_texts_of_its_cells(recipe: str) -> None:
+    values = [value for value in read_printed(TEXTUAL) if value.recipe == recipe]
+    named = {name for value in values for name in value.condition.split(" and ")}
+    settings = merge_files([TEXTUAL.with_name(f"{recipe}.yaml")], [])["model"]["init_args"]
+    paradigm = settings.get("paradigm", {}).get("class_path", "Score").rpartition(".")[2]
+    readouts = [each for each in settings.get("readouts", []) if "Rated" in each["class_path"]]
+    made = (
+        Rated(**{"paradigm": getattr(paradigms, paradigm)()} | each["init_args"])
+        for each in readouts
+    )
+    read = {name for readout in made for name in readout.conditions}
+    assert named <= {"image", "train", *read}
+
+
 PAPERS = {
     "pure_textual_reasoning": "pure_textual_reasoning",
     "reasoning_as_representation": "reasoning_as_representation_rali_ract",
@@ -63,14 +81,15 @@ def test_every_value_stands_in_the_paper(file: Path, shared: Path) -> None:
     assert {value.printed for value in read_printed(file)} <= numbers
 
 
+TWO_QUESTIONS = "masked-text and text"
 # Means that a paper prints apart from its own cells: what it prints, and what the cells give.
 SLIPS = {
     ("I", "DBCNN", "image", "plcc"): ("0.714", 0.699),
     ("I", "DBCNN", "image", "srcc"): ("0.689", 0.686),
     ("I", "Q-Insight-Score", "image", "plcc"): ("0.813", 0.816),
     ("I", "Q-Insight-Score", "image", "srcc"): ("0.789", 0.790),
-    ("I", "Ours (Autoencoder-like)", "text", "srcc"): ("0.725", 0.728),
-    ("II", "Autoencoder-like (alpha = 0, beta = 1)", "text", "srcc"): ("0.725", 0.728),
+    ("I", "Ours (Autoencoder-like)", TWO_QUESTIONS, "srcc"): ("0.725", 0.728),
+    ("II", "Autoencoder-like (alpha = 0, beta = 1)", TWO_QUESTIONS, "srcc"): ("0.725", 0.728),
     ("II", "Autoencoder-like (alpha = 1, beta = 0)", "image", "srcc"): ("0.787", 0.789),
     ("II", "Autoencoder-like (alpha = 1, beta = 1)", "image", "plcc"): ("0.799", 0.807),
     ("2", "Q-Align", "image", "plcc_fitted"): ("0.705", 0.743),
@@ -81,18 +100,19 @@ SLIPS = {
 
 def test_cells_give_the_means_that_the_papers_print_but_for_their_slips() -> None:
     """A wrong digit in a cell would move the mean of its row."""
-    slips, checked = {}, 0
+    slips: dict[tuple[str, ...], tuple[str, float]] = {}
     rows: dict[tuple[str, ...], list[float]] = {}
+    checked = 0
     for file, value in [(path, value) for path in FILES for value in read_printed(path)]:
-        key = (value.table, value.row, value.condition, value.metric)
-        cells = rows.setdefault((str(file), *key), [])
+        row = (str(file), value.table, value.row, value.metric)
         if value.dataset != "mean":
-            cells.append(float(value.printed))
-        elif cells:
+            rows.setdefault((*row, value.condition), []).append(float(value.printed))
+            continue
+        named = value.condition.split(" and ")
+        if cells := [cell for name in named for cell in rows.pop((*row, name), [])]:
             mean, checked = sum(cells) / len(cells), checked + 1
             if abs(mean - float(value.printed)) > 0.0011:
-                slips[key] = (value.printed, mean)
-            cells.clear()
+                slips[value.table, value.row, value.condition, value.metric] = value.printed, mean
     assert {key: printed for key, (printed, _) in slips.items()} == {
         key: printed for key, (printed, _) in SLIPS.items()
     }
@@ -154,14 +174,13 @@ def test_published_baseline_is_table_two_and_not_the_reported_row(shared: Path) 
     assert {cell[5] for cell in apart} == {"0.918", "0.895", "0.816", "0.766"}
 
 
-def test_the_autoencoders_text_cell_is_of_another_question(shared: Path) -> None:
-    """The file holds the generic question's scores; KonIQ's cell is of the "some score" one."""
+def test_the_autoencoders_generic_scores_are_not_set_against_another_question(
+    shared: Path,
+) -> None:
+    """The file holds the generic question's scores; KonIQ's cells are of the "some score" one."""
     cells = published(shared, "v14", "runs/autoencoder")
-    agreeing = {(cell[3], cell[4]): cell[-1] for cell in cells}
-    assert agreeing == {
-        **{("image", "plcc"): "yes", ("image", "srcc"): "yes"},
-        **{("text", "plcc"): "no", ("text", "srcc"): "no"},
-    }
+    assert len(cells) == 4  # tables I and II, two metrics
+    assert {(cell[3], cell[-1]) for cell in cells} == {("image", "yes")}
 
 
 def test_predictions_of_others_are_runs_to_compare(
@@ -205,6 +224,27 @@ def test_a_mean_is_over_the_sets_above_it(tmp_path: Path) -> None:
     assert [math.isnan(c.measured) for c in absent] == [False, True, True]
 
 
+def test_a_mean_joins_two_conditions_of_a_row(tmp_path: Path) -> None:
+    """Table II, Autoencoder (alpha = 1, beta = 0): KonIQ of one question, others of another."""
+    row = "Autoencoder-like (alpha = 1, beta = 0)"
+    cells = [
+        each
+        for each in read_printed(TEXTUAL)
+        if (each.row, each.metric) == (row, "plcc") and each.condition != "image"
+    ]
+    *sets, mean = cells
+    assert [each.condition for each in sets] == ["masked-text", *["text"] * 5]
+    results = [
+        Result(v.dataset, f"{v.split}@1", v.condition, Correlations(9, 0, float(v.printed), 0), "w")
+        for v in sets
+    ]
+    found = compared(cells, run(tmp_path / mean.recipe, *results))
+    assert [each.agrees for each in found] == [True] * 7
+    generic = Result("koniq10k", "paper3015-512x384@1", "text", Correlations(9, 0, 0.5, 0), "w")
+    found = compared(cells, run(tmp_path / "b" / mean.recipe, generic, *results[1:]))
+    assert math.isnan(found[0].measured) and math.isnan(found[-1].measured)
+
+
 def test_another_split_and_another_recipe_measure_nothing(tmp_path: Path) -> None:
     runs = run(tmp_path / "one", result("csiq", 0.8, "all-limit-50@1"))
     found = compared([value("csiq", "0.8"), value("csiq", "0.8", recipe="two")], runs)
@@ -226,22 +266,75 @@ def test_several_weights_of_one_test_are_refused(tmp_path: Path) -> None:
         compared([value("csiq", "0.8")], runs)
 
 
-def test_costs_and_studies_are_found_beside_results(tmp_path: Path) -> None:
+def test_costs_are_found_beside_results(tmp_path: Path) -> None:
     runs = run(tmp_path / "one", result("csiq", 0.8))
     folder = tmp_path / "one"
     (folder / "costs.csv").write_text("what,hours_per_epoch\ntrain,2.52\n")
-    costs = "what,seconds_per_image,datasets\nimage,0.25,csiq/all@1\nimage,9,spaq/all@1\n"
+    costs = 'what,seconds_per_image,datasets\nimage,8,"csiq/all@1, spaq/all@1"\n'
+    costs += "image,0.25,csiq/all@1\nimage,9,spaq/all@1\n"
     (folder / "test" / "costs.csv").write_text(costs)
-    study = folder / "analysis" / "word"
-    study.mkdir(parents=True)
-    (study / "instability_summary.csv").write_text("dataset,unstable_mean\ncsiq,0.1\nall,0.2\n")
     hours = value("koniq10k", "2.5", "hours_per_epoch", condition="train")
-    asked = [hours, value("csiq", "0.3", "seconds_per_image")]
-    asked += [value("csiq", "10.0", "unstable_percent")]
-    asked += [value("spaq and csiq", "20", "unstable_percent")]
-    found = compared(asked, runs)
-    assert [c.measured for c in found] == pytest.approx([2.52, 0.25, 10, 20])
-    assert [c.agrees for c in found] == [True, True, True, True]
+    seconds = [value(name, "0.3", "seconds_per_image") for name in ("csiq", "livew", "")]
+    found = compared([hours, *seconds], runs)
+    assert [c.measured for c in found] == pytest.approx([2.52, 0.25, math.nan, 8], nan_ok=True)
+    assert [c.agrees for c in found] == [True, True, False, False]
+
+
+INFERENCE, GUIDING = FILES[:2]
+
+
+def study(run: Path, folder: str, kind: str, **shares: float) -> None:
+    """A study's summary as `lit_biqa analyse` writes it, with the columns that count."""
+    out = run / "analysis" / folder
+    out.mkdir(parents=True, exist_ok=True)
+    if kind == "accuracy":
+        lines = [f"{name},{levels},{share}" for levels in (5, 3) for name, share in shares.items()]
+        text = "\n".join(["dataset,levels,mean", *lines])
+    else:
+        text = "\n".join(["dataset,unstable_mean", *(f"{n},{s}" for n, s in shares.items())])
+    (out / f"{kind}_summary.csv").write_text(f"{text}\n")
+
+
+def test_a_study_counts_for_the_cell_of_its_data_sets(tmp_path: Path) -> None:
+    """Table 1: a study of LIVE and CSIQ has a line over both, which is not SPAQ and KonIQ."""
+    folder = tmp_path / "two_stage"
+    runs = run(folder, result("csiq", 0.5))
+    cells = [
+        v for v in read_printed(INFERENCE) if v.recipe == "two_stage" and "percent" in v.metric
+    ]
+    assert [cell.dataset for cell in cells] == [
+        "spaq and koniq10k",
+        "liver2",
+        "csiq",
+        "conversations",
+    ]
+    study(folder, "a", "instability", liver2=0.0409, csiq=0.0608, all=0.1239)
+    assert all(math.isnan(found.measured) for found in compared(cells, runs))
+    study(folder, "b", "instability", koniq10k=0.1, spaq=0.2, all=0.1239)
+    study(folder, "c", "instability", liver2=0.0409)
+    study(folder, "d", "instability", csiq=0.0608)
+    study(folder, "c", "accuracy", conversations=0.612)
+    found = compared(cells, runs)
+    assert [c.measured for c in found] == pytest.approx([12.39, 4.09, 6.08, 61.2])
+    assert all(each.agrees for each in found)
+    study(folder, "e", "instability", csiq=0.1)
+    with pytest.raises(InputError, match="several studies of csiq in analysis/"):
+        compared(cells, runs)
+
+
+def test_words_in_common_are_of_all_images_with_references(tmp_path: Path) -> None:
+    """The abstract's ROUGE-1, over the data sets whose images are annotated."""
+    columns = "dataset,split,condition,n,precision,recall,f"
+    columns += ",shuffled_precision,shuffled_recall,shuffled_f,weights"
+    lines = ["koniq10k,a@1,image,900,.1,.2,0.520,0,0,0,w", "spaq,a@1,image,100,.1,.2,0.440,0,0,0,w"]
+    lines += ["koniq10k,a@1,own-image,900,.1,.2,.9,0,0,0,w"]
+    runs = run(tmp_path / "human_aligned", result("koniq10k", 0.9))
+    file = tmp_path / "human_aligned" / "test" / "rouge.csv"
+    file.write_text("\n".join([columns, *lines]) + "\n")
+    cells = read_printed(GUIDING)
+    found = compared(cells, runs)
+    assert [(c.value.printed, c.agrees) for c in found] == [("0.512", True), ("0.443", False)]
+    assert found[0].measured == pytest.approx(0.512) and math.isnan(found[1].measured)
 
 
 def test_printed_digits_decide() -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from made_runs import WEIGHTS, write_images, write_run
 from PIL import Image
+from safetensors.numpy import save_file
 
 from lit_biqa.callbacks.rollout_table import markdown
 from lit_biqa.cli import compare, report
@@ -222,11 +223,28 @@ def test_runs_are_compared_on_one_page(tmp_path: Path, capsys: pytest.CaptureFix
     assert [line["label"] for line in held["differences"]] == ["PLCC on csiq", "SRCC on csiq"]
     assert held["pairs"][0]["key"] == 7  # the image on which they disagree is first
     assert all("image" in line for line in held["images"])
+    assert "sizes" not in held  # neither run has weights
     first = (tmp_path / "report.html").read_bytes()
     chosen = tmp_path / "chosen.html"
     assert compare.main([*runs, "--resamples", "50", "--report", str(chosen)]) == 0
     assert chosen.read_bytes() == first
     assert compare.main([*runs, "--mean-over", "seed", "--report", str(chosen)]) == 2
+
+
+def test_runs_with_weights_are_drawn_over_their_parameters(tmp_path: Path) -> None:
+    for name, error, count in (("a", 0.1, 9), ("b", 0.3, 200), ("c", 0.2, 0)):
+        tested = rows(error, 1)
+        run = write_run(tmp_path / name, [*tested, *(replace(row, dataset="a") for row in tested)])
+        if count:
+            save_file({"w": np.zeros(count)}, run / "scorer.safetensors")
+    assert compare.main([*(str(tmp_path / name) for name in "abc"), "--resamples", "0"]) == 0
+    file = tmp_path / "report.html"
+    drawn = tables(file)["sizes"]
+    assert [(x["run"], x["metric"], x["parameters"]) for x in drawn] == [
+        *(("a", "PLCC", 9), ("a", "SRCC", 9), ("b", "PLCC", 200), ("b", "SRCC", 200)),
+    ]
+    assert all(0 < x["value"] <= 1 for x in drawn)
+    assert "Correlation and parameters, mean" in file.read_text()
 
 
 def test_a_report_that_fails_is_a_warning_of_one_line(
