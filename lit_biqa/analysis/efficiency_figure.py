@@ -21,6 +21,8 @@ _LINES = {
 
 def efficiency_figure(costs: Sequence[Cost], model: str, where: str) -> Figure:
     """Memory, seconds per image, and scorer / model in percent, over the batch size."""
+    from matplotlib.ticker import LogLocator
+
     figure = blank_figure(12.5, 4.4)
     memory, seconds, share = figure.subplots(1, 3)
     for name, look in _LINES.items():
@@ -43,6 +45,7 @@ def efficiency_figure(costs: Sequence[Cost], model: str, where: str) -> Figure:
     for axes in (seconds, share):
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
         axes.yaxis.set_minor_formatter("{x:g}")
     memory.set_ylim(bottom=0)
     memory.set(ylabel="weights and peak of a run (GiB)", title="memory")
