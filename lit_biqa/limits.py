@@ -61,6 +61,9 @@ LABEL_LINE = 2**20
 #: Bytes of any other label file, which is read as a whole.
 LABEL_BYTES = 2 * 2**30
 
+#: Bytes of a metric's parameters. The 774 support vectors of BRISQUE take 0.4 MB.
+METRIC_BYTES = 16 * 2**20
+
 #: Bytes of a picture that is sent to a server. Noise of 12,845,056 pixels, the most that Qwen2.5-VL
 #: takes, makes a PNG of 38 MB.
 SENT_BYTES = 64 * 2**20

@@ -16,4 +16,12 @@ from lit_biqa.backbones import (  # noqa: F401
     tiny,
     tiny_chat,
 )
-from lit_biqa.methods import grpo, predictions_file, rali, scorer_method, served, sft  # noqa: F401
+from lit_biqa.methods import (  # noqa: F401
+    grpo,
+    metric,
+    predictions_file,
+    rali,
+    scorer_method,
+    served,
+    sft,
+)

@@ -78,11 +78,12 @@ def existing(folder: Path, *names: str) -> Path:
     )
 
 
-def check_file(path: Path, most: int = LABEL_BYTES) -> None:
+def check_file(path: Path, most: int = LABEL_BYTES, *, kind: str = "label file") -> None:
     """Check that a path is a file that may be read, before reading it.
 
     Raises:
-        InputError: if it is absent, a folder or a pipe, or larger than ``most`` bytes.
+        InputError: if it is absent, a folder or a pipe, or larger than ``most`` bytes; says what
+            ``kind`` of file is expected.
     """
     refuse_special(path)
     if not path.is_file():
@@ -90,7 +91,7 @@ def check_file(path: Path, most: int = LABEL_BYTES) -> None:
     size = path.stat().st_size
     if size > most:
         raise InputError(
-            f"{path} has {size:,} bytes, more than the {most:,} of any label file. "
+            f"{path} has {size:,} bytes, more than the {most:,} of any {kind}. "
             "Take it from its authors again."
         )
 
