@@ -88,7 +88,7 @@ def test_every_configuration_is_among_these_tests() -> None:
         "sft": sft,
         "backbone": backbone,
         "grpo": grpo,
-        "metric": {"niqe", "brisque"},  # run in tests/methods/test_metric.py
+        "metric": {"niqe", "brisque"},  # run in tests/methods/test_pyiqa_metric.py
         "served": {"q_insight"},  # checked in tests/served/test_served_faults.py
     }
     expected = {f"{folder}/{name}.yaml" for folder, names in known.items() for name in names}
