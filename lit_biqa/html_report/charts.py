@@ -271,7 +271,7 @@ def sizes(test: str) -> Chart:
     """Correlations of runs on a test over the numbers of their parameters."""
     # Grey is seen on either theme.
     metrics = alt.Legend(orient="top", title=None, symbolFillColor="#888", symbolStrokeColor="#888")
-    scale, axis = alt.Scale(type="log", nice=False, padding=12), alt.Axis(format="~s")
+    scale, axis = alt.Scale(type="log", nice=False, padding=12), alt.Axis(format=".3~s")
     points = (
         alt.Chart(_table("sizes"))
         .mark_point(filled=True, size=90, opacity=1)

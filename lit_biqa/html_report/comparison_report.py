@@ -97,9 +97,14 @@ def _page(comparison: Comparison) -> Page:
 
 
 def _sized(comparison: Comparison) -> tuple[str, Table]:
-    """Mean of the runs, or else their first test, and their correlations beside their sizes."""
+    """Mean of the runs, or else their first test, and their correlations beside their sizes.
+
+    Nothing where all have one size.
+    """
     sizes = dict(zip(names_of(comparison.runs), comparison.runs, strict=True))
     lines = [line for line in comparison.scores if sizes[line.run].parameters]
+    if len({sizes[line.run].parameters for line in lines}) < 2:
+        lines = []
     tests = [line.test for line in lines]
     test = MEAN if MEAN in tests else next(iter(tests), "")
     return test, [

@@ -245,6 +245,9 @@ def test_runs_with_weights_are_drawn_over_their_parameters(tmp_path: Path) -> No
     ]
     assert all(0 < x["value"] <= 1 for x in drawn)
     assert "Correlation and parameters, mean" in file.read_text()
+    save_file({"w": np.zeros(9)}, tmp_path / "b" / "scorer.safetensors")
+    assert compare.main([*(str(tmp_path / name) for name in "abc"), "--resamples", "0"]) == 0
+    assert "sizes" not in tables(file), "nothing to see over one size"
 
 
 def test_a_report_that_fails_is_a_warning_of_one_line(
