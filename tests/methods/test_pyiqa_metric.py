@@ -309,6 +309,18 @@ def test_scores_are_the_authors(name: str, shared: Path, monkeypatch: pytest.Mon
 
 
 @REAL
+def test_niqe_is_that_of_the_front_door(shared: Path) -> None:
+    from pyiqa import create_metric
+
+    parameters = shared / "data/params/niqe_live/modelparameters.mat"
+    theirs = create_metric("niqe", device="cpu", pretrained_model_path=str(parameters))
+    image = distribution("pyiqa").locate_file("ResultsCalibra/dist_dir/I06.bmp")
+    metric = Metric("niqe", parameters)
+    score = metric.score(metric.transform(Image.open(str(image)).convert("RGB")))
+    assert score == -float(theirs(str(image)))
+
+
+@REAL
 @pytest.mark.parametrize("name", MATLAB)
 def test_an_image_without_variance_has_no_score(name: str, shared: Path) -> None:
     metric = Metric(name, shared / "data/params" / f"{name}_live" / TAKES[name])
