@@ -163,6 +163,7 @@ def test_a_test_takes_the_best_weights_and_leaves_the_settings_of_the_fit(out: P
     assert Path("new/config.yaml").exists()
 
 
+@pytest.mark.newest
 def test_two_tests_at_once_and_the_fit_before_lose_nothing(out: Path) -> None:
     before = (out / "test/results.csv").read_text().splitlines()
     for name in ("one", "two"):
@@ -441,6 +442,7 @@ def wait_for(file: Path, process: subprocess.Popen[str]) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.newest
 def test_two_processes_share_one_unnamed_folder_and_end_as_one_does(
     fitted: Path, folder: Path
 ) -> None:
@@ -456,6 +458,7 @@ def test_two_processes_share_one_unnamed_folder_and_end_as_one_does(
     assert two_row.split(",")[:20] == one_row.split(",")[:20]
 
 
+@pytest.mark.newest
 def test_two_processes_with_the_same_fault_speak_once(folder: Path) -> None:
     process = start(
         "fit --config a.yaml --data.train '[koniq10k]' --trainer.devices 2 --trainer.strategy ddp"

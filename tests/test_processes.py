@@ -137,6 +137,7 @@ def test_shards_are_resumed(folder: Path, fsdp: Path) -> None:
     assert runs.same(resumed["optimizer_states"], whole["optimizer_states"])
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize("action", ["stop", "skip"])
 def test_what_is_not_finite_on_one_rank_ends_or_skips_the_step_on_all(
     folder: Path, action: str
@@ -156,6 +157,7 @@ def test_what_is_not_finite_on_one_rank_ends_or_skips_the_step_on_all(
     assert all(weight.isfinite().all() for weight in last["state_dict"].values())
 
 
+@pytest.mark.newest
 def test_processes_that_wait_for_each_other_end_with_step_and_rank(folder: Path) -> None:
     args = ["fit", "--config", folder / "fit.yaml", "--run", folder / "stall"]
     args += ["--trainer.devices=2", "--trainer.strategy=ddp", "--watchdog.timeout=30"]
@@ -166,6 +168,7 @@ def test_processes_that_wait_for_each_other_end_with_step_and_rank(folder: Path)
     assert runs.state(folder / "stall" / "checkpoints" / "last.ckpt")["global_step"] == 5
 
 
+@pytest.mark.newest
 def test_a_frozen_text_tower_is_sharded_too(folder: Path) -> None:
     settings = runs.tiny_settings(folder / "data")
     settings["model"]["init_args"]["encoder"] = {

@@ -94,6 +94,7 @@ def _tie(folder: Path) -> None:
     (folder / DIGESTS).unlink()
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_shares_are_those_of_weights_read_whole(family: Any, name: str, folder: Path) -> None:

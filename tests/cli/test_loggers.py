@@ -82,6 +82,7 @@ def test_a_logger_is_added_and_writes_into_the_run_folder(fitted: Path) -> None:
     assert str(fitted) not in (fitted / "config.yaml").read_text()
 
 
+@pytest.mark.newest
 def test_predict_and_validate_leave_no_events_and_a_test_one_entry(
     fitted: Path, tmp_path: Path
 ) -> None:

@@ -122,6 +122,7 @@ def alone(folder: Path) -> Path:
     return fit(folder, "alone")
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_two_processes_do_what_one_does(strategy: str, folder: Path, alone: Path) -> None:
     run = fit(folder, strategy, "--config", folder / f"{strategy}.yaml", ranks=2)
@@ -200,6 +201,7 @@ def test_a_fit_that_learns_nothing_says_so(folder: Path, tmp_path: Path) -> None
     assert "train/reward 0, train/zero_variance 1" in run.printed
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize(
     ("change", "message"),
     [
