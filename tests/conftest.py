@@ -7,6 +7,8 @@ import errno
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 # Two workers on two cores: more threads would only wait for each other.
@@ -47,6 +49,24 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real data not found at {folder}; set LIT_BIQA_SHARED to its folder")
     return folder
+
+
+@contextmanager
+def working_in(folder: Path) -> Iterator[None]:
+    """A working directory; and undo what a run tells the processes that it starts."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for name in ("LIT_BIQA_RUN", "PL_GLOBAL_SEED", "PL_SEED_WORKERS"):
+            patch.setenv(name, "")
+            patch.delenv(name)
+        yield
+
+
+@pytest.fixture
+def working_folder(tmp_path: Path) -> Iterator[Path]:
+    """An empty working directory, for commands that run within the test."""
+    with working_in(tmp_path):
+        yield tmp_path
 
 
 @pytest.fixture

@@ -11,13 +11,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import yaml
+from conftest import working_in
 from PIL import Image
 
 from lit_biqa.__main__ import SUBCOMMANDS, main, unknown
@@ -41,17 +41,6 @@ def furnish(folder: Path) -> None:
         rows.append(f"{i}.png,{1 + 4 * i / 23:.4f}")
     (folder / "grey.csv").write_text("\n".join(rows))
     (folder / "a.yaml").write_text(RECIPE)
-
-
-@contextmanager
-def working_in(folder: Path) -> Iterator[None]:
-    """A working directory; and undo what a run tells the processes that it starts."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        for name in ("LIT_BIQA_RUN", "PL_GLOBAL_SEED", "PL_SEED_WORKERS"):
-            patch.setenv(name, "")
-            patch.delenv(name)
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -30,15 +30,11 @@ SMALL: dict[str, dict[str, int]] = {
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(working_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory as the pages take it for granted."""
-    pages.furnish(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    for name in ("LIT_BIQA_RUN", "PL_GLOBAL_SEED", "PL_SEED_WORKERS"):
-        monkeypatch.setenv(name, "")
-        monkeypatch.delenv(name)
-    return tmp_path
+    pages.furnish(working_folder)
+    monkeypatch.syspath_prepend(str(working_folder))
+    return working_folder
 
 
 def small(command: list[str]) -> list[str]:

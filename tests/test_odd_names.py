@@ -27,17 +27,13 @@ ESCAPED = r"tr\udcff\udce9s.png"
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(working_folder: Path) -> Path:
     """A working directory with a recipe and three grey images in ``photos``."""
-    monkeypatch.chdir(tmp_path)
-    for name in ("LIT_BIQA_RUN", "PL_GLOBAL_SEED", "PL_SEED_WORKERS"):
-        monkeypatch.setenv(name, "")
-        monkeypatch.delenv(name)
     Path("a.yaml").write_text(RECIPE)
     Path("photos").mkdir()
     for i in range(3):
         Image.new("L", (8, 8), 100 * i).save(f"photos/{i}.png")
-    return tmp_path
+    return working_folder
 
 
 def run(command: str, *more: str) -> int:

@@ -29,7 +29,7 @@ from lit_biqa.evaluation.report import Result, write_results
 from lit_biqa.readouts.ratings import Rated
 from lit_biqa.types import InputError
 
-pytestmark = pytest.mark.newest
+pytestmark = [pytest.mark.newest, pytest.mark.usefixtures("working_folder")]
 
 FILES = sorted((REPOSITORY / "configs" / "reproduce").glob("*/expected.csv"))
 TEXTUAL = next(file for file in FILES if file.parent.name == "pure_textual_reasoning")
@@ -137,14 +137,6 @@ def published(shared: Path, model: str, run: str) -> list[tuple[str, ...]]:
             assert main(shlex.split(f"{command} --data.loader.num_workers 0")) == 0
     found = compared(read_printed(TEXTUAL), read_runs(Path(run)))
     return [row for row in printed_grid(found, whole=True).rows if row[6] != "not measured"]
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name in ("LIT_BIQA_RUN", "PL_GLOBAL_SEED", "PL_SEED_WORKERS"):
-        monkeypatch.setenv(name, "")
-        monkeypatch.delenv(name)
 
 
 def test_published_predictions_reproduce_their_cells(

@@ -24,15 +24,11 @@ TEST = "test --model Predictions --report.bootstrap 0 --run out "
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(working_folder: Path) -> Path:
     """A working directory with labels of images that nobody has."""
-    monkeypatch.chdir(tmp_path)
-    for name in ("LIT_BIQA_RUN", "PL_GLOBAL_SEED", "PL_SEED_WORKERS"):
-        monkeypatch.setenv(name, "")
-        monkeypatch.delenv(name)
     labels = ["image,mos", *(f"{name},{mos}" for name, mos in MOS.items())]
     Path("own.csv").write_text("\n".join(labels))
-    return tmp_path
+    return working_folder
 
 
 def write(name: str, *lines: str) -> str:

@@ -34,19 +34,15 @@ REAL = pytest.mark.skipif(find_spec("pyiqa") is None, reason=f"no pyiqa: {pyiqa.
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(working_folder: Path) -> Path:
     """A working directory with four images of three sizes, the brighter the better."""
-    monkeypatch.chdir(tmp_path)
-    for name in ("LIT_BIQA_RUN", "PL_GLOBAL_SEED", "PL_SEED_WORKERS"):
-        monkeypatch.setenv(name, "")
-        monkeypatch.delenv(name)
     for number, (name, size) in enumerate(SIZES.items()):
         Image.new("RGB", size, (40 * number, 50, 60)).save(name)
     labels = ["image,mos", *(f"{name},{1 + number}" for number, name in enumerate(SIZES))]
     Path("own.csv").write_text("\n".join(labels))
     savemat("modelparameters.mat", {"mu_prisparam": np.ones((1, 36)), "cov_prisparam": np.eye(36)})
     Path("allmodel").write_text("\n".join(MODEL))
-    return tmp_path
+    return working_folder
 
 
 Calls = list[tuple[Tensor, dict[str, Any]]]
