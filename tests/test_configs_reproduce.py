@@ -119,7 +119,7 @@ def test_q_align_of_building_reasonable_inference_is_one_align() -> None:
 
 
 def test_images_of_several_sets_are_ranked_within_the_step() -> None:
-    """Of one set, a process has too few to rank."""
+    """Ranking spans the step, because a process has too few images of one set."""
     ranked = {
         name: row("reasoning_as_representation", name)["model"]["init_args"]["paradigm"][
             "init_args"

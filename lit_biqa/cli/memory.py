@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.strategies import ModelParallelStrategy
 
+from lit_biqa.compat.lightning import reshards_after_forward
 from lit_biqa.data.datamodule import BIQADataModule
 from lit_biqa.methods.chat import ChatMethod
 from lit_biqa.planning.phases import peak, phases
@@ -49,7 +50,7 @@ def warn_of_memory(
             TEXT_TOKENS,
             trainer.num_devices * trainer.num_nodes,
             isinstance(trainer.strategy, ModelParallelStrategy),
-            reshard=getattr(trainer.strategy, "reshard_after_forward", True),
+            reshard=reshards_after_forward(trainer.strategy),
         )
     except InputError:
         return

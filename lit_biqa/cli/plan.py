@@ -21,6 +21,7 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 
 from lit_biqa.cli.errors import guard
 from lit_biqa.cli.main import CLI
+from lit_biqa.compat.lightning import reshards_after_forward
 from lit_biqa.evaluation.tables import rendered
 from lit_biqa.methods.chat import ChatMethod
 from lit_biqa.planning.advice import advice
@@ -70,7 +71,7 @@ def _plan(options: argparse.Namespace, settings: Sequence[str]) -> bool:
         options.text_tokens,
         options.gpus,
         options.gpus > 1 and _shards(trainer.strategy),
-        reshard=getattr(trainer.strategy, "reshard_after_forward", True),
+        reshard=reshards_after_forward(trainer.strategy),
     )
     return _told(sizes, work, options)
 

@@ -77,6 +77,14 @@ def allow_unused(strategy: Strategy) -> None:
         strategy._ddp_kwargs["find_unused_parameters"] = True
 
 
+def reshards_after_forward(strategy: object) -> bool:
+    """False for an FSDP2 strategy that keeps blocks whole until their backward pass.
+
+    Lightning's own strategy has no such setting; a strategy may also be named by a word.
+    """
+    return getattr(strategy, "reshard_after_forward", True)
+
+
 def processes_of(trainer: Trainer) -> list[Any]:
     """Other processes that a trainer has started on this machine."""
     return list(getattr(trainer.strategy.launcher, "procs", []))

@@ -104,9 +104,9 @@ def _sized(comparison: Comparison) -> tuple[str, Table]:
     sizes = dict(zip(names_of(comparison.runs), comparison.runs, strict=True))
     lines = [line for line in comparison.scores if sizes[line.run].parameters]
     if len({sizes[line.run].parameters for line in lines}) < 2:
-        lines = []
+        return "", []
     tests = [line.test for line in lines]
-    test = MEAN if MEAN in tests else next(iter(tests), "")
+    test = MEAN if MEAN in tests else tests[0]
     return test, [
         {
             "run": line.run,

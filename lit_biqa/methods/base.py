@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from lit_biqa.compat.lightning import allow_unused, forget_optimizers
+from lit_biqa.compat.lightning import allow_unused, forget_optimizers, reshards_after_forward
 from lit_biqa.data.datamodule import BIQADataModule
 from lit_biqa.data.frozen_features import FrozenNetwork
 from lit_biqa.distributed import gradient_norm
@@ -114,7 +114,7 @@ class Method(Evaluator):
     @property
     def reshard_after_forward(self) -> bool:
         """False if FSDP2 keeps blocks whole until their backward pass."""
-        return getattr(self.trainer.strategy, "reshard_after_forward", True)
+        return reshards_after_forward(self.trainer.strategy)
 
     def configure_model(self) -> None:
         """Load the weights once, and shard them if the strategy has a device mesh."""

@@ -27,7 +27,7 @@ _WITHOUT_VARIANCE = (AssertionError, torch.linalg.LinAlgError)  # type: ignore[a
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of a metric.
+    """Parameters, functions and smallest image of a metric.
 
     Attributes:
         published: file of its parameters, and where its authors publish it.

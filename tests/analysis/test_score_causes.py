@@ -90,11 +90,9 @@ def test_each_answer_borrows_from_the_one_before(
 def test_an_image_is_seen_once_for_all_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     model = loaded("timm")
     script(monkeypatch)
-    answers, see, counts = (
-        rated_answers(model, READOUT, "image", given(model)),
-        model.image_features,
-        [],
-    )
+    answers = rated_answers(model, READOUT, "image", given(model))
+    counts: list[int] = []
+    see = model.image_features
 
     def counted(pixels: Sequence[Tensor]) -> Tensor:
         counts.append(len(pixels))

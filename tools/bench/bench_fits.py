@@ -165,12 +165,14 @@ def fitted(
 
     Of several ranks, which share the weights (FSDP2), each process calls it.
     """
-    sharded = ShardedStrategy(ranks, 1, False, reshard_after_forward=reshard)
+    strategy: Any = "auto"
+    if ranks > 1:
+        strategy = ShardedStrategy(ranks, 1, False, reshard_after_forward=reshard)
     with quietly():
         trainer = lightning.Trainer(
             accelerator=device,
             devices=ranks,
-            strategy="auto" if ranks == 1 else sharded,
+            strategy=strategy,
             use_distributed_sampler=False,
             precision=precision,
             max_epochs=epochs,

@@ -126,9 +126,17 @@ def rows(fit: Fit, seen: Measured) -> Iterator[Row]:
     """Rows of a fit's peak, and of what its loading takes."""
     method = fit.make()
     sizes = sizes_of(method.backbone)
-    sides = sizes.image, seen.text
-    ranks: dict[str, Any] = {"gpus": RANKS, "sharded": True, "foreach": False}
-    work = work_of(method, BATCH, fit.precision, *sides, **ranks, reshard=fit.reshard)
+    work = work_of(
+        method,
+        BATCH,
+        fit.precision,
+        sizes.image,
+        seen.text,
+        RANKS,
+        sharded=True,
+        foreach=False,
+        reshard=fit.reshard,
+    )
     planned = peak(phases(sizes, work))[1], per_process(sizes, work)
     for what, ours, theirs in zip(
         ("peak", "loading"), planned, (seen.training, seen.loading), strict=True
@@ -158,8 +166,17 @@ def run_fit(rank: int, folder: Path, fit: Fit) -> None:
     marks, loader = Marks(live), LoaderSettings(batch_size=BATCH, num_workers=0)
     data = BIQADataModule(train=[str(folder / RATED)], val=[], test=[], loader=loader)
     with live:
-        settings = "cpu", fit.precision, RANKS, [marks], fit.reshard
-        fitted(fit.make(), data, 1, nullcontext(), *settings)
+        fitted(
+            fit.make(),
+            data,
+            1,
+            nullcontext(),
+            "cpu",
+            fit.precision,
+            RANKS,
+            [marks],
+            reshard=fit.reshard,
+        )
     if rank == 0:
         found = Measured(marks.loading, live.peak, marks.longest - marks.image)
         (folder / f"{fit.name}.json").write_text(json.dumps(asdict(found)))

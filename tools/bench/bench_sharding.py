@@ -118,7 +118,7 @@ class Twice(Asked):
 
 
 def measure(small: bool) -> Iterator[Row]:
-    """All rows.
+    """Rows of bytes and gathers of a step, and of memory while loading.
 
     Args:
         small: very little of everything, to see that it runs.
