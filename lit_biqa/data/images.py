@@ -21,6 +21,7 @@ SUFFIXES = frozenset(f".{ending}" for ending in _ENDINGS.split())
 # hold other files (ICO, whose header does not give their size).
 _FORMATS = ("AVIF", "BMP", "GIF", "HEIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
 _setting_limit = Lock()  # guards Pillow's own limit, which warns from 89 megapixels on
+_decoding = Lock()  # guards images opened elsewhere: Pillow decodes one only once, when first read
 _WHITE = (255, 255, 255, 255)
 _STRIP = 1 << 22  # pixels converted at once where that takes layers
 
@@ -43,7 +44,7 @@ def open_image(
     profiles are ignored. HEIC needs the extra ``heic``.
 
     Args:
-        source: a path or a PIL image.
+        source: a path or a PIL image; several threads may open the same one.
         max_pixels: largest width times height; a larger image is refused by its header and not
             decoded.
         least_side: smallest shorter side in pixels; `limits.RATED_SIDE` for an image to rate.
@@ -58,6 +59,8 @@ def open_image(
     try:
         if isinstance(source, Image.Image):
             _check_side(source, least_side)
+            with _decoding:
+                source.load()
             return _to_rgb(source)
         refuse_special(Path(source))
         with _opened(source, max_pixels) as image:

@@ -6,7 +6,9 @@ import os
 import struct
 import sys
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -128,6 +130,19 @@ def test_an_image_opened_elsewhere_is_refused_by_name_too(tmp_path: Path) -> Non
         pytest.raises(UnreadableImage, match=r"image\.jpg: .*truncated"),
     ):
         open_image(image)
+
+
+def test_several_threads_open_one_image_that_is_not_decoded_yet(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    together = Barrier(4)
+    with Image.open(tmp_path / "a.png") as image, ThreadPoolExecutor(4) as pool:
+
+        def opened(_: int) -> bytes:
+            together.wait()
+            return open_image(image).tobytes()
+
+        assert set(pool.map(opened, range(4))) == {pixels.tobytes()}
 
 
 def test_no_image_no_file_and_a_folder(tmp_path: Path) -> None:
