@@ -77,7 +77,7 @@ OTHERS = {
     *("Results", "Quickstart", "RALI's head alone, on ratings of one's own", "Start-up"),
     *("Language models whose tower read no image", "Speed of supervised fine-tuning"),
     *("Speed of GRPO", "Speed on a GPU", "Speed with pretrained weights", "Several processes"),
-    "mPLUG-Owl2",
+    *("mPLUG-Owl2", "The command of each row, at a small size"),
 }
 
 

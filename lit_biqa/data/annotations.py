@@ -16,18 +16,25 @@ from lit_biqa.types import InputError, Sample
 log = logging.getLogger(__name__)
 
 
-def annotate_parts(parts: Mapping[str, Sequence[Sample]], file: Path) -> dict[str, list[Sample]]:
+def annotate_parts(
+    parts: Mapping[str, Sequence[Sample]], file: Path, whole: bool = True
+) -> dict[str, list[Sample]]:
     """`annotated` for all parts of a run at once.
 
     Without training, the annotations may belong to a training elsewhere: other images that the file
     names are ignored, and if it is absent, a warning says so.
+
+    Args:
+        parts: images of each part.
+        file: the annotations.
+        whole: false if images of the data sets were left out, which the file may name.
     """
     training = "train" in parts
     if not training and not file.is_file():
         log.warning("%s: no such file of annotations; images are tested without", file)
         return {part: list(samples) for part, samples in parts.items()}
     everyone = [sample for samples in parts.values() for sample in samples]
-    joined = iter(annotated(everyone, file, others="error" if training else "ignore"))
+    joined = iter(annotated(everyone, file, others="error" if training and whole else "ignore"))
     return {part: list(islice(joined, len(samples))) for part, samples in parts.items()}
 
 

@@ -221,7 +221,8 @@ class BIQADataModule(LightningDataModule):
         files = [find(file, self.root) for file in self.texts.files]
         joined = attach_to_parts(parts, files, self.texts.fields, self.texts.per_image)
         if self.texts.annotations:
-            joined = annotate_parts(joined, find(self.texts.annotations, self.root))
+            whole = self.limit is None and self.images.missing == "error"
+            joined = annotate_parts(joined, find(self.texts.annotations, self.root), whole)
         return {part: cleaned(s) for part, s in joined.items()} if self.texts.clean else joined
 
     def _find_predicted(self) -> list[Sample]:

@@ -52,6 +52,8 @@ def test_held_out_images_have_their_annotations_too(
     assert [s.texts for s in parts["test"]] == [("blur",)]
     with pytest.raises(InputError, match="1 images that are in no data set"):
         annotate_parts({"train": SAMPLES[:2]}, file)
+    part = annotate_parts({"train": SAMPLES[:2]}, file, whole=False)
+    assert [s.texts for s in part["train"]] == [("dark",), ()]
     assert [s.texts for s in annotate_parts({"test": SAMPLES[2:]}, file)["test"]] == [("blur",)]
     absent = annotate_parts({"test": SAMPLES}, tmp_path / "none.json")
     assert absent == {"test": SAMPLES} and "no such file of annotations" in caplog.text

@@ -34,6 +34,21 @@ def test_annotations_take_the_place_of_texts(tmp_path: Path) -> None:
     assert [s.texts for s in data.samples["train"]] == [("dark dog", "noise"), ()]
 
 
+def test_annotations_of_images_that_are_left_out_are_no_mistake(tmp_path: Path) -> None:
+    (tmp_path / "own.csv").write_text("image,mos\n0.png,2\n1.png,3\n")
+    people = []
+    for number in range(2):
+        Image.new("RGB", (20, 20)).save(tmp_path / f"{number}.png")
+        by_a = {"annotator": "a", "dims": {"flaw": f"dark {number}"}}
+        people.append({"image": f"{number}.png", "annotations": [by_a]})
+    (tmp_path / "people.json").write_text(json.dumps(people))
+    texts = TextSettings(annotations="people.json")
+    data = BIQADataModule(str(tmp_path), [f"{tmp_path}/own.csv"], [], texts=texts, limit=1)
+    data.setup("fit")
+    (sample,) = data.samples["train"]
+    assert sample.texts == (f"dark {sample.index}",)
+
+
 END = "The quality of this image is poor."
 
 
