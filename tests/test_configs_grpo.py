@@ -18,6 +18,8 @@ from lit_biqa.cli.config_files import merge_files
 from lit_biqa.paradigms import Autoencoder, ChainOfThought, Score
 from lit_biqa.readouts import Rated
 from lit_biqa.rewards import Format, SecondPass
+from lit_biqa.text import prompts
+from lit_biqa.types import IMAGE
 
 CONFIGS = REPOSITORY / "configs"
 RECIPES = sorted(
@@ -88,12 +90,14 @@ def test_recipes(recipe: str, folder: Path) -> None:
 
 @pytest.mark.parametrize("recipe", ["score", "multi_task"])
 def test_recipes_of_q_insight_are_read_under_both_protocols(recipe: str) -> None:
-    """Its own prompt names the conditions of its table; the other paper's stand beside them."""
+    """Its own prompt names the conditions of its table; others stand beside them."""
     settings = merge_files([CONFIGS / f"grpo/{recipe}.yaml"], [])["model"]["init_args"]
-    readouts = [Rated(**each["init_args"], paradigm=Score()) for each in settings["readouts"]]
-    assert [readout.protocol for readout in readouts] == ["matched", "paper"]
-    assert readouts[0].conditions == ("image", "reasoning")
-    assert all(name.startswith("paper-") for name in readouts[1].conditions)
+    own, demo, paper = [each["init_args"] for each in settings["readouts"]]
+    assert Rated(**own, paradigm=Score()).conditions == ("image", "reasoning")
+    paradigm = Score(**demo["paradigm"]["init_args"])
+    assert paradigm.asked == f"{prompts.SCORE}{IMAGE}"
+    assert Rated(**{**demo, "paradigm": paradigm}).conditions == ("demo-image",)
+    assert all(name.startswith("paper-") for name in Rated(**paper).conditions)
 
 
 @pytest.mark.parametrize(

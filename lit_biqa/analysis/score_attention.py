@@ -2,8 +2,9 @@
 
 Sources: Reasoning as Representation, figure 3, gives 95% to the reasoning and 5% to the image and
 leaves the prompt out; Understanding Pure Textual Reasoning, figure 3, finds that image tokens
-dominate. Neither says how it combines layers and heads. This module averages over heads, and
-reports each layer, the mean of all layers and the last layer; for the first digit, and for all.
+dominate. Neither paper says how it combines layers and heads; the code of the second takes the last
+layer, the mean over heads and the first digit. This module averages over heads, and reports each
+layer, the mean of all layers and the last layer; for the first digit, and for all.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ class LevelLogits(WordReadout):
 
     def __init__(
         self,
-        question: str = prompts.QALIGN_QUESTIONS[0],
+        question: str = prompts.QALIGN_TEST_QUESTION,
         words: Words = Words(),
         condition: str = "image",
         at_once: int = 16,

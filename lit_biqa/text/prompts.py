@@ -54,16 +54,17 @@ VISUAL_QUALITY_R1 = (
 
 # Pure textual reasoning: the paradigms ----------------------------------------------------------
 
-# Ours, after the released code's prompt, which asks for a detailed, objective description that is
-# "sufficient to judge overall image quality".
+# Verbatim: the first pass in the paper's released code, slips of the pen included. Its second pass
+# holds no description, so that `second_pass` asks in its place.
 CHAIN_OF_THOUGHT_SYSTEM = (
-    "A conversation between User and Assistant. The user asks for a description of an image, and "
-    "the Assistant gives it, enclosed within <caption> </caption> tags, i.e., <caption> "
-    "description here </caption>"
+    "The assistant is a professional image-quality analyst. Given a single image, the assistant "
+    "considers a concise yet specific visual description.The visual caption and thinking process "
+    "are enclosed within <caption> </caption>, i.e., <caption> visual caption "
+    "description</caption> "
 )
 CHAIN_OF_THOUGHT = (
-    "Describe this picture in detail and objectively. The description must be sufficient to judge "
-    "overall image quality by someone who cannot see the picture."
+    "Please give a detailed, objective description that is sufficient to judge overall image "
+    "quality. Describe only what you can visually observe in this image. "
 )
 
 # Verbatim, slips of the pen included, but for "caption", which the paper's released code spells
@@ -140,11 +141,12 @@ def explain(mos: float | None) -> str:
         mos: mean opinion score on [1, 5], with all digits as Python prints them; ``None`` writes
             "some score", as in a test.
 
-    Source: *Understanding Pure Textual Reasoning*, section III-D, and its released code, verbatim.
+    Source: *Understanding Pure Textual Reasoning*, section III-D, and its released code, verbatim,
+    with the space that it begins with.
     """
     score = "some score" if mos is None else repr(float(mos))
     return (
-        "With 1 representing very poor quality and 5 representing excellent quality, please "
+        " With 1 representing very poor quality and 5 representing excellent quality, please "
         f"explain why this image is rated as {score}. Do not mention this rating score in your "
         "answer."
     )
@@ -175,15 +177,21 @@ def conclude(description: str) -> str:
     return f"An image is described as follows: {visible}\n{RATE}"
 
 
-# The first question is Q-Align's (Wu et al., 2024), verbatim, and the one of tests. Q-Align trains
-# on paraphrases; the others here are ours.
-QALIGN_QUESTIONS = (
+# Verbatim: the questions of Q-Align (Wu et al., 2024), as DeQA-Score's training records have them.
+# Both codes train with the image before the question, and test with it behind the first one.
+_QALIGN = (
     "How would you rate the quality of this image?",
-    "What would you say about the quality of this image?",
-    "Please judge the quality of this image.",
-    "How good is the quality of this picture?",
-    "Which level of quality does this picture have?",
+    "Can you rate the quality of this picture?",
+    "What is your quality rating for this image?",
+    "What's your opinion on the quality of this picture?",
+    "Rate the quality of this image.",
+    "How do you assess the quality of this image?",
+    "Could you evaluate the quality of this image?",
+    "What do you think about the quality of this image?",
+    "How would you judge the quality of this image?",
 )
+QALIGN_QUESTIONS = tuple(f"{IMAGE}\n{question}" for question in _QALIGN)
+QALIGN_TEST_QUESTION = f"{_QALIGN[0]}\n{IMAGE}"
 
 # Verbatim: Q-Align; the level word follows.
 QUALITY_OPENING = "The quality of the image is"

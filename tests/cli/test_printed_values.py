@@ -122,6 +122,25 @@ def test_cells_give_the_means_that_the_papers_print_but_for_their_slips() -> Non
     assert checked == 140
 
 
+def test_lines_of_two_metrics_stand_exchanged_in_a_table() -> None:
+    """Table 2 of one paper against table I of the other, which share six sets."""
+    other = next(file for file in FILES if file.parent.name == "reasoning_as_representation")
+    one, two = (
+        {
+            (v.row, v.metric, v.dataset): v.printed
+            for v in read_printed(file)
+            if v.table in ("I", "2")
+        }
+        for file in (TEXTUAL, other)
+    )
+    for dataset in ("koniq10k", "spaq", "kadid10k", "livew", "agiqa3k", "csiq"):
+        assert two["ManIQA", "plcc", dataset] == one["CLIP-IQA+", "srcc", dataset]
+        assert two["ManIQA", "srcc", dataset] == one["MANIQA", "plcc", dataset]
+        assert two["CLIP-IQA+", "srcc", dataset] == one["MANIQA", "srcc", dataset]
+        assert two["CLIP-IQA+", "plcc", dataset] == one["CLIP-IQA+", "plcc", dataset]
+        assert two["MUSIQ", "plcc", dataset] == one["MUSIQ", "plcc", dataset]
+
+
 # Published predictions ---------------------------------------------------------------------------
 
 

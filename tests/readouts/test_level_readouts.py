@@ -80,7 +80,7 @@ def test_a_score_is_the_mean_under_the_words_probabilities(model: VisionLanguage
     words = Words({"good": 5.0, "fair": 3.0, "poor": 1.0})
     (verdict,) = levels.LevelLogits(words=words).read(model, batch(model, range(1)))["image"]
     pixels = batch(model)["pixels"][0]
-    chat = ask(prompts.QALIGN_QUESTIONS[0], pixels, opening=prompts.QUALITY_OPENING)
+    chat = ask(prompts.QALIGN_TEST_QUESTION, pixels, opening=prompts.QUALITY_OPENING)
     logits = model.head(model.hidden(model.encode([chat])).last_hidden_state[0, -1])
     odds = [math.exp(logits[model.answer(chat, word)[0]]) for word in ("good", "fair", "poor")]
     assert verdict.score == pytest.approx(

@@ -56,7 +56,7 @@ def test_prompts_of_table_a4_are_as_printed(shared: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("system", "digest"),
+    ("prompt", "digest"),
     [
         (
             prompts.SELF_CONSISTENCY_SYSTEM.replace("caption", "catption"),
@@ -66,11 +66,42 @@ def test_prompts_of_table_a4_are_as_printed(shared: Path) -> None:
             prompts.AUTOENCODER_SYSTEM,
             "3ec052ddd1ecd3aef47ff71905a14f5108c82148a9878c212f0dffb5f842fb13",
         ),
+        (
+            prompts.explain(3).replace("3.0", "score_holder"),
+            "6d6755e0cc49e5b449ddb49248d0efa91fe000e3a9ff21b180c1e8c5968d7d59",
+        ),
+        (
+            prompts.CHAIN_OF_THOUGHT_SYSTEM,
+            "15919c84ff64e949775ba0b1f8e7cf297605f43a6ac9c9242b461866a945b713",
+        ),
+        (
+            prompts.CHAIN_OF_THOUGHT,
+            "861fdbb296a958214edc2e1443bd089b351197b174f5822cfa3dad5731230ebe",
+        ),
+        (
+            prompts.TEST_SCORE,
+            "ed3814d6f867d64e8abc2a5536d5fdb182b73bef019981e37b40276e5e579066",
+        ),
     ],
 )
-def test_prompts_of_training_are_those_of_the_released_code(system: str, digest: str) -> None:
+def test_prompts_of_training_are_those_of_the_released_code(prompt: str, digest: str) -> None:
     """Digests of the constants in its scripts 2_self_consistency_v13_1.py and so on."""
-    assert hashlib.sha256(system.encode()).hexdigest() == digest
+    assert hashlib.sha256(prompt.encode()).hexdigest() == digest
+
+
+@pytest.mark.parametrize("paper", ["pure_textual_reasoning", "guiding_perception_reasoning"])
+def test_the_baseline_of_the_paradigms_is_asked_as_in_its_released_code(paper: str) -> None:
+    """Its question has no "Return", which Q-Insight's own has."""
+    recipe = recipes.find(f"reproduce/{paper}/q_insight_score")
+    paradigm = merge_files([recipe], [])["model"]["init_args"]["paradigm"]["init_args"]
+    assert paradigm["question"] == prompts.TEST_SCORE
+
+
+def test_questions_of_qalign_are_those_of_its_records(shared: Path) -> None:
+    records = json.loads((shared / "data/texts/train_koniq_sample.json").read_text())
+    released = {record["conversations"][0]["value"] for record in records}
+    assert {f"{question}\n{IMAGE}" for question in prompts._QALIGN} == released
+    assert prompts.QALIGN_TEST_QUESTION in released
 
 
 def test_the_second_row_of_self_consistency_alone_forbids_numbers() -> None:

@@ -45,10 +45,12 @@ def small(settings: Settings, inputs: Path, root: Path) -> Settings:
         changed = {"parameters": str(root / Path(init["parameters"]).relative_to("data"))}
     else:
         changed = _chat(init, inputs)
-    few = _IMAGES_OF_RALI if kind == "RALI" else _IMAGES
+    data = _data(settings["data"], inputs, root) | {"limit": _IMAGES}
+    if kind == "RALI":
+        data |= {"limit": _IMAGES_OF_RALI, "loader": data["loader"] | {"batch_size": 128}}
     return {
         "model": {"class_path": model["class_path"], "init_args": changed},
-        "data": _data(settings["data"], inputs, root) | {"limit": few},
+        "data": data,
         "report": {"bootstrap": 0},
         **({} if kind in ("Predictions", "Metric") else {"trainer": _trainer(settings, kind)}),
     }
@@ -63,7 +65,7 @@ def _trainer(settings: Settings, kind: str) -> Settings:
 
 def _encoder() -> Settings:
     """CLIP's shared space has 768 dimensions; so has this one."""
-    tiny = {"dim": 768, "size": 64, "crop": 1.0}
+    tiny = {"dim": 768, "size": 32, "crop": 1.0}
     return {"encoder": {"class_path": "lit_biqa.backbones.tiny.TinyClip", "init_args": tiny}}
 
 
