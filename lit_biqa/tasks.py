@@ -289,8 +289,8 @@ class NameLevel(Task):
     """Q-Align: from an image to one of five level words, by its MOS.
 
     Args:
-        questions: questions to draw from. `lit_biqa.readouts.levels.LevelLogits` asks the first, with
-            the image behind it, as the released codes test.
+        questions: questions to draw from. `lit_biqa.readouts.levels.LevelLogits` asks the first,
+            with the image behind it, as the released codes test.
 
     Source: Q-Align (Wu et al., 2024), section 3.
     """
