@@ -19,7 +19,7 @@ _MARKERS = "o^sDvP*X"
 _COLOURS = ("#1b4f72", "#f5b041", "#7b241c", "0.7", "#117a65", "#5b2c6f", "0.4", "#d98880")
 
 
-def tsne_figure(measured: Sequence[Probed], results: Sequence[Reasoned], model: str) -> Figure:
+def tsne_figure(measured: Sequence[Probed], results: Sequence[Reasoned], *models: str) -> Figure:
     """One column for each space: by data set if there are several, and by MOS."""
     sets = sorted({item.who.dataset for item in results})
     rows = 2 if len(sets) > 1 else 1
@@ -46,9 +46,11 @@ def tsne_figure(measured: Sequence[Probed], results: Sequence[Reasoned], model: 
         handles, labels = panels[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=len(sets))
     leaking = sum(item.leaks for item in results)
+    whose = "its" if len(models) == 1 else "their"
     figure.suptitle(
-        f"{model}: images and its reasonings about them (n = {len(results)}; {leaking} reasonings "
-        "name a rating)\neach panel's numbers come from 5-fold linear probes, not from the map",
+        f"{' and '.join(models)}: images and {whose} reasonings about them (n = {len(results)}; "
+        f"{leaking} reasonings name a rating)\n"
+        "each panel's numbers come from 5-fold linear probes, not from the map",
         fontsize="medium",
     )
     return figure

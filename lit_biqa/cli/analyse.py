@@ -6,6 +6,7 @@
     lit_biqa analyse attention   --config my.yaml --ckpt_path none --out analysis
     lit_biqa analyse score-attention --run runs/score --samples 100
     lit_biqa analyse tsne        --run runs/score --data.test '[koniq10k, livew]'
+    lit_biqa analyse tsne        --run runs/score --data.test '[koniq10k]' --beside maps/spaq
     lit_biqa analyse efficiency  --run runs/score --scorer runs/rali
 
 Each study writes CSV files and figures (docs/studies.md) into RUN/analysis/CONDITION, or into the
@@ -162,6 +163,8 @@ def _parser() -> argparse.ArgumentParser:
         if name == "tsne":
             encoders = "package:minilm, a folder, MODEL:TAG of open_clip, or none"
             add("--text-encoder", default="package:minilm", metavar="NAME", help=encoders)
+            beside = "folders of earlier tsne of other runs, drawn in the same map"
+            add("--beside", type=Path, nargs="+", default=[], metavar="FOLDER", help=beside)
         if name == "logit-lens":
             add("--level", default="poor", help="study samples predicted at this level")
             add("--first-layer", type=_positive, help="default: 30, or the last tenth")

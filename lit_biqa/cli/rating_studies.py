@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from lit_biqa.analysis import figures, score_figures
+from lit_biqa.analysis.drawn import Drawn, check_together, read_drawn, write_drawn
 from lit_biqa.analysis.efficiency import (
     MODEL,
     SCORER,
@@ -105,31 +106,42 @@ def _write_causes(name: str, results: list[Caused], out: Path) -> dict[str, str]
 
 def study_tsne(options: argparse.Namespace, studied: Studied, out: Path) -> dict[str, str]:
     """Map images and reasonings, and probe how well data sets and MOS can be read from them."""
-    model, readout, condition = studied.model, studied.readout, studied.condition
-    assert isinstance(readout, Rated)
+    condition = studied.condition
     if not Condition.parse(condition).reads_image:
         raise InputError(f"tsne maps images, and --condition {condition} shows none: name another")
+    earlier = [read_drawn(folder) for folder in options.beside]
     encoder = None if options.text_encoder == "none" else text_encoder(options.text_encoder)
     if encoder is not None:
         encoder.load()
-        encoder.to(model.device).eval()
-    results: list[Reasoned] = []
-    for batch in batches(studied, "t-SNE"):
-        answers = rated_answers(model, readout, condition, batch)
-        results += reasoned(model, batch, answers, readout.at_once)
-    if not results:
-        raise InputError("no answer has a reasoning between <think> and </think> and a rating")
+        encoder.to(studied.model.device).eval()
+    drawn = [_drawn(options.name, studied, earlier), *earlier]
+    results = [item for run in drawn for item in run.results]
     found = spaces(results, encoder)
     measured = [probed(name, features, results, options.seed) for name, features in found.items()]
+    write_drawn(out, drawn[0])
     write_probes(out, results, measured)
-    figure = tsne_figure(measured, results, options.name)
-    figures.save(figure, out / "tsne.png")
-    return {
+    models = [f"{run.model} on {', '.join(run.sets)}" if earlier else run.model for run in drawn]
+    figures.save(tsne_figure(measured, results, *models), out / "tsne.png")
+    lines = {
         space.name: f"data sets told apart {100 * space.told_apart:.1f}% "
         f"(chance {100 * space.chance:.0f}%), SRCC within a set {space.within:.3f}, "
         f"from other sets {space.across:.3f}"
         for space in measured
     }
+    return lines | {", ".join(r.sets): f"{len(r.results)} images by {r.model}" for r in earlier}
+
+
+def _drawn(name: str, studied: Studied, earlier: list[Drawn]) -> Drawn:
+    model, readout = studied.model, studied.readout
+    assert isinstance(readout, Rated)
+    results: list[Reasoned] = []
+    for batch in batches(studied, "t-SNE"):
+        answers = rated_answers(model, readout, studied.condition, batch)
+        results += reasoned(model, batch, answers, readout.at_once)
+        check_together([Drawn(name, results), *earlier])  # before hours of answers
+    if not results:
+        raise InputError("no answer has a reasoning between <think> and </think> and a rating")
+    return Drawn(name, results)
 
 
 def study_efficiency(options: argparse.Namespace, studied: Studied, out: Path) -> dict[str, str]:

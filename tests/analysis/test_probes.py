@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from rated import FAMILIES, given, loaded
 from scripted import ANSWERS, THOUGHTS, script
 
 from lit_biqa.analysis.csv_rows import Who
+from lit_biqa.analysis.drawn import FILE, Drawn, check_together, read_drawn, write_drawn
 from lit_biqa.analysis.probe_figures import tsne_figure
 from lit_biqa.analysis.probes import probed, write_probes
 from lit_biqa.analysis.score_states import SEGMENTS, context, rated_answers
@@ -82,8 +84,38 @@ def test_probes_find_what_is_there(tmp_path: Path) -> None:
     assert float(rows[2]["told_apart"]) == 1.0
     figure = tsne_figure([sets, mos, nothing], results, "run")
     assert "3 reasonings name a rating" in figure.get_suptitle()
+    several = tsne_figure([sets, mos, nothing], results, "run on koniq", "other on livew")
+    assert "run on koniq and other on livew: images and their" in several.get_suptitle()
     assert "data sets told apart: 100% (chance 50%)" in figure.axes[0].get_title()
     assert "SRCC 1.00, from other sets 1.00" in figure.axes[4].get_title()
+
+
+def test_reasonings_are_kept_in_a_file(tmp_path: Path) -> None:
+    results = [*made(4), dataclasses.replace(made(1)[0], mos=float("nan"))]
+    write_drawn(tmp_path, Drawn("run", results))
+    kept = read_drawn(tmp_path)
+    assert (kept.model, kept.sets) == ("run", ["koniq", "livew"])
+    for one, other in zip(kept.results, results, strict=True):
+        assert (one.who, one.content, one.text) == (other.who, other.content, other.text)
+        assert one.mos == pytest.approx(other.mos, nan_ok=True)
+        torch.testing.assert_close(one.states, tuple(state.float() for state in other.states))
+    file = tmp_path / FILE
+    file.write_bytes(file.read_bytes()[:-1] + b"\1")
+    with pytest.raises(InputError, match="was damaged or altered; name a folder"):
+        read_drawn(tmp_path)
+    file.write_bytes(b"nothing")
+    with pytest.raises(InputError, match="broken file of reasonings"):
+        read_drawn(tmp_path)
+
+
+def test_a_map_takes_models_of_one_size_and_each_set_from_one_run() -> None:
+    koniq, livew = made(4)[::2], made(4)[1::2]
+    check_together([Drawn("a", koniq), Drawn("b", livew), Drawn("none yet", [])])
+    with pytest.raises(InputError, match="a and b both have images of koniq"):
+        check_together([Drawn("a", koniq), Drawn("b", koniq)])
+    wide = [dataclasses.replace(livew[0], states=(torch.zeros(3),) * 3)]
+    with pytest.raises(InputError, match="states of a have 2 numbers, those of b 3"):
+        check_together([Drawn("a", koniq), Drawn("b", wide)])
 
 
 def test_a_content_is_never_in_two_folds() -> None:

@@ -10,6 +10,7 @@ import pytest
 import runs
 from scripted import script
 
+from lit_biqa.analysis.drawn import read_drawn
 from lit_biqa.backbones.tiny import TinyClip
 from lit_biqa.cli import analyse
 from lit_biqa.scoring.head_settings import HeadSettings
@@ -113,6 +114,39 @@ def test_tsne_of_two_sets(
     few = ("--text-encoder", "none", "--samples", "7")
     assert analyse.main(arguments(config, tmp_path / "few", "tsne", *few)) == 2
     assert "a probe needs 10" in capsys.readouterr().err
+
+
+def test_tsne_beside_another_run(
+    config: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    script(monkeypatch)
+    sets = [str(runs.write_images(tmp_path / name, name, 12, 3)) for name in ("one", "two")]
+
+    def tsne(images: str, out: str, *more: str) -> int:
+        plain = ("--text-encoder", "none", f"--data.test=[{images}]")
+        return analyse.main(arguments(config, tmp_path / out, "tsne", *plain, *more))
+
+    assert tsne(sets[0], "one") == 0
+    assert tsne(sets[1], "both", "--beside", str(tmp_path / "one")) == 0
+    assert "12 images by TinyQwenVL (image)" in capsys.readouterr().out
+    places = table(tmp_path / "both" / "tsne.csv")
+    assert [row["dataset"] for row in places] == (["two"] * 12 + ["one"] * 12) * 3
+    rows = table(tmp_path / "both" / "tsne_probes.csv")
+    assert [(row["dataset"], row["images"]) for row in rows[:3]] == [
+        *(("one", "12"), ("two", "12"), ("all", "24"))
+    ]
+    assert 0 <= float(rows[2]["told_apart"]) <= 1
+    assert len(read_drawn(tmp_path / "both").results) == 12  # its own alone
+    assert tsne(sets[0], "again", "--beside", str(tmp_path / "one")) == 2
+    assert "both have images of one" in capsys.readouterr().err
+    wider = ("--model.backbone.width", "64", "--beside", str(tmp_path / "one"))
+    assert tsne(sets[1], "wider", *wider) == 2
+    assert "64 numbers, those of TinyQwenVL (image) 32" in capsys.readouterr().err
+    assert tsne(sets[1], "none", "--beside", str(tmp_path)) == 2
+    assert "no tsne_states.safetensors is there" in capsys.readouterr().err
 
 
 def test_efficiency_beside_a_scorer(
