@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 
 from lit_biqa.analysis import figures, score_figures
-from lit_biqa.analysis.drawn import Drawn, check_together, read_drawn, write_drawn
 from lit_biqa.analysis.efficiency import (
     MODEL,
     SCORER,
@@ -33,6 +32,7 @@ from lit_biqa.analysis.score_attention import (
 from lit_biqa.analysis.score_causes import CausalCheck, Caused, effects, write_causes
 from lit_biqa.analysis.score_states import SEGMENTS, rated_answers
 from lit_biqa.analysis.spaces import Reasoned, reasoned, spaces, text_encoder
+from lit_biqa.analysis.tsne_states import RunStates, check_together, read_states, write_states
 from lit_biqa.cli.restore import Studied
 from lit_biqa.evaluation.conditions import Condition
 from lit_biqa.progress import track
@@ -109,18 +109,18 @@ def study_tsne(options: argparse.Namespace, studied: Studied, out: Path) -> dict
     condition = studied.condition
     if not Condition.parse(condition).reads_image:
         raise InputError(f"tsne maps images, and --condition {condition} shows none: name another")
-    earlier = [read_drawn(folder) for folder in options.beside]
+    earlier = [read_states(folder) for folder in options.beside]
     encoder = None if options.text_encoder == "none" else text_encoder(options.text_encoder)
     if encoder is not None:
         encoder.load()
         encoder.to(studied.model.device).eval()
-    drawn = [_drawn(options.name, studied, earlier), *earlier]
-    results = [item for run in drawn for item in run.results]
+    runs = [_run_states(options.name, studied, earlier), *earlier]
+    results = [item for run in runs for item in run.results]
     found = spaces(results, encoder)
     measured = [probed(name, features, results, options.seed) for name, features in found.items()]
-    write_drawn(out, drawn[0])
+    write_states(out, runs[0])
     write_probes(out, results, measured)
-    models = [f"{run.model} on {', '.join(run.sets)}" if earlier else run.model for run in drawn]
+    models = [f"{run.model} on {', '.join(run.sets)}" if earlier else run.model for run in runs]
     figures.save(tsne_figure(measured, results, *models), out / "tsne.png")
     lines = {
         space.name: f"data sets told apart {100 * space.told_apart:.1f}% "
@@ -131,17 +131,17 @@ def study_tsne(options: argparse.Namespace, studied: Studied, out: Path) -> dict
     return lines | {", ".join(r.sets): f"{len(r.results)} images by {r.model}" for r in earlier}
 
 
-def _drawn(name: str, studied: Studied, earlier: list[Drawn]) -> Drawn:
+def _run_states(name: str, studied: Studied, earlier: list[RunStates]) -> RunStates:
     model, readout = studied.model, studied.readout
     assert isinstance(readout, Rated)
     results: list[Reasoned] = []
     for batch in batches(studied, "t-SNE"):
         answers = rated_answers(model, readout, studied.condition, batch)
         results += reasoned(model, batch, answers, readout.at_once)
-        check_together([Drawn(name, results), *earlier])  # before hours of answers
+        check_together([RunStates(name, results), *earlier])  # before hours of answers
     if not results:
         raise InputError("no answer has a reasoning between <think> and </think> and a rating")
-    return Drawn(name, results)
+    return RunStates(name, results)
 
 
 def study_efficiency(options: argparse.Namespace, studied: Studied, out: Path) -> dict[str, str]:

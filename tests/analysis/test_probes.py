@@ -13,11 +13,11 @@ from rated import FAMILIES, given, loaded
 from scripted import ANSWERS, THOUGHTS, script
 
 from lit_biqa.analysis.csv_rows import Who
-from lit_biqa.analysis.drawn import FILE, Drawn, check_together, read_drawn, write_drawn
 from lit_biqa.analysis.probe_figures import tsne_figure
 from lit_biqa.analysis.probes import probed, write_probes
 from lit_biqa.analysis.score_states import SEGMENTS, context, rated_answers
 from lit_biqa.analysis.spaces import STATES, TEXT, Reasoned, reasoned, spaces, text_encoder
+from lit_biqa.analysis.tsne_states import FILE, RunStates, check_together, read_states, write_states
 from lit_biqa.backbones.inputs import prompts_of
 from lit_biqa.backbones.tiny import TinyClip
 from lit_biqa.readouts.ratings import Rated
@@ -92,8 +92,8 @@ def test_probes_find_what_is_there(tmp_path: Path) -> None:
 
 def test_reasonings_are_kept_in_a_file(tmp_path: Path) -> None:
     results = [*made(4), dataclasses.replace(made(1)[0], mos=float("nan"))]
-    write_drawn(tmp_path, Drawn("run", results))
-    kept = read_drawn(tmp_path)
+    write_states(tmp_path, RunStates("run", results))
+    kept = read_states(tmp_path)
     assert (kept.model, kept.sets) == ("run", ["koniq", "livew"])
     for one, other in zip(kept.results, results, strict=True):
         assert (one.who, one.content, one.text) == (other.who, other.content, other.text)
@@ -102,20 +102,20 @@ def test_reasonings_are_kept_in_a_file(tmp_path: Path) -> None:
     file = tmp_path / FILE
     file.write_bytes(file.read_bytes()[:-1] + b"\1")
     with pytest.raises(InputError, match="was damaged or altered; name a folder"):
-        read_drawn(tmp_path)
+        read_states(tmp_path)
     file.write_bytes(b"nothing")
     with pytest.raises(InputError, match="broken file of reasonings"):
-        read_drawn(tmp_path)
+        read_states(tmp_path)
 
 
 def test_a_map_takes_models_of_one_size_and_each_set_from_one_run() -> None:
     koniq, livew = made(4)[::2], made(4)[1::2]
-    check_together([Drawn("a", koniq), Drawn("b", livew), Drawn("none yet", [])])
+    check_together([RunStates("a", koniq), RunStates("b", livew), RunStates("none yet", [])])
     with pytest.raises(InputError, match="a and b both have images of koniq"):
-        check_together([Drawn("a", koniq), Drawn("b", koniq)])
+        check_together([RunStates("a", koniq), RunStates("b", koniq)])
     wide = [dataclasses.replace(livew[0], states=(torch.zeros(3),) * 3)]
     with pytest.raises(InputError, match="states of a have 2 numbers, those of b 3"):
-        check_together([Drawn("a", koniq), Drawn("b", wide)])
+        check_together([RunStates("a", koniq), RunStates("b", wide)])
 
 
 def test_a_content_is_never_in_two_folds() -> None:

@@ -10,7 +10,7 @@ import pytest
 import runs
 from scripted import script
 
-from lit_biqa.analysis.drawn import read_drawn
+from lit_biqa.analysis.tsne_states import read_states
 from lit_biqa.backbones.tiny import TinyClip
 from lit_biqa.cli import analyse
 from lit_biqa.scoring.head_settings import HeadSettings
@@ -139,7 +139,7 @@ def test_tsne_beside_another_run(
         *(("one", "12"), ("two", "12"), ("all", "24"))
     ]
     assert 0 <= float(rows[2]["told_apart"]) <= 1
-    assert len(read_drawn(tmp_path / "both").results) == 12  # its own alone
+    assert len(read_states(tmp_path / "both").results) == 12  # its own alone
     assert tsne(sets[0], "again", "--beside", str(tmp_path / "one")) == 2
     assert "both have images of one" in capsys.readouterr().err
     wider = ("--model.backbone.width", "64", "--beside", str(tmp_path / "one"))

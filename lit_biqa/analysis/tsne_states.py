@@ -28,7 +28,7 @@ _REMEDY = "name a folder that `lit_biqa analyse tsne` wrote, or run it again"
 
 
 @dataclass(frozen=True)
-class Drawn:
+class RunStates:
     """Reasonings of one run.
 
     Attributes:
@@ -45,13 +45,13 @@ class Drawn:
         return sorted({item.who.dataset for item in self.results})
 
 
-def check_together(drawn: Sequence[Drawn]) -> None:
+def check_together(runs: Sequence[RunStates]) -> None:
     """Check that runs can share a map.
 
     Raises:
         InputError: if their models differ in size, or two of them have images of one data set.
     """
-    for one, other in combinations([run for run in drawn if run.results], 2):
+    for one, other in combinations([run for run in runs if run.results], 2):
         sizes = [[len(state) for state in run.results[0].states] for run in (one, other)]
         if sizes[0] != sizes[1]:
             raise InputError(
@@ -66,7 +66,7 @@ def check_together(drawn: Sequence[Drawn]) -> None:
             )
 
 
-def write_drawn(folder: Path, drawn: Drawn) -> None:
+def write_states(folder: Path, run: RunStates) -> None:
     """Write reasonings with their states to `FILE`, whole or not at all.
 
     Raises:
@@ -74,16 +74,16 @@ def write_drawn(folder: Path, drawn: Drawn) -> None:
     """
     from safetensors.torch import save
 
-    states = zip(*(item.states for item in drawn.results), strict=True)
+    states = zip(*(item.states for item in run.results), strict=True)
     tensors = {name: torch.stack(some).float() for name, some in zip(STATES, states, strict=True)}
-    rows = [(item.who, item.mos, item.content, item.text) for item in drawn.results]
-    notes = {"format": _FORMAT, "model": json.dumps(drawn.model), "rows": json.dumps(rows)}
+    rows = [(item.who, item.mos, item.content, item.text) for item in run.results]
+    notes = {"format": _FORMAT, "model": json.dumps(run.model), "rows": json.dumps(rows)}
     with replacing(folder / FILE) as part:
         part.write_bytes(save(tensors, metadata=seal_notes(notes, tensors)))
 
 
-def read_drawn(folder: Path) -> Drawn:
-    """Read the reasonings that `write_drawn` wrote to a folder.
+def read_states(folder: Path) -> RunStates:
+    """Read the reasonings that `write_states` wrote to a folder.
 
     Raises:
         InputError: if there are none, or the file is broken.
@@ -101,18 +101,18 @@ def read_drawn(folder: Path) -> Drawn:
                 raise InputError(f"not a file of {_FORMAT}")
             tensors = {name: file.get_tensor(name) for name in STATES}
         check_notes(notes, tensors)
-        return _drawn(notes, tensors)
+        return _run_states(notes, tensors)
     except InputError as error:
         raise InputError(f"{path}: {error}; {_REMEDY}") from error
     except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path}: broken file of reasonings ({error}); {_REMEDY}") from error
 
 
-def _drawn(notes: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Drawn:
+def _run_states(notes: Mapping[str, str], tensors: Mapping[str, Tensor]) -> RunStates:
     rows = parse_json(notes["rows"], "rows")
     states = zip(*(tensors[name] for name in STATES), strict=True)
     results = [
         Reasoned(Who(*who), float(mos), str(content), str(text), vectors)
         for (who, mos, content, text), vectors in zip(rows, states, strict=True)
     ]
-    return Drawn(str(parse_json(notes["model"], "model")), results)
+    return RunStates(str(parse_json(notes["model"], "model")), results)
