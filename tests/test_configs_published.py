@@ -102,25 +102,39 @@ def test_rali_is_tested_on_the_lists_of_the_table_that_it_quotes() -> None:
     assert {"spaq/qalign", "kadid10k/qalign", "pipal/deqa", "livew/all1169"} < set(sets)
 
 
-@pytest.mark.parametrize("name", ["qalign", "one_align", "deqa", "deqa_lora"])
-def test_levels_are_asked_with_the_authors_tokens(name: str) -> None:
-    """Q-Align's script: the image on a line of its own, one token -200, then ASSISTANT."""
+QALIGN = (
+    "USER: How would you rate the quality of this image?\n",
+    " ASSISTANT: The quality of the image is",
+)
+Q_INSTRUCT = ("USER: ", "Rate the quality of the image. ASSISTANT:")
+
+
+@pytest.mark.parametrize(
+    ("name", "texts"),
+    [
+        *((name, QALIGN) for name in ("qalign", "one_align", "deqa", "deqa_lora")),
+        ("q_instruct", Q_INSTRUCT),
+    ],
+)
+def test_levels_are_asked_with_the_authors_tokens(name: str, texts: tuple[str, str]) -> None:
+    """Scripts of Q-Align and of Q-Instruct: one token -200 between the two texts, word next."""
     model = TinyMplugOwl2(width=64, layers=2)
     model.prepare()
     pixels = model.image_transform(Image.new("RGB", (30, 20)))
-    row = model.encode_prompt(ask(question(name), pixels, opening=prompts.QUALITY_OPENING))
+    words = settings(name)["readouts"][0]["init_args"].get("words", {})
+    opening = words.get("opening", prompts.QUALITY_OPENING)
+    row = model.encode_prompt(ask(question(name), pixels, opening=opening))
     tokenizer = model.processor.tokenizer
-    before, after = (
-        tokenizer.encode(text, add_special_tokens=False)
-        for text in (
-            "USER: How would you rate the quality of this image?\n",
-            " ASSISTANT: The quality of the image is",
-        )
-    )
+    before, after = (tokenizer.encode(text, add_special_tokens=False) for text in texts)
     begin = tokenizer.bos_token_id
     assert IMAGE_TOKEN_INDEX < 0
     assert row.ids[~row.image].tolist() == [begin, *before, *after]
     assert row.image.nonzero()[0].item() == 1 + len(before)
+
+
+def test_q_instruct_compares_the_words_of_its_authors_script() -> None:
+    words = settings("q_instruct")["readouts"][0]["init_args"]["words"]
+    assert words["scores"] == {"good": 5.0, "poor": 1.0}
 
 
 def test_weights_of_half_precision_are_held_in_it() -> None:
