@@ -29,6 +29,7 @@ from lit_biqa.data.protocols import PROTOCOLS
 from lit_biqa.io.digests import DIGESTS
 from lit_biqa.paradigms import VisualQuality
 from lit_biqa.text import prompts
+from lit_biqa.text.levels import LEVELS
 from lit_biqa.types import IMAGE, ask
 
 CONFIGS = REPOSITORY / "configs/published"
@@ -102,25 +103,39 @@ def test_rali_is_tested_on_the_lists_of_the_table_that_it_quotes() -> None:
     assert {"spaq/qalign", "kadid10k/qalign", "pipal/deqa", "livew/all1169"} < set(sets)
 
 
-@pytest.mark.parametrize("name", ["qalign", "one_align", "deqa", "deqa_lora"])
-def test_levels_are_asked_with_the_authors_tokens(name: str) -> None:
-    """Q-Align's script: the image on a line of its own, one token -200, then ASSISTANT."""
+QALIGN = (
+    "USER: How would you rate the quality of this image?\n",
+    " ASSISTANT: The quality of the image is",
+)
+Q_INSTRUCT = ("USER: ", "Rate the quality of the image. ASSISTANT:")
+
+
+@pytest.mark.parametrize(
+    ("name", "texts"),
+    [
+        *((name, QALIGN) for name in ("qalign", "one_align", "deqa", "deqa_lora")),
+        ("q_instruct", Q_INSTRUCT),
+    ],
+)
+def test_levels_are_asked_with_the_authors_tokens(name: str, texts: tuple[str, str]) -> None:
+    """Scripts of Q-Align and of Q-Instruct: one token -200 between the two texts, word next."""
     model = TinyMplugOwl2(width=64, layers=2)
     model.prepare()
     pixels = model.image_transform(Image.new("RGB", (30, 20)))
-    row = model.encode_prompt(ask(question(name), pixels, opening=prompts.QUALITY_OPENING))
+    words = settings(name)["readouts"][0]["init_args"].get("words", {})
+    opening = words.get("opening", prompts.QUALITY_OPENING)
+    row = model.encode_prompt(ask(question(name), pixels, opening=opening))
     tokenizer = model.processor.tokenizer
-    before, after = (
-        tokenizer.encode(text, add_special_tokens=False)
-        for text in (
-            "USER: How would you rate the quality of this image?\n",
-            " ASSISTANT: The quality of the image is",
-        )
-    )
+    before, after = (tokenizer.encode(text, add_special_tokens=False) for text in texts)
     begin = tokenizer.bos_token_id
     assert IMAGE_TOKEN_INDEX < 0
     assert row.ids[~row.image].tolist() == [begin, *before, *after]
     assert row.image.nonzero()[0].item() == 1 + len(before)
+
+
+def test_q_instruct_compares_the_words_of_its_authors_script() -> None:
+    words = settings("q_instruct")["readouts"][0]["init_args"]["words"]
+    assert words["scores"] == {"good": 5.0, "poor": 1.0}
 
 
 def test_weights_of_half_precision_are_held_in_it() -> None:
@@ -232,36 +247,60 @@ def table(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-RATED = tuple(
-    f"<think>{answer}</think><answer>{3 - row}</answer>" for row, answer in enumerate("ab")
-)
+# Answers in the form that each question asks for.
+WRITTEN = {
+    "q_insight": '<think>\n{}\n</think>\n<answer>\n{{"rating": {}}}\n</answer>',
+    "visual_quality_r1": "<think>{}</think><answer>{}</answer>",
+    "visual_quality_r1_fast": "<answer>{1}</answer>",
+    "evoquality": r"{} \boxed{{{}}}",
+}
 
 
-@pytest.mark.parametrize(
-    ("name", "condition", "answers"),
-    [
-        ("qalign", "image", ()),
-        ("visual_quality_r1", "unnumbered-image", RATED),
-    ],
-)
-def test_published_weights_are_studied(
-    name: str,
-    condition: str,
-    answers: tuple[str, ...],
-    folder: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Attention at the word, or at the digits of answers that the engine gives by script."""
-    if answers:
-        asked = script(monkeypatch, answers)
-    study = "score-attention" if answers else "attention"
+@pytest.mark.newest
+@pytest.mark.parametrize("name", OWLS)
+def test_attention_of_published_levels(name: str, folder: Path, tmp_path: Path) -> None:
     args = [*local(name, folder), "--out", str(tmp_path), "--samples", "2"]
-    assert analyse.main([study, *args, "--condition", condition]) == 0
-    rows = table(tmp_path / f"{study.replace('-', '_')}.csv")
-    assert all(0 <= float(row["share_mean"]) <= 1 for row in rows)
-    if answers:
-        assert "Picture 1" not in "".join(message.text for message in asked[0].messages)
+    assert analyse.main(["attention", *args]) == 0
+    assert all(0 <= float(row["share_mean"]) <= 1 for row in table(tmp_path / "attention.csv"))
+    rows = table(tmp_path / "attention_samples.csv")
+    assert len({row["name"] for row in rows}) == 2
+    assert all(int(row["image_tokens"]) > 0 == int(row["description_tokens"]) for row in rows)
+
+
+@pytest.mark.newest
+@pytest.mark.parametrize("name", ["one_align", "q_instruct"])
+def test_lens_of_published_levels(name: str, folder: Path, tmp_path: Path) -> None:
+    """At the word that the small model names, of five levels or of Q-Instruct's two."""
+    levels = settings(name)["readouts"][0]["init_args"].get("words", {}).get("scores", LEVELS)
+    assert len(levels) == (2 if name == "q_instruct" else 5)
+    args = ["logit-lens", *local(name, folder), "--out", str(tmp_path), "--samples", "1"]
+    assert any(analyse.main([*args, "--level", level]) == 0 for level in levels)
+    assert len({row["name"] for row in table(tmp_path / "logit_lens_samples.csv")}) == 1
+
+
+@pytest.mark.newest
+@pytest.mark.parametrize(
+    ("name", "condition"),
+    [*((name, "image") for name in QWENS), ("visual_quality_r1", "unnumbered-image")],
+)
+def test_published_ratings_are_studied(
+    name: str, condition: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Attention at the digits of answers that the engine gives by script, and what moves them."""
+    thoughts = ("Sharp edges.", "Noise everywhere.")
+    answers = [WRITTEN[name].format(text, 3 - row) for row, text in enumerate(thoughts)]
+    asked = script(monkeypatch, answers)
+    args = [*local(name, folder), "--out", str(tmp_path), "--samples", "2"]
+    assert analyse.main(["score-attention", *args, "--condition", condition]) == 0
+    numbered = name.startswith("visual_quality_r1") and condition == "image"
+    assert numbered == ("Picture 1" in "".join(message.text for message in asked[0].messages))
+    rows = table(tmp_path / "score_attention_samples.csv")
+    assert {float(row["score"]) for row in rows} == {2, 3}
+    reasons = name != "visual_quality_r1_fast"
+    assert all((int(row["reasoning_tokens"]) > 0) == reasons for row in rows)
+    words = {row["word"] for row in table(tmp_path / "score_attention_words.csv")}
+    assert words == ({"sharp", "edges", "noise", "everywhere"} if reasons else set())
+    assert len(table(tmp_path / "score_causes.csv")) == 1
 
 
 def test_visual_quality_r1_is_asked_the_same_without_the_number() -> None:

@@ -133,13 +133,17 @@ def context(model: VisionLanguageModel, answer: RatedAnswer) -> Context:
 
 
 def _texts_before(answer: RatedAnswer) -> dict[str, Span]:
-    """Spans of caption and reasoning; one that is not closed ends where the rated answer begins."""
+    """Spans of caption and reasoning; one that is not closed ends where the rated answer begins.
+
+    Before a boxed rating, an answer without ``<think>`` is all reasoning.
+    """
     rating = answer.rating[0]
-    tag = answer.text.rfind("<answer>", 0, rating)
-    end = rating if tag < 0 else tag
-    return {
-        name: (start, min(stop, end)) for name, (start, stop) in text_spans(answer.text).items()
-    }
+    begun = {mark: answer.text.rfind(mark, 0, rating) for mark in ("<answer>", r"\boxed{")}
+    end = min((at for at in begun.values() if at >= 0), default=rating)
+    spans = text_spans(answer.text)
+    if not spans and begun[r"\boxed{"] >= 0:
+        spans = {"reasoning": (0, end)}
+    return {name: (start, min(stop, end)) for name, (start, stop) in spans.items()}
 
 
 def spelled(model: VisionLanguageModel, ids: Sequence[int]) -> Iterator[tuple[str, int]]:

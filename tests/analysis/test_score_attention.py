@@ -26,11 +26,12 @@ from lit_biqa.analysis.score_attention import (
     write_score_attention,
 )
 from lit_biqa.analysis.score_figures import score_attention_figure, words_figure
-from lit_biqa.analysis.score_states import SEGMENTS, context, rated_answers
+from lit_biqa.analysis.score_states import SEGMENTS, RatedAnswer, context, rated_answers
 from lit_biqa.backbones.inputs import prompts_of
 from lit_biqa.backbones.vision_language import VisionLanguageModel
 from lit_biqa.readouts.ratings import Rated
-from lit_biqa.types import InputError
+from lit_biqa.text.parsing import rating_span
+from lit_biqa.types import InputError, ask
 
 WHO = Who("own", "all", 0, "a.png")
 READOUT = Rated(at_once=2)
@@ -72,6 +73,25 @@ def test_a_rating_after_a_reasoning_that_is_not_closed_has_its_digits(
     digits = squeezed(model.text([int(found.row.ids[place]) for place in found.digits]))
     assert digits == RATINGS[0].replace(".", "")
     assert len(score_looks(model, given(model), answers, 2)) == len(answers)
+
+
+@pytest.mark.parametrize(
+    ("text", "reasoning"),
+    [
+        (r"It is sharp. \boxed{4}", "It is sharp."),
+        ("<think>Blurry.</think> So it is \\boxed{2}", "Blurry."),
+        ("<think>Blurry. \\boxed{2}", "Blurry."),
+        (r"\boxed{3}", ""),
+    ],
+)
+def test_a_boxed_rating_needs_no_tags(text: str, reasoning: str) -> None:
+    model = loaded("timm")
+    span = rating_span(text, "boxed")
+    assert span is not None
+    answer = RatedAnswer(0, ask("Rate it."), "", None, tuple(model.tokenize(text)), text, span)
+    pieces = squeezed("".join(context(model, answer).pieces.values()))
+    assert squeezed(reasoning) in pieces
+    assert len(pieces) <= len(squeezed(reasoning)) + 2 * bool(reasoning)  # a token with a bracket
 
 
 def test_a_text_condition_finds_the_text_in_the_question(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from chatters import picture
+from llavas import SmallInternVL, SmallLlavaOneVision
 from timm_chats import TinyTimmChat
 
 from lit_biqa.backbones.swap import backbone_of, names_of
@@ -21,14 +23,19 @@ from lit_biqa.types import ask
 
 
 def made(family: str, width: int = 64) -> VisionLanguageModel:
-    if family == "timm":
-        return TinyTimmChat()
+    others: dict[str, Callable[[], VisionLanguageModel]] = {
+        "timm": TinyTimmChat,
+        "internvl": SmallInternVL,
+        "llava_onevision": SmallLlavaOneVision,
+    }
+    if family in others:
+        return others[family]()
     if family == "owl2":
         return TinyMplugOwl2(width=width, layers=2)
     return TinyQwenVL(vocabulary=300, width=width, layers=2)
 
 
-@pytest.fixture(scope="module", params=["owl2", "qwen", "timm"])
+@pytest.fixture(scope="module", params=["owl2", "qwen", "timm", "internvl", "llava_onevision"])
 def folders(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights A, and B in a run folder, all of whose weights are other."""
     folder = tmp_path_factory.mktemp(request.param)
