@@ -28,7 +28,7 @@ _MADE = 64  # images in each file below
 def write(folder: Path, root: Path) -> None:
     """Write the models and files into a folder.
 
-    ``qwen`` and ``owl`` are checkpoints of random weights; ``conversations.json`` has descriptions
+    ``qwen`` and ``owl`` are checkpoints of random weights, ``qwen_to_swap`` one of other ones; ``conversations.json`` has descriptions
     with a level, as Q-Pathway has; ``annotations.json`` has texts in the place of human-written
     ones; ``degradations.csv`` names images that are blurred here; ``scores.csv`` has the contrast
     of each image as another program's score.
@@ -38,7 +38,8 @@ def write(folder: Path, root: Path) -> None:
         root: folder of the data sets.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for name, model in (("qwen", TinyQwenVL()), ("owl", TinyMplugOwl2())):
+    made = {"qwen": TinyQwenVL(), "qwen_to_swap": TinyQwenVL(seed=1), "owl": TinyMplugOwl2()}
+    for name, model in made.items():
         _save(model, folder / name)
     train = _described("agiqa3k", "train", root)
     _write_json(folder / "conversations.json", [_conversation(sample) for sample in train[:_MADE]])

@@ -121,7 +121,7 @@ def run(paper: str, name: str, out: Path, root: Path) -> Row:
     folder.mkdir(exist_ok=True)
     qwen = folder / "Qwen2.5-VL-7B-Instruct"
     if not qwen.exists():
-        qwen.symlink_to(out / "inputs" / "qwen")
+        qwen.symlink_to(out / "inputs" / "qwen_to_swap")
     settings = _settings(name)
     over = folder / f"{short}.yaml"
     over.write_text(yaml.safe_dump(overlay.small(settings, out / "inputs", root)))
