@@ -28,10 +28,10 @@ _MADE = 64  # images in each file below
 def write(folder: Path, root: Path) -> None:
     """Write the models and files into a folder.
 
-    ``qwen`` and ``owl`` are checkpoints of random weights, ``qwen_to_swap`` one of other ones; ``conversations.json`` has descriptions
-    with a level, as Q-Pathway has; ``annotations.json`` has texts in the place of human-written
-    ones; ``degradations.csv`` names images that are blurred here; ``scores.csv`` has the contrast
-    of each image as another program's score.
+    ``qwen`` and ``owl`` are checkpoints of random weights, ``qwen_to_swap`` one of other weights;
+    ``conversations.json`` has descriptions with a level, as Q-Pathway has; ``annotations.json`` has
+    texts in the place of human-written ones; ``degradations.csv`` names images that are blurred
+    here; ``scores.csv`` has the contrast of each image as another program's score.
 
     Args:
         folder: where they go.
