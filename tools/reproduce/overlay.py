@@ -46,6 +46,8 @@ def small(settings: Settings, inputs: Path, root: Path) -> Settings:
     else:
         changed = _chat(init, inputs)
     data = _data(settings["data"], inputs, root) | {"limit": _IMAGES}
+    if "columns" in changed:  # published predictions at hand are of AGIQA-3K
+        data |= {"test": [f"agiqa3k/{SPLIT}"]}
     if kind == "RALI":
         data |= {"limit": _IMAGES_OF_RALI, "loader": data["loader"] | {"batch_size": 128}}
     return {
@@ -73,7 +75,8 @@ def _predictions(init: Settings, inputs: Path, root: Path) -> Settings:
     if init.get("dataset"):
         # labels of LIVE-W are whole, its images at hand are not, and only these have scores
         return {"path": str(inputs / "scores.csv"), "coverage": 0.4}
-    return {"path": str(root / "predictions" / "v13_agiqa.csv")}
+    columns = {"image": "overall_score", "text": "reasoning_score"}
+    return {"path": str(root / "predictions" / "v13_agiqa.csv"), "columns": columns}
 
 
 def _chat(init: Settings, inputs: Path) -> Settings:

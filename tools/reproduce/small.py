@@ -122,9 +122,9 @@ def run(paper: str, name: str, out: Path, root: Path) -> Row:
     qwen = folder / "Qwen2.5-VL-7B-Instruct"
     if not qwen.exists():
         qwen.symlink_to(out / "inputs" / "qwen_to_swap")
-    settings = _settings(name)
+    laid_over = overlay.small(_settings(name), out / "inputs", root)
     over = folder / f"{short}.yaml"
-    over.write_text(yaml.safe_dump(overlay.small(settings, out / "inputs", root)))
+    over.write_text(yaml.safe_dump(laid_over))
     commands = [*_swaps(name), _command(name, over)]
     begun, status = time.monotonic(), "ok"
     with (folder / f"{short}.log").open("w") as log:
@@ -133,7 +133,7 @@ def run(paper: str, name: str, out: Path, root: Path) -> Row:
     seconds = round(time.monotonic() - begun)
     verbs = ", ".join(command[0] for command in commands)
     tested = _tested(folder / "runs" / short / "test" / "predictions.csv")
-    return Row(paper, short, verbs, _model(settings["model"]), *tested, seconds, status)
+    return Row(paper, short, verbs, _model(laid_over["model"]), *tested, seconds, status)
 
 
 def _command(name: str, over: Path) -> list[str]:
