@@ -73,7 +73,7 @@ def test_arrows(file: Path) -> None:
     room = room_of(file)
     assert room in LEVEL, f"give the room {room} its line in ROOMS"
     for other in imported_rooms(ast.parse(file.read_text())):
-        assert other != "cli" or room == "cli", "nothing imports cli"
+        assert other != "cli" or room in ("cli", "tools"), "only tools import cli"
         allowed = other == room or LEVEL[other] < LEVEL[room]
         assert allowed, f"{room} must not import {other}"
 
