@@ -389,7 +389,7 @@ def test_the_recipe_asks_as_that_of_the_same_weights_here(
     server.models = {"data": [{"id": name}]}
     recipe = ["--config=served/q_insight", *command(server, tmp_path)[2:]]
     assert main(["test", *recipe, f"--model.name={name}"]) == 0
-    assert (tmp_path / "run/test/predictions.csv").read_text().count("3.500000") == 4
+    assert (tmp_path / "run/test/predictions.csv").read_text().count("3.500000") == 8
     (text, picture) = server.asked[0]["messages"][1]["content"]
     assert text["text"] in there["paradigm"]["init_args"]["question"]
     assert picture["type"] == "image_url"
