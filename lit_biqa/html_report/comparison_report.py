@@ -215,7 +215,7 @@ def _notes(comparison: Comparison, found: int) -> list[str]:
             f"{comparison.resamples} resamples."
         )
     if found > _MOST:
-        notes.append(f"RunStates: the {_MOST:,} pairs of {found:,} with the largest disagreement.")
+        notes.append(f"Drawn: the {_MOST:,} pairs of {found:,} with the largest disagreement.")
     return notes
 
 

@@ -156,7 +156,7 @@ def _settings(run: Path, tested: Sequence[Row]) -> Section:
     if config.is_file():
         folded.append(("config.yaml", config.read_text(encoding="utf-8", errors="replace")))
     digests = sorted({f"{row.dataset}, weights {row.weights}" for row in tested})
-    lines = [f"RunStates with {installed(*_VERSIONS)}.", *(f"Tested: {each}" for each in digests)]
+    lines = [f"Drawn with {installed(*_VERSIONS)}.", *(f"Tested: {each}" for each in digests)]
     return Section("Settings and costs", lines, grids, folded=folded)
 
 

@@ -17,7 +17,7 @@ from safetensors.numpy import save_file
 
 from lit_biqa.callbacks.rollout_table import markdown
 from lit_biqa.cli import compare, report
-from lit_biqa.html_report import page, ratings
+from lit_biqa.html_report import comparison_report, page, ratings
 from lit_biqa.html_report.failures import failure_section
 from lit_biqa.html_report.ratings import said, worst_section
 from lit_biqa.html_report.rows import read_scored, read_tested
@@ -57,6 +57,7 @@ def test_a_report_is_made_of_the_files_alone_and_is_the_same_again(tmp_path: Pat
     assert write_report(run).read_bytes() == first
     text = file.read_text()
     assert "config.yaml" in text
+    assert "Drawn with lit_biqa" in text
     assert WEIGHTS in text
     held = tables(file)
     assert len(held["rows"]) == len(held["images"]) == 12
@@ -229,6 +230,17 @@ def test_runs_are_compared_on_one_page(tmp_path: Path, capsys: pytest.CaptureFix
     assert compare.main([*runs, "--resamples", "50", "--report", str(chosen)]) == 0
     assert chosen.read_bytes() == first
     assert compare.main([*runs, "--mean-over", "seed", "--report", str(chosen)]) == 2
+
+
+def test_of_very_many_pairs_those_with_the_largest_disagreement_are_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comparison_report, "_MOST", 1)
+    for name in "ab":
+        write_run(tmp_path / name, rows(0.1, 1))
+    assert compare.main([str(tmp_path / name) for name in "ab"] + ["--resamples", "9"]) == 0
+    text = (tmp_path / "report.html").read_text()
+    assert re.search(r"Drawn: the 1 pairs of \d+ with the largest disagreement\.", text)
 
 
 def test_runs_with_weights_are_drawn_over_their_parameters(tmp_path: Path) -> None:
