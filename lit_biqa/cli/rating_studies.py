@@ -137,8 +137,9 @@ def _run_states(name: str, studied: Studied, earlier: list[RunStates]) -> RunSta
     results: list[Reasoned] = []
     for batch in batches(studied, "t-SNE"):
         answers = rated_answers(model, readout, studied.condition, batch)
-        results += reasoned(model, batch, answers, readout.at_once)
-        check_together([RunStates(name, results), *earlier])  # before hours of answers
+        found = reasoned(model, batch, answers, readout.at_once)
+        check_together([RunStates(name, found), *earlier])  # before hours of answers
+        results += found
     if not results:
         raise InputError("no answer has a reasoning between <think> and </think> and a rating")
     return RunStates(name, results)

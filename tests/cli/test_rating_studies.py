@@ -95,42 +95,38 @@ def test_a_readout_of_another_kind_is_refused(
     assert "Rated reads no quality word" in capsys.readouterr().err
 
 
-def test_tsne_of_two_sets(
-    config: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+@pytest.fixture
+def sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Two data sets of 12 images, about which the model answers by script."""
     script(monkeypatch)
-    sets = [str(runs.write_images(tmp_path / name, name, 12, 3)) for name in ("one", "two")]
-    more = ("--text-encoder", "none", f"--data.test=[{','.join(sets)}]")
+    return [str(runs.write_images(tmp_path / name, name, 12, 3)) for name in ("one", "two")]
+
+
+def tsne(config: Path, out: Path, *more: str) -> int:
+    return analyse.main(arguments(config, out, "tsne", "--text-encoder", "none", *more))
+
+
+def test_tsne_of_two_sets(
+    config: Path, sets: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "out"
-    assert analyse.main(arguments(config, out, "tsne", *more)) == 0
+    assert tsne(config, out, f"--data.test=[{','.join(sets)}]") == 0
     assert "reasoning, last layer" in capsys.readouterr().out
     assert len(table(out / "tsne.csv")) == 3 * 24
     probes = table(out / "tsne_probes.csv")
     assert [row["dataset"] for row in probes] == ["one", "two", "all"] * 3
     assert (out / "tsne.png").exists()
-    few = ("--text-encoder", "none", "--samples", "7")
-    assert analyse.main(arguments(config, tmp_path / "few", "tsne", *few)) == 2
+    assert tsne(config, tmp_path / "few", "--samples", "7") == 2
     assert "a probe needs 10" in capsys.readouterr().err
 
 
 def test_tsne_beside_another_run(
-    config: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    config: Path, sets: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    script(monkeypatch)
-    sets = [str(runs.write_images(tmp_path / name, name, 12, 3)) for name in ("one", "two")]
-
-    def tsne(images: str, out: str, *more: str) -> int:
-        plain = ("--text-encoder", "none", f"--data.test=[{images}]")
-        return analyse.main(arguments(config, tmp_path / out, "tsne", *plain, *more))
-
-    assert tsne(sets[0], "one") == 0
-    assert tsne(sets[1], "both", "--beside", str(tmp_path / "one")) == 0
+    one, two = (f"--data.test=[{images}]" for images in sets)
+    beside = ("--beside", str(tmp_path / "one"))
+    assert tsne(config, tmp_path / "one", one) == 0
+    assert tsne(config, tmp_path / "both", two, *beside) == 0
     assert "12 images by TinyQwenVL (image)" in capsys.readouterr().out
     places = table(tmp_path / "both" / "tsne.csv")
     assert [row["dataset"] for row in places] == (["two"] * 12 + ["one"] * 12) * 3
@@ -140,12 +136,11 @@ def test_tsne_beside_another_run(
     ]
     assert 0 <= float(rows[2]["told_apart"]) <= 1
     assert len(read_states(tmp_path / "both").results) == 12  # its own alone
-    assert tsne(sets[0], "again", "--beside", str(tmp_path / "one")) == 2
+    assert tsne(config, tmp_path / "again", one, *beside) == 2
     assert "both have images of one" in capsys.readouterr().err
-    wider = ("--model.backbone.width", "64", "--beside", str(tmp_path / "one"))
-    assert tsne(sets[1], "wider", *wider) == 2
+    assert tsne(config, tmp_path / "wider", two, "--model.backbone.width", "64", *beside) == 2
     assert "64 numbers, those of TinyQwenVL (image) 32" in capsys.readouterr().err
-    assert tsne(sets[1], "none", "--beside", str(tmp_path)) == 2
+    assert tsne(config, tmp_path / "none", two, "--beside", str(tmp_path)) == 2
     assert "no tsne_states.safetensors is there" in capsys.readouterr().err
 
 

@@ -1,10 +1,9 @@
-"""What the small runs start from: models of random weights, and files that nobody publishes."""
+"""Inputs of the small runs: models of random weights, and files that nobody publishes."""
 
 from __future__ import annotations
 
-import csv
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image, ImageFilter, ImageStat
@@ -14,6 +13,7 @@ from lit_biqa.backbones.vision_language import VisionLanguageModel
 from lit_biqa.backbones.weights import state_of
 from lit_biqa.data.catalog import load_split
 from lit_biqa.data.texts import attach_texts
+from lit_biqa.evaluation.report import write_csv
 from lit_biqa.text.levels import level_of
 from lit_biqa.types import Sample
 
@@ -46,7 +46,8 @@ def write(folder: Path, root: Path) -> None:
     _write_json(folder / "annotations.json", [_annotation(sample) for sample in train])
     _write_degraded(folder, train[:_MADE])
     tested = [sample for name in TEXTS for sample in _samples(name, "test", root)]
-    _write_rows(folder / "scores.csv", ("dataset", "image", "score"), map(_contrast, tested))
+    scores = [_contrast(sample) for sample in tested]
+    write_csv(folder / "scores.csv", ("dataset", "image", "score"), scores)
 
 
 def _save(model: VisionLanguageModel, folder: Path) -> None:
@@ -89,7 +90,7 @@ def _write_degraded(folder: Path, samples: list[Sample]) -> None:
         with Image.open(_path(sample)) as image:
             image.convert("RGB").filter(ImageFilter.GaussianBlur(3)).save(folder / name)
         rows.append((name, "blur", "obvious"))
-    _write_rows(folder / "degradations.csv", ("image", "degradation", "severity"), rows)
+    write_csv(folder / "degradations.csv", ("image", "degradation", "severity"), rows)
 
 
 def _contrast(sample: Sample) -> tuple[str, str, float]:
@@ -101,11 +102,6 @@ def _path(sample: Sample) -> Path:
     if sample.path is None:
         raise ValueError(f"{sample.name} has no file")
     return sample.path
-
-
-def _write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    with path.open("w", newline="") as file:
-        csv.writer(file).writerows([header, *rows])
 
 
 def _write_json(path: Path, records: Sequence[dict[str, object]]) -> None:

@@ -23,7 +23,7 @@ _CHECKPOINTS = {"QwenVL": "qwen", "MplugOwl2": "owl"}
 
 
 def small(settings: Settings, inputs: Path, root: Path) -> Settings:
-    """What is laid over a recipe.
+    """Settings to lay over a recipe.
 
     Two steps on 24 images of each data set, answers of 16 tokens, and weights at random; paradigm,
     prompts, rewards, readouts, conditions and optimizer stay. Weights of an earlier run, such as

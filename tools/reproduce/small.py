@@ -13,15 +13,14 @@ The folder has a run per recipe, the log of its commands, and the tables ``small
 from __future__ import annotations
 
 import argparse
-import csv
 import math
 import re
 import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import IO, Any
 
@@ -30,6 +29,8 @@ import overlay
 import yaml
 
 from lit_biqa.cli.config_files import merge_files
+from lit_biqa.evaluation.report import write_csv
+from lit_biqa.evaluation.store import read_predictions
 from lit_biqa.runs import recipes
 
 _PREFIX = "reproduce/"
@@ -40,7 +41,7 @@ _LIMIT = 900  # seconds of a command
 
 @dataclass(frozen=True)
 class Row:
-    """What came of one recipe.
+    """Outcome of one recipe.
 
     Attributes:
         paper: paper whose table has it.
@@ -95,7 +96,7 @@ def in_order(wanted: Sequence[str] = ()) -> list[tuple[str, str]]:
 def _add(paper: str, name: str, found: list[tuple[str, str]]) -> None:
     if (paper, name) in found:
         return
-    for run in re.findall(r"\bruns/(\w+)", f"{_pretrained(name)} {_swaps(name)}"):
+    for run in re.findall(r"\bruns/(\w+)", f"{_pretrained(name)} {_told(name, 'swap')}"):
         _add(paper, _STAGES.get(run, f"{_PREFIX}{paper}/{run}"), found)
     found.append((paper, name))
 
@@ -109,10 +110,15 @@ def _pretrained(name: str) -> str:
     return str(backbone.get("init_args", {}).get("pretrained", ""))
 
 
-def _swaps(name: str) -> list[list[str]]:
-    """Arguments of the swap that a recipe's head asks for, if it does."""
+def _told(name: str, *verbs: str) -> list[list[str]]:
+    """Arguments of a recipe's head's commands of these verbs, such as ``swap``."""
     lines = recipes.read(name).header.replace("\\\n", " ").splitlines()
-    return [shlex.split(line)[1:] for line in lines if line.split()[:2] == ["lit_biqa", "swap"]]
+    split = (line.split() for line in lines)
+    return [
+        shlex.split(line)[1:]
+        for line, words in zip(lines, split, strict=True)
+        if words[:1] == ["lit_biqa"] and words[1] in verbs
+    ]
 
 
 def run(paper: str, name: str, out: Path, root: Path) -> Row:
@@ -125,7 +131,7 @@ def run(paper: str, name: str, out: Path, root: Path) -> Row:
     laid_over = overlay.small(_settings(name), out / "inputs", root)
     over = folder / f"{short}.yaml"
     over.write_text(yaml.safe_dump(laid_over))
-    commands = [*_swaps(name), _command(name, over)]
+    commands = [*_told(name, "swap"), _command(name, over)]
     begun, status = time.monotonic(), "ok"
     with (folder / f"{short}.log").open("w") as log:
         for command in commands:
@@ -138,13 +144,10 @@ def run(paper: str, name: str, out: Path, root: Path) -> Row:
 
 def _command(name: str, over: Path) -> list[str]:
     """The command of a recipe's head that makes its run, with settings laid over the recipe."""
-    head = recipes.read(name).header
-    (verb, untrained), *_ = re.findall(
-        rf"lit_biqa (fit|test) --config {name}\b[^\n]*?(--ckpt_path none)?(?: \\)?\n", head
-    )
-    start = ["--ckpt_path", "none"] if untrained else []
+    told = next(words for words in _told(name, "fit", "test") if name in words)
+    start = ["--ckpt_path", "none"] if "--ckpt_path" in told else []
     target = f"runs/{name.rpartition('/')[2]}"
-    return [verb, "--config", name, "--config", str(over), *start, "--run", target]
+    return [told[0], "--config", name, "--config", str(over), *start, "--run", target]
 
 
 def run_command(arguments: Sequence[str], folder: Path, log: IO[str]) -> str:
@@ -175,8 +178,7 @@ def _tested(predictions: Path) -> tuple[int, str, str]:
     """Images, conditions, and how many predictions are numbers, of a file of predictions."""
     if not predictions.exists():
         return 0, "", ""
-    with predictions.open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_predictions(predictions)
     images = {(row["dataset"], row["name"]) for row in rows}
     conditions = dict.fromkeys(row["condition"] for row in rows)
     numbers = sum(math.isfinite(float(row["score"])) for row in rows)
@@ -186,10 +188,7 @@ def _tested(predictions: Path) -> tuple[int, str, str]:
 def write_tables(out: Path, rows: Sequence[Row]) -> None:
     """Write ``small.csv``, a line per recipe, and ``small.md``, a line per kind of run."""
     names = [field.name for field in fields(Row)]
-    with (out / "small.csv").open("w", newline="") as file:
-        table = csv.DictWriter(file, names)
-        table.writeheader()
-        table.writerows(map(asdict, rows))
+    write_csv(out / "small.csv", names, [astuple(row) for row in rows])
     lines = [
         "| recipes | commands | classes | images | conditions | seconds each |",
         "|" + 6 * "---|",
@@ -206,16 +205,16 @@ def _line(rows: Sequence[Row]) -> str:
     first = rows[0]
     named = ", ".join(f"`{row.recipe}`" for row in rows)
     cells = [f"{first.paper}: {named}", first.commands, first.model]
-    cells += [_range(row.images for row in rows), first.conditions or "none"]
-    cells += [_range(row.seconds for row in rows)]
+    cells += [_range([row.images for row in rows]), first.conditions or "none"]
+    cells += [_range([row.seconds for row in rows])]
     if first.status != "ok":
         cells[-1] += f" (failed: {first.status})"
     return f"| {' | '.join(cells)} |"
 
 
-def _range(numbers: Iterable[int]) -> str:
+def _range(numbers: Sequence[int]) -> str:
     """``[7, 9, 8]`` -> ``7 to 9``."""
-    least, *_, most = sorted([*numbers] * 2)
+    least, most = min(numbers), max(numbers)
     return str(least) if least == most else f"{least} to {most}"
 
 
